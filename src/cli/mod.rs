@@ -1,0 +1,1 @@
+//! Command line: argv to one of the subcommands.

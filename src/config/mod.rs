@@ -1,0 +1,1 @@
+//! Configuration: what file, environment and flags say, checked, in units.

@@ -1,0 +1,1 @@
+//! Disk and clock as traits, with the real and the simulated kind.

@@ -1,0 +1,1 @@
+//! Result rows to JSON, CSV and MessagePack.

@@ -1,0 +1,111 @@
+//! What a fragment reads: the seam between execution and storage. [`crate::shard`] implements it; tests fake it.
+
+use std::future::Future;
+
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::FieldType;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+use crate::model::SeriesId;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+use crate::series::Index;
+
+/// Values of one column, dense: a row without a value holds the type's zero (`valid` in [`Column`] tells).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Floats.
+    Float(Vec<f64>),
+    /// Integers.
+    Integer(Vec<i64>),
+    /// Unsigned integers.
+    Unsigned(Vec<u64>),
+    /// Strings.
+    String(Vec<Bytes>),
+    /// Booleans.
+    Boolean(Vec<bool>),
+}
+
+/// One field of a block of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// As long as the block's `times`.
+    pub values: Values,
+    /// Which rows have a value; `None`: all.
+    pub valid: Option<Vec<bool>>,
+}
+
+/// Rows of one series, in the order asked for, at most a few thousand; overwritten points are already gone and the
+/// fields of one point are already joined.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowBlock {
+    /// Strictly ascending (or descending, as asked).
+    pub times: Vec<Timestamp>,
+    /// One for each field asked for; `None`: no row of the block has it. A field's type is fixed inside a block but
+    /// may differ between blocks of different shard groups.
+    pub columns: Vec<Option<Column>>,
+}
+
+/// Which rows of one series to read.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    /// The database.
+    pub database: DatabaseId,
+    /// The retention policy.
+    pub policy: PolicyId,
+    /// The series.
+    pub series: SeriesId,
+    /// Field names, in the order of the answer's columns. A row that has none of them is not returned.
+    pub fields: Vec<Bytes>,
+    /// Inclusive.
+    pub range: TimeRange,
+    /// Newest first.
+    pub descending: bool,
+}
+
+/// A read failed: damaged file or device error. The text names file and place.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct ReadError(pub String);
+
+/// One shard group's part of a shard.
+#[derive(Clone, Debug)]
+pub struct PartitionInfo {
+    /// The shard group.
+    pub group: GroupId,
+    /// The group's time range, inclusive.
+    pub range: TimeRange,
+    /// Series with at least one point in it.
+    pub series: roaring::RoaringBitmap,
+}
+
+/// The series of one shard, as a fragment sees them.
+///
+/// Synchronous methods look at the state of this instant and borrow it: no borrow may live across an await.
+pub trait View: 'static {
+    /// Reads one series block by block.
+    type Cursor: Cursor;
+
+    /// Runs `look` on the series index of `database`, if this shard has one.
+    fn index<R>(&self, database: DatabaseId, look: impl FnOnce(&Index) -> R) -> Option<R>;
+
+    /// The shard groups of `policy` that hold data here and overlap `range`, by time.
+    fn partitions(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<PartitionInfo>;
+
+    /// Field names and types of `measurement` in the groups of `policy` that overlap `range`; sorted by name then
+    /// type, each pair once. A field may have several types, one for each shard group.
+    fn fields(&self, database: DatabaseId, policy: PolicyId, measurement: &[u8], range: TimeRange) -> Vec<(Bytes, FieldType)>;
+
+    /// Opens a cursor; it sees every point acknowledged before this call.
+    fn read(&self, request: ReadRequest) -> Self::Cursor;
+
+    /// Lets other tasks of this core run; called between bounded steps of work.
+    fn yield_now(&self) -> impl Future<Output = ()>;
+}
+
+/// Rows of one series, block by block.
+pub trait Cursor {
+    /// The next block; `None` at the end. Blocks follow each other in the order asked for and do not overlap.
+    fn next(&mut self) -> impl Future<Output = Result<Option<RowBlock>, ReadError>>;
+}

@@ -1,0 +1,1 @@
+//! HTTP edge: connections, routes, handlers, credentials, errors to status codes.

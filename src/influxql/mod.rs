@@ -1,0 +1,3 @@
+//! InfluxQL: text to AST and back. Pure.
+
+pub mod ast;

@@ -1,0 +1,28 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+#![warn(missing_docs)]
+
+// In data order: a module uses only modules below it (tests/tidy.rs reads this list).
+pub mod cli;
+pub mod config;
+pub mod server;
+pub mod background;
+pub mod http;
+pub mod encode;
+pub mod ingest;
+pub mod line;
+pub mod query;
+pub mod influxql;
+pub mod mesh;
+pub mod shard;
+pub mod exec;
+pub mod segment;
+pub mod memtable;
+pub mod wal;
+pub mod batch;
+pub mod series;
+pub mod meta;
+pub mod disk;
+pub mod observe;
+pub mod model;
+pub mod limits;
+pub mod stdx;

@@ -1,0 +1,1 @@
+//! Line protocol: bytes to points, borrowed from the text.

@@ -1,0 +1,1 @@
+//! Acknowledged points in memory, in arrival order, sorted on demand.

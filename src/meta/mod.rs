@@ -1,0 +1,1 @@
+//! Databases, retention policies, shard groups, users: the catalog.

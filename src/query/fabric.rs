@@ -1,0 +1,27 @@
+//! What a query needs of the other cores. The mesh implements it; tests fake it in one thread.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::exec;
+use crate::meta;
+
+/// A core did not answer: its queue stayed full, it is stopping, or it failed with this text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FabricError(pub String);
+
+/// The cores of this server, seen from one of them.
+pub trait Fabric: Clone + 'static {
+    /// Cores that own shards, numbered from 0; a fragment goes to all of them.
+    fn core_count(&self) -> usize;
+
+    /// The catalog as this core sees it now.
+    fn catalog(&self) -> Arc<meta::Catalog>;
+
+    /// Asks `core` to run a step of a fragment over its shards.
+    fn ask(&self, core: usize, request: exec::Request) -> impl Future<Output = Result<exec::Response, FabricError>>;
+
+    /// Asks core 0 to change the catalog; when it returns, every core sees the change and it is durable.
+    fn change(&self, command: meta::Command) -> impl Future<Output = Result<meta::Outcome, meta::MetaError>>;
+}

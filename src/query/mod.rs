@@ -1,0 +1,1 @@
+//! One query over many cores: statements, plans, scatter, gather.

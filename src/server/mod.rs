@@ -1,0 +1,1 @@
+//! Boot and stop: pins cores, joins the mesh, opens shards, listens; the stop order.

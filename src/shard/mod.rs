@@ -1,0 +1,1 @@
+//! The owner of series: write, read, flush, recover.

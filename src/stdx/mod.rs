@@ -1,0 +1,1 @@
+//! What std lacks: no domain words.

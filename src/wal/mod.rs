@@ -1,0 +1,1 @@
+//! Checksummed record log: append, shared sync, replay.
