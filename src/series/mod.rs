@@ -1,4 +1,5 @@
 //! Series keys to ids; tags to sets of ids; field types.
+pub mod key;
 
 /// The series of one database in one shard.
 #[derive(Debug, Default)]
