@@ -1,4 +1,5 @@
 //! Series keys to ids; tags to sets of ids; field types.
+pub mod key;
 
 use crate::model::SeriesId;
 
