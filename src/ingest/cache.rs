@@ -85,9 +85,11 @@ pub struct Layout {
 impl Layout {
     fn matches(&self, fields: &[Field<'_>]) -> bool {
         self.sent.len() == fields.len()
-            && self.sent.iter().zip(fields).all(|((name, field_type), field)| {
-                **name == *field.name && *field_type == field.value.field_type()
-            })
+            && self
+                .sent
+                .iter()
+                .zip(fields)
+                .all(|((name, field_type), field)| **name == *field.name && *field_type == field.value.field_type())
     }
 
     /// A layout of known fields; `sent` must agree with the schema.
@@ -167,12 +169,7 @@ impl PolicyCache {
     }
 
     /// Takes in a series met for the first time; refuses a key that no point may have.
-    pub fn insert(
-        &mut self,
-        raw_key: &[u8],
-        slot: Option<line::KeySlot>,
-        shard_count: u16,
-    ) -> Result<u32, Reason> {
+    pub fn insert(&mut self, raw_key: &[u8], slot: Option<line::KeySlot>, shard_count: u16) -> Result<u32, Reason> {
         let canonical = line::canonical(raw_key)?.0;
         let (measurement, tags) = key::parse_key(&canonical).unwrap_or_default();
         let hash = rapidhash::v3::rapidhash_v3(raw_key);
@@ -234,11 +231,25 @@ impl PolicyCache {
         self.groups.entry(group).or_default().schemas.entry(measurement).or_default()
     }
 
+    /// The schema of a measurement in a shard group, as far as it was met.
+    #[inline]
+    pub fn known_schema(&self, group: GroupId, measurement: u32) -> Option<&Schema> {
+        self.groups.get(&group)?.schemas.get(&measurement)
+    }
+
+    /// The schema of a measurement by name.
+    pub fn schema_of(&mut self, group: GroupId, measurement: &[u8]) -> &mut Schema {
+        let measurement = self.measurement(measurement);
+        self.schema(group, measurement)
+    }
+
     /// Forgets what has grown too large. Between requests' steps only: numbers of series and layouts change.
     pub fn trim(&mut self) -> bool {
-        let layouts = self.groups.values().flat_map(|group| group.schemas.values()).any(|schema| {
-            schema.layouts.len() > LAYOUTS_MAX
-        });
+        let layouts = self
+            .groups
+            .values()
+            .flat_map(|group| group.schemas.values())
+            .any(|schema| schema.layouts.len() > LAYOUTS_MAX);
         if self.bytes <= KEY_BYTES_MAX && !layouts {
             return false;
         }

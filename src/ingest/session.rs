@@ -139,7 +139,8 @@ impl<O: Owners> Session<O> {
             missing: None,
         };
         let options = line::Options { precision_ns: self.params.precision_ns, now_ns: self.params.now_ns };
-        let taken = parser.parse(&options, window, last, &mut walk);
+        parser.set_options(options);
+        let taken = parser.parse(window, last, &mut walk);
         (taken, walk.missing)
     }
 
@@ -169,9 +170,8 @@ impl<O: Owners> Session<O> {
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
         let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
-        let stores: Vec<_> = sent
-            .map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches)))
-            .collect();
+        let stores: Vec<_> =
+            sent.map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches))).collect();
         join_all(stores).await?;
         self.answer()
     }
@@ -261,14 +261,14 @@ impl Open {
     }
 
     #[inline]
-    fn layout(&mut self, number: (u32, usize), measurement: impl FnOnce() -> Bytes, layout: &Layout) -> u32 {
+    fn layout<'a>(&mut self, number: (u32, usize), measurement: impl FnOnce() -> &'a Bytes, layout: &Layout) -> u32 {
         if let Some((last, index)) = self.last_layout
             && last == number
         {
             return index;
         }
         let builder = &mut self.builder;
-        let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(&measurement(), layout.fields()));
+        let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(measurement(), layout.fields()));
         self.last_layout = Some((number, index));
         index
     }
@@ -294,7 +294,7 @@ enum Hindrance {
     Refused(String),
     /// Others must be asked first.
     NoGroup,
-    NoTypes(GroupId, u32),
+    NoTypes,
 }
 
 impl Sink for Walk<'_> {
@@ -317,7 +317,7 @@ impl Sink for Walk<'_> {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
             }
-            Err(Hindrance::NoGroup | Hindrance::NoTypes(..)) => {
+            Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
                 // Borrowed from the window as sent, so its address says where the line is.
                 let at = point.raw_key.as_ptr() as usize - self.window.as_ptr() as usize;
                 self.missing = Some(Missing { at, ..Missing::default() });
@@ -353,13 +353,9 @@ impl Walk<'_> {
             (series.measurement, series.shard)
         };
         let layout_number = self.layout(group, measurement, point)?;
-        let destination =
-            Destination { shard, database: self.target.database, policy: self.target.policy, group };
-        let open = self
-            .rows
-            .open
-            .entry((group, shard))
-            .or_insert_with(|| Open::new(destination, self.cache.generation));
+        let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
+        let open =
+            self.rows.open.entry((group, shard)).or_insert_with(|| Open::new(destination, self.cache.generation));
         let series = self.cache.series(number);
         let series_ref = match series.id {
             Some(id) => SeriesRef::Known(id),
@@ -371,9 +367,9 @@ impl Walk<'_> {
                 }))
             }
         };
-        let name = self.cache.measurement_name(measurement).clone();
-        let layout = self.cache.schema(group, measurement).layout(layout_number);
-        let layout_index = open.layout((measurement, layout_number), || name, layout);
+        let layout = self.cache.known_schema(group, measurement).expect("found above").layout(layout_number);
+        let layout_index =
+            open.layout((measurement, layout_number), || self.cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
         if layout.is_plain {
             point.fields.iter().for_each(|field| open.builder.value(field.value));
@@ -406,7 +402,7 @@ impl Walk<'_> {
         }
         for field in point.fields.iter().filter(|field| field.name != b"time") {
             match schema.types.get(field.name) {
-                None => return Err(Hindrance::NoTypes(group, measurement)),
+                None => return Err(Hindrance::NoTypes),
                 Some(known) if *known != field.value.field_type() => {
                     let (name, asked, known) = (lossy(field.name), field.value.field_type(), *known);
                     let measurement = lossy(self.cache.measurement_name(measurement));
