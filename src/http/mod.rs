@@ -1,1 +1,3 @@
 //! HTTP edge: connections, routes, handlers, credentials, errors to status codes.
+
+pub mod services;
