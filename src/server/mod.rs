@@ -1,1 +1,3 @@
 //! Boot and stop: pins cores, joins the mesh, opens shards, listens; the stop order.
+
+pub mod snapshots;
