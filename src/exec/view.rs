@@ -95,7 +95,13 @@ pub trait View: 'static {
 
     /// Field names and types of `measurement` in the groups of `policy` that overlap `range`; sorted by name then
     /// type, each pair once. A field may have several types, one for each shard group.
-    fn fields(&self, database: DatabaseId, policy: PolicyId, measurement: &[u8], range: TimeRange) -> Vec<(Bytes, FieldType)>;
+    fn fields(
+        &self,
+        database: DatabaseId,
+        policy: PolicyId,
+        measurement: &[u8],
+        range: TimeRange,
+    ) -> Vec<(Bytes, FieldType)>;
 
     /// Opens a cursor; it sees every point acknowledged before this call.
     fn read(&self, request: ReadRequest) -> Self::Cursor;
