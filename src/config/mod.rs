@@ -162,6 +162,14 @@ pub fn load_raw(
     Ok(raw)
 }
 
+/// The same settings with the data directory written out where it wins over everything: printed and read again, they
+/// mean the same directory.
+pub fn settled(mut raw: Raw) -> Raw {
+    let dir = data_dir(&raw).display().to_string();
+    raw.set("millrace", "dir", Value::Text(dir));
+    raw
+}
+
 fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
     // In stock's order, so that a file with several faults names the same one.
     let meta = raw.section("meta");
@@ -214,7 +222,7 @@ fn data_options(raw: &Raw) -> Result<DataOptions, String> {
     };
     Ok(DataOptions {
         dir: data_dir(raw),
-        shard_count: bounded(own, "shards", SHARD_COUNT_MAX)?,
+        shard_count: bounded(own, "shards", SHARD_COUNT_MAX)?.map(|count| count as u16),
         durability,
         commit_wait_ns: nanoseconds(data, "wal-fsync-delay")?,
         memtable_bytes_max: unless_zero(own, "memtable-size"),

@@ -1,1 +1,4 @@
 //! Boot and stop: pins cores, joins the mesh, opens shards, listens; the stop order.
+
+pub mod checks;
+pub mod layout;

@@ -35,7 +35,10 @@ fn transcript(options: &Options, body: &[u8]) -> (Vec<String>, String) {
 }
 
 fn check(body: &str, points: &[&str]) {
-    assert_eq!(transcript(&OPTIONS, body.as_bytes()), (points.iter().map(|text| text.to_string()).collect(), String::new()));
+    assert_eq!(
+        transcript(&OPTIONS, body.as_bytes()),
+        (points.iter().map(|text| text.to_string()).collect(), String::new())
+    );
 }
 
 fn check_error(line: &str, reason: &str) {
@@ -107,10 +110,10 @@ fn time_is_scaled_and_must_be_storable() {
     let (points, errors) = transcript(&seconds, b"m v=1 9223372037");
     assert!(points.is_empty());
     assert!(errors.ends_with("': time outside range -9223372036854775806 - 9223372036854775806"));
-    check("m v=1 9223372036854775806\nm v=1 -9223372036854775806", &[
-        "m v=Float(1.0) @9223372036854775806",
-        "m v=Float(1.0) @-9223372036854775806",
-    ]);
+    check(
+        "m v=1 9223372036854775806\nm v=1 -9223372036854775806",
+        &["m v=Float(1.0) @9223372036854775806", "m v=Float(1.0) @-9223372036854775806"],
+    );
 }
 
 #[test]
