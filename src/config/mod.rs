@@ -65,11 +65,11 @@ pub enum ConfigError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: RawError,
+        source: Box<RawError>,
     },
     /// A variable cannot be understood.
     #[error("apply env config: {0}")]
-    Environment(RawError),
+    Environment(Box<RawError>),
     /// Understood, but not sensible.
     #[error("{0}. To generate a valid configuration file run `millrace config > millrace.generated.conf`")]
     Invalid(String),
@@ -146,10 +146,11 @@ pub fn load_raw(
         Some(path) => {
             #[allow(clippy::disallowed_methods, reason = "at boot, before any executor runs")]
             let bytes = std::fs::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-            Raw::read(&bytes).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?
+            Raw::read(&bytes)
+                .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?
         }
     };
-    raw.apply_environment(environment).map_err(ConfigError::Environment)?;
+    raw.apply_environment(environment).map_err(|error| ConfigError::Environment(Box::new(error)))?;
     if let Some(dir) = &flags.data_dir {
         raw.set("millrace", "dir", Value::Text(dir.display().to_string()));
     }
