@@ -114,6 +114,59 @@ fn ends_in_backslash(part: &[u8]) -> bool {
     part.iter().rev().find(|&&byte| byte != 0) == Some(&b'\\')
 }
 
+/// Appends a decoded measurement in escaped form.
+pub fn escape_measurement(raw: &[u8], out: &mut Vec<u8>) {
+    append_escaped(raw, MEASUREMENT, out);
+}
+
+/// Appends a decoded tag key or value in escaped form.
+pub fn escape_tag(raw: &[u8], out: &mut Vec<u8>) {
+    append_escaped(raw, TAG, out);
+}
+
+/// A canonical key taken apart and decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The measurement.
+    pub measurement: Vec<u8>,
+    /// Key and value, in the order of the key.
+    pub tags: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Takes a canonical key apart; refuses a key that [`encode_key`] would not have written.
+pub fn decode(key: &[u8]) -> Result<Decoded, KeyError> {
+    let (measurement, tags) = parse_key(key)?;
+    let parts: Vec<(&[u8], &[u8])> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let whole = !measurement.is_empty() && tags.iter().all(|(name, value)| !name.is_empty() && !value.is_empty());
+    let distinct = tags.windows(2).all(|pair| pair[0].0 != pair[1].0);
+    if whole && distinct && encode_key(&measurement, &parts) == key {
+        Ok(Decoded { measurement, tags })
+    } else {
+        Err(KeyError)
+    }
+}
+
+/// What follows `raw` in escaped form at the start of `text`; `None` when `text` starts otherwise.
+pub(super) fn strip_measurement<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
+    strip(text, raw, MEASUREMENT)
+}
+
+/// See [`strip_measurement`].
+pub(super) fn strip_tag<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
+    strip(text, raw, TAG)
+}
+
+fn strip<'a>(text: &'a [u8], raw: &[u8], special: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = text;
+    for &byte in raw {
+        if special.contains(&byte) {
+            rest = rest.strip_prefix(b"\\")?;
+        }
+        rest = rest.strip_prefix(&[byte])?;
+    }
+    if ends_in_backslash(raw) { rest.strip_prefix(&[0]) } else { Some(rest) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,27 +1,21 @@
 //! Series keys to ids; tags to sets of ids; field types.
+//!
+//! Owns:  [`Index`], the series of one database in one shard; [`SchemaRegistry`], the field types of all shard groups
+//!        (core 0 has the one that decides).
+//! In:    canonical keys, field names with types.
+//! Out:   ids, sets of ids, sorted names. Pure, in memory: what survives a restart is replayed into it.
+
+mod arena;
+pub mod fields;
+mod index;
 pub mod key;
+mod measurement;
+mod postings;
 
-use crate::model::SeriesId;
-
-/// The series of one database in one shard.
-#[derive(Debug, Default)]
-pub struct Index {
-    ids: hashbrown::HashMap<Box<[u8]>, SeriesId>,
-}
-
-impl Index {
-    /// The id of a canonical key.
-    pub fn lookup(&self, key: &[u8]) -> Option<SeriesId> {
-        self.ids.get(key).copied()
-    }
-
-    /// Adds a series.
-    pub fn insert(&mut self, id: SeriesId, key: &[u8]) {
-        self.ids.insert(key.into(), id);
-    }
-
-    /// Forgets a series.
-    pub fn remove(&mut self, id: SeriesId) {
-        self.ids.retain(|_, other| *other != id);
-    }
-}
+pub use fields::SchemaRegistry;
+pub use index::Index;
+pub use index::InsertError;
+pub use index::compare_tags;
+pub use measurement::MeasurementIndex;
+pub use measurement::TagIndex;
+pub use postings::Postings;

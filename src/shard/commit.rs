@@ -89,7 +89,9 @@ impl<P: Disk + Clock> Engine<P> {
             let mut created = Vec::new();
             let mut assigned = Vec::with_capacity(reader.keys.len());
             for key in &reader.keys {
-                let (id, new) = shard.series_id(destination.database, key);
+                let (id, new) = shard
+                    .series_id(destination.database, key)
+                    .map_err(|error| WriteError::Malformed(error.to_string()))?;
                 assigned.push(id);
                 if new {
                     created.push(id);

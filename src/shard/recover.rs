@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use crate::batch::Batch;
+use crate::batch::BatchError;
 use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
@@ -248,8 +249,8 @@ async fn open_shard<P: Disk>(
     };
     let series_path = folder.join("series.log");
     let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
-        if let Some((database, id, key)) = record::decode_series(bytes) {
-            restore(&mut state, live, database, id, key);
+        if !restore(&mut state, live, bytes) {
+            recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
         }
     })
     .await?;
@@ -267,18 +268,14 @@ async fn open_shard<P: Disk>(
     Ok(state)
 }
 
-fn restore<P: Disk>(
-    state: &mut ShardState<P>,
-    live: &Live,
-    database: crate::model::DatabaseId,
-    id: crate::model::SeriesId,
-    key: &[u8],
-) {
+/// Takes a record of the series log; whether it made sense.
+fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bool {
+    let Some((database, id, key)) = record::decode_series(record) else { return false };
     if live.databases.contains(&database) {
-        state.restore_series(database, id, key, true);
-    } else {
-        state.next_series = state.next_series.max(id.0.saturating_add(1));
+        return state.restore_series(database, id, key, true).is_ok();
     }
+    state.next_series = state.next_series.max(id.0.saturating_add(1));
+    true
 }
 
 async fn open_or_create<P: Disk>(
@@ -368,13 +365,15 @@ fn take_batch<P: Disk>(
     live: &Live,
     batch: &Batch,
     ids: &[crate::model::SeriesId],
-) -> Result<u32, crate::batch::BatchError> {
+) -> Result<u32, BatchError> {
     let reader = batch.read()?;
     let destination = reader.destination;
     let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
     let Some(&range) = live.groups.get(&key) else { return Ok(0) };
     for (&id, series) in ids.iter().zip(&reader.keys) {
-        shard.restore_series(destination.database, id, series, false);
+        shard
+            .restore_series(destination.database, id, series, false)
+            .map_err(|_| BatchError("a key that names no series"))?;
     }
     shard.apply(key, range, &reader, ids);
     Ok(reader.row_count)

@@ -18,6 +18,7 @@ use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::segment::Segment;
 use crate::series::Index;
+use crate::series::InsertError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
 use crate::shard::record::PartitionKey;
@@ -127,40 +128,50 @@ impl<P: Disk> Partition<P> {
 
 impl<P: Disk> ShardState<P> {
     /// The id of a key, made if it is new; whether it was.
-    pub fn series_id(&mut self, database: DatabaseId, key: &[u8]) -> (SeriesId, bool) {
+    pub fn series_id(&mut self, database: DatabaseId, key: &[u8]) -> Result<(SeriesId, bool), InsertError> {
         let index = self.indexes.entry(database).or_default();
         if let Some(id) = index.lookup(key) {
-            return (id, false);
+            return Ok((id, false));
         }
         let id = SeriesId(self.next_series);
+        index.insert(id, key)?;
         self.next_series = self.next_series.checked_add(1).expect("a shard holds fewer than 2^32 series");
-        index.insert(id, key);
         self.unsaved_series.push((database, id, key.into()));
-        (id, true)
+        Ok((id, true))
     }
 
     /// Takes back ids whose batch never became durable.
     pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) {
         if let Some(index) = self.indexes.get_mut(&database) {
-            ids.iter().for_each(|&id| index.remove(id));
+            for &id in ids {
+                index.remove(id);
+            }
         }
         self.unsaved_series.retain(|series| !ids.contains(&series.1));
     }
 
     /// A series that replay or the series log names. The newest id of a key counts: an older one was given to a write
     /// that failed.
-    pub fn restore_series(&mut self, database: DatabaseId, id: SeriesId, key: &[u8], saved: bool) {
+    pub fn restore_series(
+        &mut self,
+        database: DatabaseId,
+        id: SeriesId,
+        key: &[u8],
+        saved: bool,
+    ) -> Result<(), InsertError> {
         self.next_series = self.next_series.max(id.0.saturating_add(1));
         let index = self.indexes.entry(database).or_default();
-        match index.lookup(key) {
-            Some(known) if known >= id => return,
-            Some(older) => index.remove(older),
-            None => {}
+        if let Some(known) = index.lookup(key) {
+            if known >= id {
+                return Ok(());
+            }
+            index.remove(known);
         }
-        index.insert(id, key);
+        index.insert(id, key)?;
         if !saved {
             self.unsaved_series.push((database, id, key.into()));
         }
+        Ok(())
     }
 
     /// Drops what the catalog no longer holds; files to remove go to `garbage`.
