@@ -65,11 +65,11 @@ pub enum ConfigError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: RawError,
+        source: Box<RawError>,
     },
     /// A variable cannot be understood.
     #[error("apply env config: {0}")]
-    Environment(RawError),
+    Environment(Box<RawError>),
     /// Understood, but not sensible.
     #[error("{0}. To generate a valid configuration file run `millrace config > millrace.generated.conf`")]
     Invalid(String),
@@ -146,10 +146,11 @@ pub fn load_raw(
         Some(path) => {
             #[allow(clippy::disallowed_methods, reason = "at boot, before any executor runs")]
             let bytes = std::fs::read(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-            Raw::read(&bytes).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?
+            Raw::read(&bytes)
+                .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?
         }
     };
-    raw.apply_environment(environment).map_err(ConfigError::Environment)?;
+    raw.apply_environment(environment).map_err(|error| ConfigError::Environment(Box::new(error)))?;
     if let Some(dir) = &flags.data_dir {
         raw.set("millrace", "dir", Value::Text(dir.display().to_string()));
     }
@@ -160,6 +161,14 @@ pub fn load_raw(
         raw.set("millrace", "cores", Value::Count(count));
     }
     Ok(raw)
+}
+
+/// The same settings with the data directory written out where it wins over everything: printed and read again, they
+/// mean the same directory.
+pub fn settled(mut raw: Raw) -> Raw {
+    let dir = data_dir(&raw).display().to_string();
+    raw.set("millrace", "dir", Value::Text(dir));
+    raw
 }
 
 fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
@@ -214,7 +223,7 @@ fn data_options(raw: &Raw) -> Result<DataOptions, String> {
     };
     Ok(DataOptions {
         dir: data_dir(raw),
-        shard_count: bounded(own, "shards", SHARD_COUNT_MAX)?,
+        shard_count: bounded(own, "shards", SHARD_COUNT_MAX)?.map(|count| count as u16),
         durability,
         commit_wait_ns: nanoseconds(data, "wal-fsync-delay")?,
         memtable_bytes_max: unless_zero(own, "memtable-size"),

@@ -134,7 +134,7 @@ pub struct DataOptions {
     /// The one directory that holds everything.
     pub dir: PathBuf,
     /// Shards of a directory that is created now; `None`: chosen from the machine.
-    pub shard_count: Option<u32>,
+    pub shard_count: Option<u16>,
     /// When acknowledged writes are durable.
     pub durability: Durability,
     /// How long a commit waits for more writes before it syncs.

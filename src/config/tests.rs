@@ -153,3 +153,13 @@ fn own_checks_name_the_key() {
     check_refused("[http]\naccess-log-status-filters = ['4x']\n", "status filter must be exactly 3 characters long");
     assert!(load("[retention]\nenabled = false\ncheck-interval = '0s'\n").is_ok());
 }
+
+#[test]
+fn printed_settings_mean_the_same_when_read_again() {
+    for text in ["", "[data]\ndir = '/a'\n", "[millrace]\ndir = '/b'\n[http]\nbind-address = ':1'\n"] {
+        let before = loaded(text);
+        let printed = settled(Raw::read(text.as_bytes()).unwrap()).print();
+        let after = loaded(&printed);
+        assert_eq!(Config { notices: Vec::new(), ..before }, Config { notices: Vec::new(), ..after }, "{printed}");
+    }
+}
