@@ -1,0 +1,1 @@
+//! Texts the parser refuses, with the words and positions of stock.
