@@ -154,7 +154,7 @@ fn copied(block: &RowBlock, (index, as_type): (usize, FieldType)) -> Option<Colu
 /// Key and travelling tags of a series.
 pub fn origin<V: View>(views: &[V], fragment: &Fragment, series: &SelectedSeries) -> RowSeries {
     let found = views[series.view].index(fragment.database, |index| RowSeries {
-        key: index.key(series.id).map(Bytes::from).unwrap_or_default(),
+        key: index.key(series.id).map(Vec::into_boxed_slice).unwrap_or_default(),
         tags: tag_values(index, series.id, &fragment.tags),
     });
     found.unwrap_or_else(|| RowSeries { key: Bytes::default(), tags: vec![None; fragment.tags.len()] })

@@ -84,13 +84,9 @@ pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schem
             (MeasurementPattern::Name(name), _) => vec![name.clone()],
             (_, regex) => view
                 .index(request.database, |index| {
-                    let mut names = Vec::new();
-                    index.each_measurement(|name, _| {
-                        if regex.as_ref().is_some_and(|regex| regex.is_match(name)) {
-                            names.push(Bytes::from(name));
-                        }
-                    });
-                    names
+                    let names = index.measurements().map(|measurement| measurement.name());
+                    let wanted = |name: &&[u8]| regex.as_ref().is_some_and(|regex| regex.is_match(name));
+                    names.filter(wanted).map(Bytes::from).collect()
                 })
                 .unwrap_or_default(),
         };
@@ -113,17 +109,16 @@ fn measurement<V: View>(
 ) -> Option<MeasurementSchema> {
     let mut schema = MeasurementSchema::default();
     view.index(request.database, |index| {
-        let series = index.measurement_series(name)? & present;
+        let measurement = index.measurement(name)?;
+        let series = measurement.series() & present;
         if series.is_empty() {
             return None;
         }
-        index.each_key(name, |key| {
-            let mut used = false;
-            index.each_value(name, key, |_, with| used = used || !with.is_disjoint(&series));
-            if used {
+        for (key, tag) in measurement.tag_keys() {
+            if tag.values().any(|(_, with)| with.intersects(&series)) {
                 schema.tags.insert(Bytes::from(key));
             }
-        });
+        }
         Some(())
     })
     .flatten()?;

@@ -16,6 +16,7 @@ use crate::model::Bytes;
 use crate::model::Cell;
 use crate::model::SeriesId;
 use crate::series::Index;
+use crate::series::MeasurementIndex;
 
 /// One series to read.
 #[derive(Clone, Debug)]
@@ -74,9 +75,9 @@ fn select_in(
     groups: &mut BTreeMap<Vec<Bytes>, Vec<SelectedSeries>>,
     bytes: &mut usize,
 ) -> Result<(), String> {
-    let Some(all) = index.measurement_series(&fragment.measurement) else { return Ok(()) };
-    let all = all & present;
-    let scope = Scope { index, measurement: &fragment.measurement, all: &all };
+    let Some(measurement) = index.measurement(&fragment.measurement) else { return Ok(()) };
+    let all = measurement.series() & present;
+    let scope = Scope { index, measurement, all: &all };
     let node = match &fragment.filter {
         Some(filter) => scope.condition(filter, filter_fields)?,
         None => Node::Always(true),
@@ -89,6 +90,9 @@ fn select_in(
             Rest::Rows(program) => Some(programs.shared(program)),
         };
         let tags = group_of(index, SeriesId(id), &fragment.dimensions);
+        if fragment.groups.as_ref().is_some_and(|wanted| !wanted.contains(&tags)) {
+            continue;
+        }
         *bytes += size_of::<SelectedSeries>();
         let series = groups.entry(tags).or_insert_with_key(|tags| {
             *bytes += 64 + tags.iter().map(|tag| tag.len() + 16).sum::<usize>();
@@ -113,13 +117,13 @@ pub fn tag_values(index: &Index, id: SeriesId, keys: &[Bytes]) -> Vec<Option<Byt
     if keys.is_empty() {
         return values;
     }
-    index.each_tag(id, |key, value| {
+    for (key, value) in index.tags_of(id).into_iter().flatten() {
         for (slot, wanted) in values.iter_mut().zip(keys) {
             if **wanted == *key {
                 *slot = Some(Bytes::from(value));
             }
         }
-    });
+    }
     values
 }
 
@@ -230,7 +234,7 @@ impl Node {
 /// Where a condition is compiled.
 struct Scope<'a> {
     index: &'a Index,
-    measurement: &'a [u8],
+    measurement: &'a MeasurementIndex,
     all: &'a RoaringBitmap,
 }
 
@@ -262,19 +266,12 @@ impl Scope<'_> {
     /// `key op other`, other than a tag.
     fn tag(&self, op: Op, key: &[u8], other: &Expr) -> Result<RoaringBitmap, String> {
         Ok(match (op, other) {
-            (Op::Equal, Expr::Literal(Cell::String(text))) if text.is_empty() => self.all - self.having(key),
-            (Op::NotEqual, Expr::Literal(Cell::String(text))) if text.is_empty() => self.all & self.having(key),
-            (Op::Equal, Expr::Literal(Cell::String(text))) => self.all & self.equal(key, text),
-            (Op::NotEqual, Expr::Literal(Cell::String(text))) => self.all - self.equal(key, text),
+            (Op::Equal, Expr::Literal(Cell::String(text))) => self.all & self.measurement.equal(key, text),
+            (Op::NotEqual, Expr::Literal(Cell::String(text))) => self.all & self.measurement.not_equal(key, text),
             (Op::Match | Op::NotMatch, Expr::Regex(text)) => {
                 let regex = regex::bytes::Regex::new(text).map_err(|error| error.to_string())?;
-                let wanted = op == Op::Match;
-                let mut series = self.all & self.values(key, |value| regex.is_match(value) == wanted);
-                // Series without the tag count as having an empty value.
-                if regex.is_match(b"") == wanted {
-                    series |= self.all - self.having(key);
-                }
-                series
+                let matching = self.measurement.matching(key, |value| regex.is_match(value));
+                if op == Op::Match { self.all & matching } else { self.all - matching }
             }
             _ => RoaringBitmap::new(),
         })
@@ -292,23 +289,5 @@ impl Scope<'_> {
             Op::NotEqual => self.all - equal.collect::<RoaringBitmap>(),
             _ => RoaringBitmap::new(),
         }
-    }
-
-    fn equal(&self, key: &[u8], value: &[u8]) -> RoaringBitmap {
-        self.index.value_series(self.measurement, key, value).cloned().unwrap_or_default()
-    }
-
-    fn having(&self, key: &[u8]) -> RoaringBitmap {
-        self.values(key, |_| true)
-    }
-
-    fn values(&self, key: &[u8], wanted: impl Fn(&[u8]) -> bool) -> RoaringBitmap {
-        let mut series = RoaringBitmap::new();
-        self.index.each_value(self.measurement, key, |value, with| {
-            if wanted(value) {
-                series |= with;
-            }
-        });
-        series
     }
 }
