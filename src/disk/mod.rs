@@ -7,6 +7,7 @@
 pub mod names;
 pub mod real;
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::ops::DerefMut;
@@ -16,11 +17,11 @@ use crate::limits::DISK_ALIGN;
 use crate::model::Timestamp;
 
 /// Files and folders. Cheap to clone: a handle.
-pub trait Disk: Clone + 'static {
+pub trait Disk: Clone + Debug + 'static {
     /// An open file.
     type File: File<Buffer = Self::Buffer>;
     /// An aligned buffer, as [`File::write_at`] takes it.
-    type Buffer: DerefMut<Target = [u8]> + 'static;
+    type Buffer: DerefMut<Target = [u8]> + Debug + 'static;
 
     /// A buffer of exactly `bytes`, a multiple of [`DISK_ALIGN`]. Its content is unspecified: the caller fills all of it.
     fn buffer(&self, bytes: usize) -> Self::Buffer;
@@ -48,7 +49,7 @@ pub trait Disk: Clone + 'static {
 }
 
 /// One open file. Dropping it closes it; [`File::close`] reports errors and waits.
-pub trait File: 'static {
+pub trait File: Debug + 'static {
     /// See [`Disk::Buffer`].
     type Buffer;
 

@@ -81,6 +81,9 @@ pub trait Services: Clone + 'static {
 
     /// The statistics of `/debug/vars`, of all cores, in the order they are printed.
     fn statistics(&self) -> impl Future<Output = Vec<Statistic>>;
+
+    /// Memory of the process, for `/debug/vars`.
+    fn memory_bytes(&self) -> i64;
 }
 
 /// One write request while its body arrives.

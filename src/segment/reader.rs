@@ -1,6 +1,5 @@
 //! Reads a segment. Everything is checked before it is believed.
 
-use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -77,8 +76,6 @@ pub struct Segment<P: Disk> {
     bytes: u64,
     fields: Vec<FieldEntry>,
     blocks: Vec<BlockEntry>,
-    /// Set when the last reader shall remove the file.
-    dropped: Cell<bool>,
 }
 
 impl<P: Disk> Segment<P> {
@@ -101,16 +98,7 @@ impl<P: Disk> Segment<P> {
         }
         let (fields, blocks) =
             read_index(&mut Reader::new(&index), footer.index_offset).ok_or_else(|| damaged("index"))?;
-        Ok(Segment {
-            path: path.to_path_buf(),
-            file,
-            number: footer.number,
-            rows: footer.rows,
-            bytes,
-            fields,
-            blocks,
-            dropped: Cell::new(false),
-        })
+        Ok(Segment { path: path.to_path_buf(), file, number: footer.number, rows: footer.rows, bytes, fields, blocks })
     }
 
     /// Its number, from the footer.
@@ -188,16 +176,6 @@ impl<P: Disk> Segment<P> {
             found[index] = Some(Column { values, valid });
         }
         reader.is_empty().then_some(RowBlock { times, columns: found })
-    }
-
-    /// Marks the file for removal by whoever lets go of it last.
-    pub fn mark_dropped(&self) {
-        self.dropped.set(true);
-    }
-
-    /// Whether [`Segment::mark_dropped`] was called.
-    pub fn is_dropped(&self) -> bool {
-        self.dropped.get()
     }
 }
 

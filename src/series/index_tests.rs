@@ -31,9 +31,8 @@ impl Twin {
 }
 
 fn key_of(measurement: &[u8], tags: &Tags) -> Vec<u8> {
-    let mut out = Vec::new();
-    key::encode(measurement, tags.iter().map(|(name, value)| (&**name, &**value)), &mut out).expect("canonical");
-    out
+    let tags: Vec<(&[u8], &[u8])> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    key::encode_key(measurement, &tags)
 }
 
 fn random_series(random: &mut Random) -> (Vec<u8>, Tags) {

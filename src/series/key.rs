@@ -1,217 +1,230 @@
-//! Canonical series keys: the one text form of a measurement and its tags.
-//!
-//! In:    decoded names and values, tags sorted by key.
-//! Out:   the bytes SHOW SERIES prints, and back.
+//! The canonical key of a series: one byte string for one measurement and set of tags, stored, sent and hashed.
 //!
 //! ```text
-//! measurement,key=value,key=value      `,` and space escaped by a backslash in the measurement,
-//!                                      `,` space `=` in tag keys and values
+//! measurement,tag=value,tag2=value2
 //! ```
 //!
-//! A backslash itself is not escaped, as on the wire. So a part that ends in a backslash has no canonical form unless
-//! it is the last one; line protocol cannot express such a part either, other writers are refused ([`encode`]).
+//! It is the text SHOW SERIES prints: a backslash stands before each `,` and space of the measurement, and before each
+//! `,`, `=` and space of tag keys and values. Tags are in the order of their *escaped* keys, as in stock.
+//!
+//! Line protocol cannot name anything that ends in a backslash, but other ways in can (0.8, Prometheus, SELECT INTO),
+//! and the backslash would then hide the separator. So a part that ends in a backslash, or in one and NULs, gets one NUL
+//! more; decoding takes it away. That keeps the form reversible for all bytes and stock's for all that stock can hold.
 
-use std::borrow::Cow;
+/// Bytes escaped in a measurement.
+const MEASUREMENT: &[u8] = b", ";
+/// Bytes escaped in a tag key or value.
+const TAG: &[u8] = b",= ";
 
-/// Names and values have no canonical form: empty, unsorted, repeated, or ending in a backslash.
+/// A key that is not in canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("series key has no canonical form")]
+#[error("a tag of the series key has no value")]
 pub struct KeyError;
 
-/// Appends the canonical key of `measurement` with `tags`, which are sorted by key, each key once.
-pub fn encode<'a>(
-    measurement: &[u8],
-    tags: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    out: &mut Vec<u8>,
-) -> Result<(), KeyError> {
-    let start = out.len();
-    let outcome = try_encode(measurement, tags, out);
-    if outcome.is_err() {
-        out.truncate(start);
-    }
-    outcome
+/// Measurement and tags of a key, unescaped.
+pub type KeyParts = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
+
+/// Appends a measurement as the first part of a key.
+pub fn append_measurement(measurement: &[u8], out: &mut Vec<u8>) {
+    append_escaped(measurement, MEASUREMENT, out);
 }
 
-fn try_encode<'a>(
-    measurement: &[u8],
-    tags: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
-    out: &mut Vec<u8>,
-) -> Result<(), KeyError> {
-    let mut last_key: Option<&[u8]> = None;
-    let mut last_part = measurement;
-    escape_measurement(measurement, out);
-    for (key, value) in tags {
-        let ordered = last_key.is_none_or(|last| last < key);
-        let representable = !last_part.ends_with(b"\\") && !key.ends_with(b"\\");
-        if key.is_empty() || value.is_empty() || !ordered || !representable {
-            return Err(KeyError);
-        }
+/// Appends one tag to a key; the caller keeps the order of [`escaped_tag`].
+pub fn append_tag(key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.push(b',');
+    append_escaped(key, TAG, out);
+    out.push(b'=');
+    append_escaped(value, TAG, out);
+}
+
+/// A tag key or value in escaped form: what tags are ordered by.
+pub fn escaped_tag(part: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(part.len());
+    append_escaped(part, TAG, &mut out);
+    out
+}
+
+/// The canonical key of `measurement` and `tags`, given in any order. Of two tags of one key the caller must have
+/// chosen one.
+pub fn encode_key(measurement: &[u8], tags: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut sorted: Vec<_> = tags.iter().map(|(key, value)| (escaped_tag(key), *value)).collect();
+    sorted.sort();
+    let mut out = Vec::new();
+    append_measurement(measurement, &mut out);
+    for (key, value) in sorted {
         out.push(b',');
-        escape_tag(key, out);
+        out.extend_from_slice(&key);
         out.push(b'=');
-        escape_tag(value, out);
-        last_key = Some(key);
-        last_part = value;
+        append_escaped(value, TAG, &mut out);
     }
-    if measurement.is_empty() { Err(KeyError) } else { Ok(()) }
+    out
 }
 
-/// Appends a decoded measurement in escaped form.
-pub fn escape_measurement(raw: &[u8], out: &mut Vec<u8>) {
-    escape(raw, is_measurement_special, out);
-}
-
-/// Appends a decoded tag key or value in escaped form.
-pub fn escape_tag(raw: &[u8], out: &mut Vec<u8>) {
-    escape(raw, is_tag_special, out);
-}
-
-/// Decodes a measurement as it stands in a canonical key.
-pub fn unescape_measurement(escaped: &[u8]) -> Cow<'_, [u8]> {
-    unescape(escaped, is_measurement_special)
-}
-
-/// Decodes a tag key or value as it stands in a canonical key.
-pub fn unescape_tag(escaped: &[u8]) -> Cow<'_, [u8]> {
-    unescape(escaped, is_tag_special)
-}
-
-/// The measurement of a canonical key, still escaped, and the rest from its comma on.
-pub fn split_measurement(key: &[u8]) -> (&[u8], &[u8]) {
-    key.split_at(find_unescaped(key, b',').unwrap_or(key.len()))
-}
-
-/// Key and value of a tag, decoded.
-pub type Tag<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
-
-/// A canonical key taken apart and decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded<'a> {
-    /// The measurement.
-    pub measurement: Cow<'a, [u8]>,
-    /// Key and value, sorted by key.
-    pub tags: Vec<Tag<'a>>,
-}
-
-/// Takes a canonical key apart; refuses what [`encode`] would not have written.
-pub fn decode(key: &[u8]) -> Result<Decoded<'_>, KeyError> {
-    let (measurement, mut rest) = split_measurement(key);
-    let mut decoded = Decoded { measurement: unescape_measurement(measurement), tags: Vec::new() };
-    while let Some(tags) = rest.strip_prefix(b",") {
-        let (tag, after) = tags.split_at(find_unescaped(tags, b',').unwrap_or(tags.len()));
-        let (name, value) = tag.split_at(find_unescaped(tag, b'=').ok_or(KeyError)?);
-        decoded.tags.push((unescape_tag(name), unescape_tag(&value[1..])));
+/// Measurement and tags of a canonical key, tags in the key's order.
+pub fn parse_key(key: &[u8]) -> Result<KeyParts, KeyError> {
+    let (measurement, mut rest) = split_at_plain(key, b',');
+    let mut tags = Vec::new();
+    while let Some(text) = rest {
+        let (tag, after) = split_at_plain(text, b',');
+        let (name, value) = split_at_plain(tag, b'=');
+        tags.push((unescaped(name, TAG), unescaped(value.ok_or(KeyError)?, TAG)));
         rest = after;
     }
-    let mut again = Vec::with_capacity(key.len());
-    encode(&decoded.measurement, decoded.tags.iter().map(|(name, value)| (&**name, &**value)), &mut again)?;
-    if again == key { Ok(decoded) } else { Err(KeyError) }
+    Ok((unescaped(measurement, MEASUREMENT), tags))
 }
 
-/// What follows `raw` in escaped form at the start of `text`; `None` when `text` starts otherwise.
-pub(super) fn strip_measurement<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
-    strip(text, raw, is_measurement_special)
+/// The escaped measurement of a canonical key, without a copy.
+pub fn measurement_of(key: &[u8]) -> &[u8] {
+    split_at_plain(key, b',').0
 }
 
-/// See [`strip_measurement`].
-pub(super) fn strip_tag<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
-    strip(text, raw, is_tag_special)
+/// What stands before the first `separator` without a backslash before it, and after, if there is one.
+fn split_at_plain(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    for at in memchr::memchr_iter(separator, text) {
+        if at == 0 || text[at - 1] != b'\\' {
+            return (&text[..at], Some(&text[at + 1..]));
+        }
+    }
+    (text, None)
 }
 
-fn is_measurement_special(byte: u8) -> bool {
-    matches!(byte, b',' | b' ')
-}
-
-fn is_tag_special(byte: u8) -> bool {
-    matches!(byte, b',' | b' ' | b'=')
-}
-
-fn escape(raw: &[u8], is_special: fn(u8) -> bool, out: &mut Vec<u8>) {
-    for &byte in raw {
-        if is_special(byte) {
+fn append_escaped(part: &[u8], special: &[u8], out: &mut Vec<u8>) {
+    for &byte in part {
+        if special.contains(&byte) {
             out.push(b'\\');
         }
         out.push(byte);
     }
+    if ends_in_backslash(part) {
+        out.push(0);
+    }
 }
 
-fn unescape(escaped: &[u8], is_special: fn(u8) -> bool) -> Cow<'_, [u8]> {
-    if memchr::memchr(b'\\', escaped).is_none() {
-        return Cow::Borrowed(escaped);
-    }
-    let mut raw = Vec::with_capacity(escaped.len());
-    for (position, &byte) in escaped.iter().enumerate() {
-        let next_is_special = escaped.get(position + 1).is_some_and(|&next| is_special(next));
-        if !(byte == b'\\' && next_is_special) {
-            raw.push(byte);
-        }
-    }
-    Cow::Owned(raw)
+fn unescaped(part: &[u8], special: &[u8]) -> Vec<u8> {
+    let part = match part {
+        [content @ .., 0] if ends_in_backslash(content) => content,
+        _ => part,
+    };
+    let hides = |at: usize| part[at] == b'\\' && part.get(at + 1).is_some_and(|next| special.contains(next));
+    (0..part.len()).filter(|&at| !hides(at)).map(|at| part[at]).collect()
 }
 
-fn strip<'a>(text: &'a [u8], raw: &[u8], is_special: fn(u8) -> bool) -> Option<&'a [u8]> {
+/// Whether `part` ends in a backslash, not counting NULs behind it.
+fn ends_in_backslash(part: &[u8]) -> bool {
+    part.iter().rev().find(|&&byte| byte != 0) == Some(&b'\\')
+}
+
+/// Appends a decoded measurement in escaped form.
+pub fn escape_measurement(raw: &[u8], out: &mut Vec<u8>) {
+    append_escaped(raw, MEASUREMENT, out);
+}
+
+/// Appends a decoded tag key or value in escaped form.
+pub fn escape_tag(raw: &[u8], out: &mut Vec<u8>) {
+    append_escaped(raw, TAG, out);
+}
+
+/// A canonical key taken apart and decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The measurement.
+    pub measurement: Vec<u8>,
+    /// Key and value, in the order of the key.
+    pub tags: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Takes a canonical key apart; refuses a key that [`encode_key`] would not have written.
+pub fn decode(key: &[u8]) -> Result<Decoded, KeyError> {
+    let (measurement, tags) = parse_key(key)?;
+    let parts: Vec<(&[u8], &[u8])> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let whole = !measurement.is_empty() && tags.iter().all(|(name, value)| !name.is_empty() && !value.is_empty());
+    let distinct = tags.windows(2).all(|pair| pair[0].0 != pair[1].0);
+    if whole && distinct && encode_key(&measurement, &parts) == key {
+        Ok(Decoded { measurement, tags })
+    } else {
+        Err(KeyError)
+    }
+}
+
+/// What follows `raw` in escaped form at the start of `text`; `None` when `text` starts otherwise.
+pub(super) fn strip_measurement<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
+    strip(text, raw, MEASUREMENT)
+}
+
+/// See [`strip_measurement`].
+pub(super) fn strip_tag<'a>(text: &'a [u8], raw: &[u8]) -> Option<&'a [u8]> {
+    strip(text, raw, TAG)
+}
+
+fn strip<'a>(text: &'a [u8], raw: &[u8], special: &[u8]) -> Option<&'a [u8]> {
     let mut rest = text;
     for &byte in raw {
-        if is_special(byte) {
+        if special.contains(&byte) {
             rest = rest.strip_prefix(b"\\")?;
         }
-        let (&first, after) = rest.split_first()?;
-        if first != byte {
-            return None;
-        }
-        rest = after;
+        rest = rest.strip_prefix(&[byte])?;
     }
-    Some(rest)
-}
-
-/// Position of the first `wanted` that no backslash stands before.
-fn find_unescaped(text: &[u8], wanted: u8) -> Option<usize> {
-    memchr::memchr_iter(wanted, text).find(|&at| at == 0 || text[at - 1] != b'\\')
+    if ends_in_backslash(raw) { rest.strip_prefix(&[0]) } else { Some(rest) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn check(measurement: &str, tags: &[(&str, &str)], expected: Option<&str>) {
-        let mut out = b"kept".to_vec();
-        let pairs = tags.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
-        let outcome = encode(measurement.as_bytes(), pairs, &mut out);
-        let text = outcome.ok().map(|()| String::from_utf8(out[4..].to_vec()).expect("made of text"));
-        assert_eq!(text.as_deref(), expected);
-        let Some(text) = text else {
-            assert_eq!(out, b"kept", "a refused key leaves nothing behind");
-            return;
-        };
-        let decoded = decode(text.as_bytes()).expect("canonical");
-        assert_eq!(&*decoded.measurement, measurement.as_bytes());
-        let again: Vec<(&[u8], &[u8])> = decoded.tags.iter().map(|(key, value)| (&**key, &**value)).collect();
-        let given: Vec<(&[u8], &[u8])> = tags.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
-        assert_eq!(again, given);
+    fn check(measurement: &str, tags: &[(&str, &str)], expected: &str) {
+        let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
+        let key = encode_key(measurement.as_bytes(), &tags);
+        assert_eq!(String::from_utf8(key).unwrap(), expected);
     }
 
     #[test]
-    fn separators_are_escaped_and_come_back() {
-        check("cpu", &[], Some("cpu"));
-        check("cpu", &[("host", "a"), ("region", "eu")], Some("cpu,host=a,region=eu"));
-        check("a b,c=d", &[("k =,", "v =,")], Some(r"a\ b\,c=d,k\ \=\,=v\ \=\,"));
-        check(r"back\slash", &[("k", r"a\b")], Some(r"back\slash,k=a\b"));
-        check("m", &[("k", r"a\ b")], Some(r"m,k=a\\ b"));
-        check("m", &[("k", r"last\")], Some(r"m,k=last\"));
-        check(r"m\=x", &[("k", "v")], Some(r"m\=x,k=v"));
+    fn key_reads_as_show_series_prints_it() {
+        check("cpu", &[], "cpu");
+        check("c,p u=\"x\"", &[("b", "1"), ("a", "=,\" ")], "c\\,p\\ u=\"x\",a=\\=\\,\"\\ ,b=1");
     }
 
     #[test]
-    fn what_has_no_canonical_form_is_refused() {
-        check("", &[], None);
-        check("m", &[("", "v")], None);
-        check("m", &[("k", "")], None);
-        check("m", &[("b", "1"), ("a", "1")], None);
-        check("m", &[("a", "1"), ("a", "1")], None);
-        check(r"m\", &[("a", "1")], None);
-        check("m", &[("a", r"1\"), ("b", "1")], None);
-        for text in ["", ",a=b", "m,", "m,a", "m,a=", "m,=b", "m,a=b=c", "m,b=1,a=1", "m x", "m,a=1,a=2", "m,a=b c"] {
-            assert_eq!(decode(text.as_bytes()), Err(KeyError), "{text}");
+    fn tags_are_ordered_by_their_escaped_keys() {
+        // By plain bytes the space would come first.
+        check("m", &[("a b", "1"), ("aAb", "2")], "m,aAb=2,a\\ b=1");
+    }
+
+    #[test]
+    fn part_that_ends_in_a_backslash_hides_no_separator() {
+        check("m\\", &[("k\\", "v\\")], "m\\\0,k\\\0=v\\\0");
+        check("m\\\0", &[], "m\\\0\0");
+    }
+
+    #[test]
+    fn tag_without_a_value_is_an_error() {
+        assert_eq!(parse_key(b"m,t"), Err(KeyError));
+    }
+
+    fn part() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![4 => prop::sample::select(b"\\,= \0\"a".to_vec()), 1 => any::<u8>()];
+        prop::collection::vec(byte, 0..6)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn keys_of_any_bytes_round_trip(
+            measurement in part(),
+            tags in prop::collection::btree_map(part(), part(), 0..4),
+        ) {
+            let given: Vec<_> = tags.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
+            let key = encode_key(&measurement, &given);
+            let (read, mut read_tags) = parse_key(&key).unwrap();
+            read_tags.sort();
+            prop_assert_eq!(read, measurement);
+            prop_assert_eq!(read_tags, tags.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(key in part()) {
+            let _ = parse_key(&key);
         }
     }
 }

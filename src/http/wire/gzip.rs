@@ -66,6 +66,13 @@ impl Default for Gunzip {
 }
 
 impl Gunzip {
+    /// Starts over with the next body.
+    pub fn reset(&mut self) {
+        self.state = State::Header;
+        self.pending.clear();
+        self.members = 0;
+    }
+
     /// Unpacks from `input` into `output`; returns bytes taken and bytes given. When `output` was filled, more may be
     /// waiting even if all of `input` was taken.
     pub fn unpack(&mut self, input: &[u8], output: &mut [u8]) -> Result<(usize, usize), GzipError> {

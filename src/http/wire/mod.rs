@@ -3,5 +3,6 @@
 pub mod body;
 pub mod gzip;
 pub mod head;
+pub mod multipart;
 pub mod query_string;
 pub mod response;
