@@ -2,8 +2,13 @@
 
 pub mod compile;
 pub mod fabric;
+pub mod normalise;
 pub mod request;
+pub mod run;
 pub mod select;
+
+pub use run::QueryRun;
+pub use run::run;
 
 use crate::meta::Catalog;
 use crate::model::DatabaseId;
