@@ -1,5 +1,7 @@
 //! Numbers of line protocol, exactly as Go's `strconv` reads them.
 
+use crate::model::FieldValue;
+
 /// Powers of ten that a float holds exactly.
 const EXACT_POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
@@ -118,6 +120,31 @@ pub fn leading_digits(text: &[u8]) -> Option<Digits> {
     }
     let (third, _) = rest.split_first_chunk::<8>()?;
     digits.followed_by(leading_digits_of(*third))
+}
+
+/// The plain number that `text` starts with, and its length. What follows it is for the caller to check.
+#[inline(always)]
+pub fn leading_number(text: &[u8]) -> Option<(FieldValue<'static>, usize)> {
+    let (negative, whole) = leading_integer(text)?;
+    let whole_end = usize::from(negative) + whole.count;
+    match text.get(whole_end)? {
+        b'i' => Some((FieldValue::Integer(whole.signed(negative)?), whole_end + 1)),
+        b'.' => {
+            let fraction = leading_digits(text.get(whole_end + 1..)?)?;
+            let digits = whole.followed_by(fraction)?;
+            let value = exact_quotient(negative, digits.value, fraction.count)?;
+            Some((FieldValue::Float(value), whole_end + 1 + fraction.count))
+        }
+        _ if whole.count > 0 => Some((FieldValue::Float(exact_quotient(negative, whole.value, 0)?), whole_end)),
+        _ => None,
+    }
+}
+
+/// Whether `text` starts with a minus, and the digits behind it; perhaps none.
+#[inline(always)]
+pub fn leading_integer(text: &[u8]) -> Option<(bool, Digits)> {
+    let negative = *text.first()? == b'-';
+    Some((negative, leading_digits(&text[usize::from(negative)..])?))
 }
 
 /// The digits that eight bytes start with, all at once.

@@ -286,7 +286,7 @@ impl PlainLine<'_> {
     #[inline]
     fn timed(&self, cursor: &mut Cursor<'_, '_>, key_end: usize, start: usize) -> Option<Plain> {
         let (line_end, b'\n') = cursor.step()? else { return None };
-        let units = number::plain_integer(cursor.chunk.get(start..line_end)?)?;
+        let units = plain_units(cursor.chunk.get(start..)?, line_end - start)?;
         let time = reference::scale_time(units, self.options.precision_ns)?;
         Some(Plain { key_end, line_end, time })
     }
@@ -307,7 +307,7 @@ fn value<'w>(cursor: &mut Cursor<'_, 'w>, start: usize) -> Option<(FieldValue<'w
         }
         FieldValue::String(cursor.chunk.get(start + 1..close)?)
     } else {
-        plain_value(cursor.chunk.get(start..end)?)?
+        plain_value(cursor.chunk.get(start..)?, end.checked_sub(start)?)?
     };
     matches!(byte, b',' | b' ' | b'\n').then_some((value, end, byte))
 }
@@ -324,13 +324,34 @@ fn string_end(cursor: &mut Cursor<'_, '_>) -> Option<usize> {
     }
 }
 
-/// A number or boolean of the plain kind.
+/// The time that is the first `length` bytes of `text`.
 #[inline(always)]
-pub(super) fn plain_value<'w>(text: &[u8]) -> Option<FieldValue<'w>> {
+fn plain_units(text: &[u8], length: usize) -> Option<i64> {
+    match number::leading_integer(text) {
+        Some((negative, digits)) if usize::from(negative) + digits.count == length => digits.signed(negative),
+        _ => number::plain_integer(text.get(..length)?),
+    }
+}
+
+/// The number or boolean of the plain kind that is the first `length` bytes of `text`.
+#[inline(always)]
+fn plain_value<'w>(text: &[u8], length: usize) -> Option<FieldValue<'w>> {
+    if matches!(text.first(), Some(b'0'..=b'9' | b'-' | b'.')) {
+        // The bytes behind the value make it loadable whole; at the end of a chunk there are none.
+        match number::leading_number(text) {
+            Some((value, bytes)) => (bytes == length).then_some(value),
+            None => plain_number(text.get(..length)?),
+        }
+    } else {
+        reference::boolean(text.get(..length)?).map(FieldValue::Boolean)
+    }
+}
+
+#[cold]
+fn plain_number<'w>(text: &[u8]) -> Option<FieldValue<'w>> {
     match text {
         [digits @ .., b'i'] => number::plain_integer(digits).map(FieldValue::Integer),
-        [b'0'..=b'9' | b'-' | b'.', ..] => number::plain_float(text).map(FieldValue::Float),
-        _ => reference::boolean(text).map(FieldValue::Boolean),
+        _ => number::plain_float(text).map(FieldValue::Float),
     }
 }
 

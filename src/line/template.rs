@@ -112,7 +112,7 @@ impl Memory {
         }
         let units = match text.get(at)? {
             b' ' => {
-                let (negative, digits) = unsigned_after_sign(text.get(at + 1..)?)?;
+                let (negative, digits) = number::leading_integer(text.get(at + 1..)?)?;
                 at += 1 + usize::from(negative) + digits.count;
                 Some(digits.signed(negative)?)
             }
@@ -250,7 +250,7 @@ impl Piece {
 #[inline(always)]
 fn value(text: &[u8]) -> Option<(FieldValue<'_>, usize)> {
     match text.first()? {
-        b'0'..=b'9' | b'-' | b'.' => number_value(text),
+        b'0'..=b'9' | b'-' | b'.' => number::leading_number(text),
         b'"' => {
             let length = memchr::memchr2(b'"', b'\\', text.get(1..)?)?;
             let content = text.get(1..1 + length)?;
@@ -261,27 +261,4 @@ fn value(text: &[u8]) -> Option<(FieldValue<'_>, usize)> {
             Some((FieldValue::Boolean(reference::boolean(&text[..length])?), length))
         }
     }
-}
-
-#[inline(always)]
-fn number_value(text: &[u8]) -> Option<(FieldValue<'static>, usize)> {
-    let (negative, whole) = unsigned_after_sign(text)?;
-    let whole_end = usize::from(negative) + whole.count;
-    match text.get(whole_end)? {
-        b'i' => Some((FieldValue::Integer(whole.signed(negative)?), whole_end + 1)),
-        b'.' => {
-            let fraction = number::leading_digits(text.get(whole_end + 1..)?)?;
-            let digits = whole.followed_by(fraction)?;
-            let value = number::exact_quotient(negative, digits.value, fraction.count)?;
-            Some((FieldValue::Float(value), whole_end + 1 + fraction.count))
-        }
-        _ if whole.count > 0 => Some((FieldValue::Float(number::exact_quotient(negative, whole.value, 0)?), whole_end)),
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn unsigned_after_sign(text: &[u8]) -> Option<(bool, number::Digits)> {
-    let negative = *text.first()? == b'-';
-    Some((negative, number::leading_digits(&text[usize::from(negative)..])?))
 }
