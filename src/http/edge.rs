@@ -33,7 +33,7 @@ pub struct Edge<S> {
     pub buffers: Buffers,
     /// When this core started to serve, ns.
     pub started_ns: i64,
-    unpackers: RefCell<Vec<Box<Gunzip>>>,
+    unpackers: RefCell<Vec<Gunzip>>,
     stop: Stop,
     date: RefCell<(i64, String)>,
     node: [u8; 6],
@@ -85,13 +85,13 @@ impl<S> Edge<S> {
     }
 
     /// An unpacker, fresh or used before.
-    pub fn take_unpacker(&self) -> Box<Gunzip> {
+    pub fn take_unpacker(&self) -> Gunzip {
         let spare = self.unpackers.borrow_mut().pop();
         spare.unwrap_or_default()
     }
 
     /// Keeps an unpacker for the next one who asks.
-    pub fn give_unpacker(&self, mut unpacker: Box<Gunzip>) {
+    pub fn give_unpacker(&self, mut unpacker: Gunzip) {
         let mut spare = self.unpackers.borrow_mut();
         if spare.len() < UNPACKERS_MAX {
             unpacker.reset();

@@ -68,7 +68,7 @@ struct Body {
     admitted: usize,
     /// Decoded bytes, unless the handler can read the input itself.
     staged: Option<Window>,
-    unpacker: Option<Box<Gunzip>>,
+    unpacker: Option<Gunzip>,
     /// The peer waits for a `100 Continue` before it sends the body.
     awaits_continue: bool,
     received: u64,

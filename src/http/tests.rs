@@ -40,11 +40,13 @@ use crate::query::request::QueryRequest;
 #[derive(Clone, Default)]
 struct Fake {
     /// Finished writes: parameters and body.
-    stored: Rc<RefCell<Vec<(WriteParams, Vec<u8>)>>>,
+    stored: Rc<RefCell<Stored>>,
     /// Queries that were dropped before their end.
     dropped: Rc<RefCell<usize>>,
     needs_login: bool,
 }
+
+type Stored = Vec<(WriteParams, Vec<u8>)>;
 
 struct FakeWrite {
     fake: Fake,
