@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use crate::http::input::Buffers;
 use crate::http::options::Options;
+use crate::http::throttle::Throttle;
 use crate::http::wire::gzip::Gunzip;
 use crate::observe::http::HttpCounters;
 
@@ -29,6 +30,8 @@ pub struct Edge<S> {
     pub services: S,
     /// Counters of this core.
     pub counters: HttpCounters,
+    /// The gate of `/write`.
+    pub throttle: Throttle,
     /// Spare receive buffers.
     pub buffers: Buffers,
     /// When this core started to serve, ns.
@@ -44,6 +47,7 @@ impl<S> Edge<S> {
     /// The edge of one core; `node` tells request ids of this core from all others.
     pub fn new(options: Options, services: S, node: [u8; 6], started_ns: i64) -> Edge<S> {
         Edge {
+            throttle: Throttle::new(options.write_bounds),
             options,
             services,
             counters: HttpCounters::default(),
