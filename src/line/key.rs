@@ -30,9 +30,12 @@ pub fn canonical(raw_key: &[u8]) -> Result<CanonicalKey, Reason> {
     let mut key = Vec::with_capacity(end);
     append_measurement(&measurement, &mut key);
     for tag in tags {
-        // A raw tag has a backslash before each byte that needs one and before no other: it is in canonical form.
+        // A raw tag has a backslash before each byte that needs one, but for an `=` that starts the value.
+        let (tag_key, value) = (&raw_key[tag.start..tag.key_end], &raw_key[tag.key_end + 1..tag.end]);
         key.push(b',');
-        key.extend_from_slice(&raw_key[tag.start..tag.end]);
+        key.extend_from_slice(tag_key);
+        key.extend_from_slice(if value.starts_with(b"=") { b"=\\" } else { b"=" });
+        key.extend_from_slice(value);
     }
     Ok(CanonicalKey(key.into()))
 }
@@ -89,8 +92,9 @@ fn tag_value_end(line: &[u8], start: usize) -> Result<usize, Reason> {
     if matches!(line.get(start), None | Some(b' ' | b',')) {
         return Err(Reason::MissingTagValue);
     }
+    // The first byte may be an `=`, as in stock.
     let is_end = |at: &usize| matches!(line[*at], b' ' | b',' | b'=') && line[at - 1] != b'\\';
-    match (start..line.len()).find(is_end) {
+    match (start + 1..line.len()).find(is_end) {
         Some(end) if line[end] == b'=' => Err(Reason::TagFormat),
         Some(end) => Ok(end),
         None => Ok(line.len()),
@@ -119,6 +123,12 @@ mod tests {
     #[test]
     fn measurement_keeps_only_the_escapes_it_needs() {
         check(r#"a\=b\"c\ d\,e\x,t=\"v\""#, r#"a=b"c\ d\,e\x,t=\"v\""#);
+    }
+
+    #[test]
+    fn tag_value_may_start_with_an_equals_sign() {
+        check("m,b==x,a==", r"m,a=\=,b=\=x");
+        assert_eq!(canonical(b"m,b===x"), Err(Reason::TagFormat));
     }
 
     #[test]

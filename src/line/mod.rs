@@ -16,14 +16,19 @@ mod errors;
 mod escape;
 mod key;
 mod number;
+mod parser;
 mod reference;
+mod simd;
 
 pub use errors::Errors;
 pub use errors::LineError;
 pub use errors::Reason;
 pub use key::CanonicalKey;
 pub use key::canonical;
+pub use parser::Parser;
 pub use reference::Reference;
+pub use simd::Index;
+pub use simd::Tier;
 
 use crate::model::FieldValue;
 use crate::model::Timestamp;

@@ -36,6 +36,28 @@ pub fn integer(text: &[u8]) -> Result<i64, IntegerError> {
     if negative { Ok(value) } else { value.checked_neg().ok_or(IntegerError::Range) }
 }
 
+/// The common integer: at most 19 digits; `None` for every other text.
+#[inline]
+pub fn plain_integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    let mut value = 0_u64;
+    let mut odd = false;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        odd |= digit > 9;
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    // Nineteen digits fit 64 bits but not always 63.
+    let value = i64::try_from(value).ok().filter(|_| !odd)?;
+    Some(if negative { -value } else { value })
+}
+
 /// Reads a float of digits, at most one point, an exponent; `None` when it is none or rounds to infinity.
 pub fn float(text: &[u8]) -> Option<f64> {
     plain_float(text).or_else(|| {

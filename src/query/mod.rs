@@ -1,1 +1,3 @@
 //! One query over many cores: statements, plans, scatter, gather.
+
+pub mod request;

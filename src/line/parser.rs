@@ -1,0 +1,235 @@
+//! The fast parser: lines of the plain shape from the index, every other line to the reference.
+//!
+//! A line is plain when it starts at its first byte, has no backslash, one space before the fields, at most one behind
+//! them, quotes only around whole string values, and numbers of at most 19 digits without an exponent. Whatever is not
+//! plain, wrong lines included, goes to the reference, so that meaning and texts have one source.
+
+use crate::line::Field;
+use crate::line::Options;
+use crate::line::Point;
+use crate::line::Sink;
+use crate::line::number;
+use crate::line::reference;
+use crate::line::reference::Reference;
+use crate::line::simd::CHUNK_BYTES;
+use crate::line::simd::Index;
+use crate::line::simd::Tier;
+use crate::model::FieldValue;
+use crate::model::Timestamp;
+
+/// Turns windows of a body into points. Made once for each core and kept: it learns, and its buffers are reused.
+#[derive(Debug)]
+pub struct Parser {
+    options: Options,
+    reference: Reference,
+    index: Index,
+    fields: Vec<Field<'static>>,
+}
+
+/// A plain line that was read; its fields are in the caller's vector.
+struct Plain {
+    key_end: usize,
+    line_end: usize,
+    time: Timestamp,
+}
+
+impl Parser {
+    /// A parser for requests with these options.
+    pub fn new(options: Options) -> Parser {
+        Parser::with_tier(options, Tier::best())
+    }
+
+    /// A parser that indexes with `tier` if the machine has it: for comparing tiers.
+    pub fn with_tier(options: Options, tier: Tier) -> Parser {
+        Parser { options, reference: Reference::default(), index: Index::new(tier), fields: Vec::new() }
+    }
+
+    /// Changes to the next request's options; what was learned stays.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// Parses the whole lines of `window`, and what is left of it when it is the `last` of the body; returns the bytes
+    /// consumed. What is not consumed must start the next window, with more behind it. A window from which nothing is
+    /// consumed holds a line longer than itself: the caller doubles it (so that the time stays linear) or gives up.
+    pub fn parse(&mut self, window: &[u8], last: bool, sink: &mut impl Sink) -> usize {
+        let mut fields = reference::recycle(std::mem::take(&mut self.fields));
+        let consumed = self.parse_lines(window, last, &mut fields, sink);
+        self.fields = reference::recycle(fields);
+        consumed
+    }
+
+    fn parse_lines<'w>(
+        &mut self,
+        window: &'w [u8],
+        last: bool,
+        fields: &mut Vec<Field<'w>>,
+        sink: &mut impl Sink,
+    ) -> usize {
+        let default_time = self.options.default_time();
+        let mut at = 0;
+        // Where the indexed chunk starts, and which of its offsets comes next.
+        let (mut chunk_start, mut next) = (0, 0);
+        self.index.fill(window);
+        while at < window.len() {
+            let chunk = &window[chunk_start..window.len().min(chunk_start + CHUNK_BYTES)];
+            let mut cursor = Cursor { chunk, offsets: self.index.offsets(), next };
+            let line = PlainLine { start: at - chunk_start, options: &self.options, default_time };
+            if let Some(plain) = line.read(&mut cursor, fields) {
+                next = cursor.next;
+                sink.point(&Point {
+                    line: &chunk[line.start..plain.line_end],
+                    raw_key: &chunk[line.start..plain.key_end],
+                    fields,
+                    time: plain.time,
+                    slot: None,
+                });
+                at = chunk_start + plain.line_end + 1;
+                continue;
+            }
+            if cursor.is_at_end() && at > chunk_start {
+                // The line may go on behind the chunk: look at it again as the first of the next.
+                (chunk_start, next) = (at, 0);
+                self.index.fill(&window[at..]);
+                continue;
+            }
+            let Some(end) = reference::line_end(window, at, last) else { return at };
+            self.reference.parse_block(&self.options, &window[at..end], sink);
+            at = end + 1;
+            if at < chunk_start + chunk.len() {
+                next = self.index.offsets().partition_point(|&offset| chunk_start + usize::from(offset) < at);
+            } else if at < window.len() {
+                (chunk_start, next) = (at, 0);
+                self.index.fill(&window[at..]);
+            }
+        }
+        // The last line may end without a line feed.
+        at.min(window.len())
+    }
+}
+
+/// Walks over the structural bytes of a chunk.
+struct Cursor<'c, 'w> {
+    chunk: &'w [u8],
+    offsets: &'c [u16],
+    next: usize,
+}
+
+impl Cursor<'_, '_> {
+    /// The next structural byte and where it stands.
+    #[inline(always)]
+    fn step(&mut self) -> Option<(usize, u8)> {
+        let at = usize::from(*self.offsets.get(self.next)?);
+        self.next += 1;
+        Some((at, *self.chunk.get(at)?))
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.next >= self.offsets.len()
+    }
+}
+
+struct PlainLine<'o> {
+    start: usize,
+    options: &'o Options,
+    default_time: Timestamp,
+}
+
+impl PlainLine<'_> {
+    /// Reads the line if it is plain and ends in this chunk, with the cursor at its first structural byte.
+    #[inline]
+    fn read<'w>(&self, cursor: &mut Cursor<'_, 'w>, fields: &mut Vec<Field<'w>>) -> Option<Plain> {
+        let key_end = self.key(cursor)?;
+        fields.clear();
+        let mut name_start = key_end + 1;
+        // Stock skips blanks before the first field; a name may start with them elsewhere.
+        if matches!(cursor.chunk.get(name_start), Some(b'\t' | 0)) {
+            return None;
+        }
+        loop {
+            let (name_end, b'=') = cursor.step()? else { return None };
+            let name = cursor.chunk.get(name_start..name_end).filter(|name| !name.is_empty())?;
+            let (value, end, delimiter) = value(cursor, name_end + 1)?;
+            fields.push(Field { name, value });
+            match delimiter {
+                b',' => name_start = end + 1,
+                b' ' => return self.timed(cursor, key_end, end + 1),
+                _ => return Some(Plain { key_end, line_end: end, time: self.default_time }),
+            }
+        }
+    }
+
+    /// Checks measurement and tags; returns where the space behind them stands.
+    #[inline]
+    fn key(&self, cursor: &mut Cursor<'_, '_>) -> Option<usize> {
+        if matches!(cursor.chunk.get(self.start), None | Some(b'\t' | 0 | b'#')) {
+            return None;
+        }
+        let (mut end, mut byte) = cursor.step()?;
+        if end == self.start {
+            return None;
+        }
+        while byte == b',' {
+            let (key_end, b'=') = cursor.step()? else { return None };
+            let (value_end, delimiter) = cursor.step()?;
+            if key_end == end + 1 || value_end == key_end + 1 {
+                return None;
+            }
+            (end, byte) = (value_end, delimiter);
+        }
+        (byte == b' ').then_some(end)
+    }
+
+    #[inline]
+    fn timed(&self, cursor: &mut Cursor<'_, '_>, key_end: usize, start: usize) -> Option<Plain> {
+        let (line_end, b'\n') = cursor.step()? else { return None };
+        let units = number::plain_integer(cursor.chunk.get(start..line_end)?)?;
+        let time = reference::scale_time(units, self.options.precision_ns)?;
+        Some(Plain { key_end, line_end, time })
+    }
+}
+
+/// The value that starts at `start`, where it ends, and the byte that ends it: comma, space or line feed.
+#[inline(always)]
+fn value<'w>(cursor: &mut Cursor<'_, 'w>, start: usize) -> Option<(FieldValue<'w>, usize, u8)> {
+    let (mut end, mut byte) = cursor.step()?;
+    let value = if byte == b'"' {
+        if end != start {
+            return None;
+        }
+        let close = string_end(cursor)?;
+        (end, byte) = cursor.step()?;
+        if end != close + 1 {
+            return None;
+        }
+        FieldValue::String(cursor.chunk.get(start + 1..close)?)
+    } else {
+        plain_value(cursor.chunk.get(start..end)?)?
+    };
+    matches!(byte, b',' | b' ' | b'\n').then_some((value, end, byte))
+}
+
+/// Where the quote that closes a string stands; `None` if the string has a backslash or no end.
+#[inline]
+fn string_end(cursor: &mut Cursor<'_, '_>) -> Option<usize> {
+    loop {
+        match cursor.step()? {
+            (at, b'"') => return Some(at),
+            (_, b'\\') => return None,
+            _ => {}
+        }
+    }
+}
+
+/// A number or boolean of the plain kind.
+#[inline(always)]
+pub(super) fn plain_value<'w>(text: &[u8]) -> Option<FieldValue<'w>> {
+    match text {
+        [digits @ .., b'i'] => number::plain_integer(digits).map(FieldValue::Integer),
+        [b'0'..=b'9' | b'-' | b'.', ..] => number::plain_float(text).map(FieldValue::Float),
+        _ => reference::boolean(text).map(FieldValue::Boolean),
+    }
+}
+
+#[cfg(test)]
+mod tests;
