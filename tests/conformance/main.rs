@@ -5,6 +5,8 @@
 //! `recorded/` holds our scenarios; those of a neighbouring `../shared/conformance/suite` (MILLRACE_SHARED names
 //! another place) are played when they are there.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test may block")]
+
 mod compare;
 mod datum;
 #[path = "../api/process.rs"]
