@@ -1,5 +1,7 @@
 //! What cores say to each other about a query: owned values, closed enums.
 
+use std::collections::BTreeSet;
+
 use crate::exec::aggregate::Aggregate;
 use crate::exec::aggregate::Partial;
 use crate::exec::expr::Expr;
@@ -83,6 +85,8 @@ pub struct Fragment {
     pub filter: Option<Expr>,
     /// Tag keys that make groups, sorted.
     pub dimensions: Vec<Bytes>,
+    /// Only these groups; `None`: all.
+    pub groups: Option<BTreeSet<Vec<Bytes>>>,
     /// Newest first, groups in descending order too.
     pub descending: bool,
     /// Most series the whole fragment may select on one core; 0: no bound.
@@ -103,6 +107,8 @@ pub enum Request {
     Next(CursorId),
     /// Forget an open fragment.
     Close(CursorId),
+    /// The groups of a fragment, at most so many, in ascending order.
+    Groups(Box<Fragment>, u64),
     /// Fields and tag keys of measurements.
     Schema(Box<SchemaRequest>),
 }
@@ -114,6 +120,8 @@ pub enum Response {
     Chunk(Chunk),
     /// To [`Request::Close`].
     Closed,
+    /// To [`Request::Groups`].
+    Groups(Vec<Vec<Bytes>>),
     /// To [`Request::Schema`].
     Schema(Schema),
     /// The request failed with this text.
