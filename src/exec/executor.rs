@@ -15,6 +15,7 @@ use crate::exec::fragment::Part;
 use crate::exec::fragment::Request;
 use crate::exec::fragment::Response;
 use crate::exec::fragment::Work;
+use crate::exec::lookup;
 use crate::exec::rows::RowScan;
 use crate::exec::schema;
 use crate::exec::select;
@@ -98,10 +99,28 @@ impl<V: View> Executor<V> {
                 self.cursors.borrow_mut().remove(&id);
                 Response::Closed
             }
+            Request::Groups(fragment, count) => self.groups(&fragment, count),
             Request::Schema(request) => match schema::read(&self.views, &request).await {
                 Ok(schema) => Response::Schema(schema),
                 Err(error) => Response::Failed(error),
             },
+            Request::Lookup(request) => match lookup::answer(&self.views, &request).await {
+                Ok(page) => Response::Lookup(page),
+                Err(error) => Response::Failed(error),
+            },
+        }
+    }
+
+    fn groups(&self, fragment: &Fragment, count: u64) -> Response {
+        match select::select(&self.views, fragment, &mut Vec::new()) {
+            Ok(mut groups) => {
+                if fragment.descending {
+                    groups.reverse();
+                }
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                Response::Groups(groups.into_iter().take(count).map(|group| group.tags).collect())
+            }
+            Err(error) => Response::Failed(error),
         }
     }
 

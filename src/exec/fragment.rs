@@ -1,8 +1,11 @@
 //! What cores say to each other about a query: owned values, closed enums.
 
+use std::collections::BTreeSet;
+
 use crate::exec::aggregate::Aggregate;
 use crate::exec::aggregate::Partial;
 use crate::exec::expr::Expr;
+use crate::exec::lookup;
 use crate::exec::schema::Schema;
 use crate::exec::schema::SchemaRequest;
 use crate::exec::view::Column;
@@ -83,6 +86,8 @@ pub struct Fragment {
     pub filter: Option<Expr>,
     /// Tag keys that make groups, sorted.
     pub dimensions: Vec<Bytes>,
+    /// Only these groups; `None`: all.
+    pub groups: Option<BTreeSet<Vec<Bytes>>>,
     /// Newest first, groups in descending order too.
     pub descending: bool,
     /// Most series the whole fragment may select on one core; 0: no bound.
@@ -103,8 +108,12 @@ pub enum Request {
     Next(CursorId),
     /// Forget an open fragment.
     Close(CursorId),
+    /// The groups of a fragment, at most so many, in ascending order.
+    Groups(Box<Fragment>, u64),
     /// Fields and tag keys of measurements.
     Schema(Box<SchemaRequest>),
+    /// A page of what a SHOW statement asks.
+    Lookup(Box<lookup::Request>),
 }
 
 /// What it answers.
@@ -114,8 +123,12 @@ pub enum Response {
     Chunk(Chunk),
     /// To [`Request::Close`].
     Closed,
+    /// To [`Request::Groups`].
+    Groups(Vec<Vec<Bytes>>),
     /// To [`Request::Schema`].
     Schema(Schema),
+    /// To [`Request::Lookup`].
+    Lookup(lookup::Page),
     /// The request failed with this text.
     Failed(String),
 }

@@ -90,6 +90,9 @@ fn select_in(
             Rest::Rows(program) => Some(programs.shared(program)),
         };
         let tags = group_of(index, SeriesId(id), &fragment.dimensions);
+        if fragment.groups.as_ref().is_some_and(|wanted| !wanted.contains(&tags)) {
+            continue;
+        }
         *bytes += size_of::<SelectedSeries>();
         let series = groups.entry(tags).or_insert_with_key(|tags| {
             *bytes += 64 + tags.iter().map(|tag| tag.len() + 16).sum::<usize>();
