@@ -83,7 +83,8 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
         .shard_count
         .unwrap_or_else(|| u16::try_from(machine_count.saturating_mul(SHARDS_PER_CORE)).unwrap_or(u16::MAX));
     let layout = layout::open_or_create(&config.data.dir, shard_count)?;
-    tracing::info!(dir = %layout.dir.display(), shards = layout.shard_count, new = layout.is_new, "Data directory open");
+    let dir = layout.dir.display();
+    tracing::info!(%dir, shards = layout.shard_count, new = layout.is_new, "Data directory open");
     Ok(Ground { core_count, address, layout })
 }
 

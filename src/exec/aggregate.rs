@@ -370,10 +370,8 @@ mod tests {
 
     #[test]
     fn states_of_two_series_merge() {
-        let both: Vec<(&[Timestamp], Column)> = vec![(&[1, 2, 4, 7], floats(&[1.0, 4.0, 4.0, 2.0])), (
-            &[2, 4, 10],
-            floats(&[9.0, 3.0, 0.5]),
-        )];
+        let both: Vec<(&[Timestamp], Column)> =
+            vec![(&[1, 2, 4, 7], floats(&[1.0, 4.0, 4.0, 2.0])), (&[2, 4, 10], floats(&[9.0, 3.0, 0.5]))];
         check(Aggregate::Count, &both, 0, Cell::Integer(7));
         check(Aggregate::Sum, &both, 0, Cell::Float(23.5));
         check(Aggregate::Max, &both, 2, Cell::Float(9.0));
