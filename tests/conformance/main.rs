@@ -42,8 +42,11 @@ fn main() -> ExitCode {
     for scenario in all.iter().filter(chosen) {
         by_config.entry(&scenario.config).or_default().push(scenario);
     }
-    let outcomes: Vec<Outcome> =
+    let mut outcomes: Vec<Outcome> =
         by_config.iter().flat_map(|(config, scenarios)| replay::play(config, scenarios)).collect();
+    if wanted.is_empty() {
+        outcomes.extend(configs().iter().map(|config| replay::try_start(config)));
+    }
     let listed = listed();
     report(&outcomes, &listed, is_verbose)
 }
@@ -54,6 +57,16 @@ fn folder() -> PathBuf {
 
 fn list_path() -> PathBuf {
     folder().join("passing.txt")
+}
+
+/// Names of the configurations, as the scenarios use them.
+fn configs() -> BTreeSet<String> {
+    let listing = std::fs::read_dir(folder().join("configs")).expect("the folder is part of the repository");
+    let stem = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.expect("the folder can be listed").path();
+        path.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+    };
+    listing.filter_map(stem).collect()
 }
 
 fn scenarios() -> Vec<Scenario> {

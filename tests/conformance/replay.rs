@@ -52,6 +52,12 @@ pub fn play(config: &str, scenarios: &[&Scenario]) -> Vec<Outcome> {
     outcomes
 }
 
+/// Whether a server starts with a configuration at all; some have no scenarios here.
+pub fn try_start(config: &str) -> Outcome {
+    let differences = start(config).err().into_iter().collect();
+    Outcome { name: format!("start/{config}"), group: "start".to_owned(), differences }
+}
+
 fn tail(text: &str) -> &str {
     let start = text.len().saturating_sub(2000);
     let start = (start..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
