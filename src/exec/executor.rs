@@ -15,6 +15,7 @@ use crate::exec::fragment::Part;
 use crate::exec::fragment::Request;
 use crate::exec::fragment::Response;
 use crate::exec::fragment::Work;
+use crate::exec::lookup;
 use crate::exec::rows::RowScan;
 use crate::exec::schema;
 use crate::exec::select;
@@ -96,6 +97,10 @@ impl<V: View> Executor<V> {
             Request::Groups(fragment, count) => self.groups(&fragment, count),
             Request::Schema(request) => match schema::read(&self.views, &request).await {
                 Ok(schema) => Response::Schema(schema),
+                Err(error) => Response::Failed(error),
+            },
+            Request::Lookup(request) => match lookup::answer(&self.views, &request).await {
+                Ok(page) => Response::Lookup(page),
                 Err(error) => Response::Failed(error),
             },
         }

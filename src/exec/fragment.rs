@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::exec::aggregate::Aggregate;
 use crate::exec::aggregate::Partial;
 use crate::exec::expr::Expr;
+use crate::exec::lookup;
 use crate::exec::schema::Schema;
 use crate::exec::schema::SchemaRequest;
 use crate::exec::view::Column;
@@ -111,6 +112,8 @@ pub enum Request {
     Groups(Box<Fragment>, u64),
     /// Fields and tag keys of measurements.
     Schema(Box<SchemaRequest>),
+    /// A page of what a SHOW statement asks.
+    Lookup(Box<lookup::Request>),
 }
 
 /// What it answers.
@@ -124,6 +127,8 @@ pub enum Response {
     Groups(Vec<Vec<Bytes>>),
     /// To [`Request::Schema`].
     Schema(Schema),
+    /// To [`Request::Lookup`].
+    Lookup(lookup::Page),
     /// The request failed with this text.
     Failed(String),
 }

@@ -16,6 +16,7 @@ pub mod column;
 pub mod executor;
 pub mod expr;
 pub mod fragment;
+pub mod lookup;
 pub mod reader;
 pub mod rows;
 pub mod schema;

@@ -430,8 +430,7 @@ async fn keep_those_with_points<V: View>(
 }
 
 fn find_series<V: View>(view: &V, request: &Request, entry: &Key) -> Option<SeriesId> {
-    let mut text = Vec::new();
-    let tags = entry.item.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1]));
-    key::encode(&entry.measurement, tags, &mut text).ok()?;
+    let tags: Vec<(&[u8], &[u8])> = entry.item.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1])).collect();
+    let text = key::encode_key(&entry.measurement, &tags);
     view.index(request.database, |index| index.lookup(&text)).flatten()
 }
