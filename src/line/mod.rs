@@ -53,7 +53,7 @@ impl Options {
 }
 
 /// Number of a raw key in the [`Parser`] that reported it; small, and the same for the same bytes until
-/// [`Sink::forget_slots`].
+/// [`Sink::forget_slots`]. It says nothing about database or policy: a cache of series by slot is one for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeySlot(pub u32);
 

@@ -1,5 +1,6 @@
 //! Numbers of line protocol, exactly as Go's `strconv` reads them.
 
+use crate::line::Field;
 use crate::model::FieldValue;
 
 /// Powers of ten that a float holds exactly.
@@ -122,20 +123,52 @@ pub fn leading_digits(text: &[u8]) -> Option<Digits> {
     digits.followed_by(leading_digits_of(*third))
 }
 
-/// The plain number that `text` starts with, and its length. What follows it is for the caller to check.
+/// A number in the bits of its type. Not a [`FieldValue`], because an enum with a payload that is handed through several
+/// returns is copied in pieces that do not match how it was written, and each copy waits some 12 cycles for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    bits: u64,
+    is_integer: bool,
+    /// Length of its text.
+    pub bytes: usize,
+}
+
+impl Number {
+    #[inline(always)]
+    fn integer(value: i64, bytes: usize) -> Number {
+        Number { bits: value as u64, is_integer: true, bytes }
+    }
+
+    #[inline(always)]
+    fn float(value: f64, bytes: usize) -> Number {
+        Number { bits: value.to_bits(), is_integer: false, bytes }
+    }
+
+    /// Adds it to `fields`.
+    #[inline(always)]
+    pub fn push<'a>(self, name: &'a [u8], fields: &mut Vec<Field<'a>>) {
+        if self.is_integer {
+            fields.push(Field { name, value: FieldValue::Integer(self.bits as i64) });
+        } else {
+            fields.push(Field { name, value: FieldValue::Float(f64::from_bits(self.bits)) });
+        }
+    }
+}
+
+/// The plain number that `text` starts with. What follows it is for the caller to check.
 #[inline(always)]
-pub fn leading_number(text: &[u8]) -> Option<(FieldValue<'static>, usize)> {
+pub fn leading_number(text: &[u8]) -> Option<Number> {
     let (negative, whole) = leading_integer(text)?;
     let whole_end = usize::from(negative) + whole.count;
     match text.get(whole_end)? {
-        b'i' => Some((FieldValue::Integer(whole.signed(negative)?), whole_end + 1)),
+        b'i' => Some(Number::integer(whole.signed(negative)?, whole_end + 1)),
         b'.' => {
             let fraction = leading_digits(text.get(whole_end + 1..)?)?;
             let digits = whole.followed_by(fraction)?;
             let value = exact_quotient(negative, digits.value, fraction.count)?;
-            Some((FieldValue::Float(value), whole_end + 1 + fraction.count))
+            Some(Number::float(value, whole_end + 1 + fraction.count))
         }
-        _ if whole.count > 0 => Some((FieldValue::Float(exact_quotient(negative, whole.value, 0)?), whole_end)),
+        _ if whole.count > 0 => Some(Number::float(exact_quotient(negative, whole.value, 0)?, whole_end)),
         _ => None,
     }
 }

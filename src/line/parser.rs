@@ -57,6 +57,12 @@ impl Parser {
         }
     }
 
+    /// A parser that forgets what it learned before it would know more than `keys_max` series: for tests.
+    #[cfg(test)]
+    fn with_keys_max(options: Options, keys_max: usize) -> Parser {
+        Parser { memory: Memory::with_keys_max(keys_max), ..Parser::new(options) }
+    }
+
     /// Stops or goes on remembering series. Without it no point has a slot.
     pub fn set_learning(&mut self, is_learning: bool) {
         self.is_learning = is_learning;
@@ -252,8 +258,7 @@ impl PlainLine<'_> {
         loop {
             let (name_end, b'=') = cursor.step()? else { return None };
             let name = cursor.chunk.get(name_start..name_end).filter(|name| !name.is_empty())?;
-            let (value, end, delimiter) = value(cursor, name_end + 1)?;
-            fields.push(Field { name, value });
+            let (end, delimiter) = push_value(cursor, name, name_end + 1, fields)?;
             match delimiter {
                 b',' => name_start = end + 1,
                 b' ' => return self.timed(cursor, key_end, end + 1),
@@ -292,24 +297,31 @@ impl PlainLine<'_> {
     }
 }
 
-/// The value that starts at `start`, where it ends, and the byte that ends it: comma, space or line feed.
+/// Adds the value that starts at `start`; returns where it ends and the byte that ends it: comma, space or line feed.
 #[inline(always)]
-fn value<'w>(cursor: &mut Cursor<'_, 'w>, start: usize) -> Option<(FieldValue<'w>, usize, u8)> {
+fn push_value<'w>(
+    cursor: &mut Cursor<'_, 'w>,
+    name: &'w [u8],
+    start: usize,
+    fields: &mut Vec<Field<'w>>,
+) -> Option<(usize, u8)> {
     let (mut end, mut byte) = cursor.step()?;
-    let value = if byte == b'"' {
-        if end != start {
-            return None;
-        }
-        let close = string_end(cursor)?;
-        (end, byte) = cursor.step()?;
-        if end != close + 1 {
-            return None;
-        }
-        FieldValue::String(cursor.chunk.get(start + 1..close)?)
+    let text = cursor.chunk.get(start..)?;
+    if matches!(text.first(), Some(b'0'..=b'9' | b'-' | b'.')) {
+        push_number(name, text, end - start, fields)?;
+    } else if byte != b'"' {
+        let value = FieldValue::Boolean(reference::boolean(text.get(..end - start)?)?);
+        fields.push(Field { name, value });
     } else {
-        plain_value(cursor.chunk.get(start..)?, end.checked_sub(start)?)?
-    };
-    matches!(byte, b',' | b' ' | b'\n').then_some((value, end, byte))
+        let close = string_end(cursor)?;
+        let opened = end;
+        (end, byte) = cursor.step()?;
+        if opened != start || end != close + 1 {
+            return None;
+        }
+        fields.push(Field { name, value: FieldValue::String(cursor.chunk.get(start + 1..close)?) });
+    }
+    matches!(byte, b',' | b' ' | b'\n').then_some((end, byte))
 }
 
 /// Where the quote that closes a string stands; `None` if the string has a backslash or no end.
@@ -333,18 +345,16 @@ fn plain_units(text: &[u8], length: usize) -> Option<i64> {
     }
 }
 
-/// The number or boolean of the plain kind that is the first `length` bytes of `text`.
+/// Adds the plain number that is the first `length` bytes of `text`.
 #[inline(always)]
-fn plain_value<'w>(text: &[u8], length: usize) -> Option<FieldValue<'w>> {
-    if matches!(text.first(), Some(b'0'..=b'9' | b'-' | b'.')) {
-        // The bytes behind the value make it loadable whole; at the end of a chunk there are none.
-        match number::leading_number(text) {
-            Some((value, bytes)) => (bytes == length).then_some(value),
-            None => plain_number(text.get(..length)?),
-        }
-    } else {
-        reference::boolean(text.get(..length)?).map(FieldValue::Boolean)
+fn push_number<'w>(name: &'w [u8], text: &[u8], length: usize, fields: &mut Vec<Field<'w>>) -> Option<()> {
+    // The bytes behind the number let it be loaded whole; at the end of a chunk there are none.
+    match number::leading_number(text) {
+        Some(number) if number.bytes == length => number.push(name, fields),
+        Some(_) => return None,
+        None => fields.push(Field { name, value: plain_number(text.get(..length)?)? }),
     }
+    Some(())
 }
 
 #[cold]

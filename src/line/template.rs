@@ -37,8 +37,9 @@ const _: () = assert!(KEY_BYTES_MAX <= u32::MAX as usize && KEY_BYTES_EACH_MAX <
 const _: () = assert!(KEYS_MAX <= u32::MAX as usize && LAYOUTS_MAX <= u16::MAX as usize);
 
 /// What a parser remembers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
+    keys_max: usize,
     keys: Vec<Key>,
     key_bytes: Vec<u8>,
     by_key: HashTable<u32>,
@@ -84,7 +85,27 @@ pub struct Recalled {
     pub units: Option<i64>,
 }
 
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::with_keys_max(KEYS_MAX)
+    }
+}
+
 impl Memory {
+    /// An empty memory that forgets everything before it would hold more than `keys_max` keys.
+    pub fn with_keys_max(keys_max: usize) -> Memory {
+        Memory {
+            keys_max,
+            keys: Vec::new(),
+            key_bytes: Vec::new(),
+            by_key: HashTable::new(),
+            layouts: Vec::new(),
+            by_names: HashTable::new(),
+            previous: None,
+            resets: 0,
+        }
+    }
+
     /// How often everything was forgotten.
     pub fn resets(&self) -> u64 {
         self.resets
@@ -106,9 +127,8 @@ impl Memory {
             if !piece.starts(rest) {
                 return None;
             }
-            let (value, value_bytes) = value(rest.get(piece.text.len()..)?)?;
-            fields.push(Field { name: rest.get(1..piece.text.len() - 1)?, value });
-            at += piece.text.len() + value_bytes;
+            let name = rest.get(1..piece.text.len() - 1)?;
+            at += piece.text.len() + push_value(name, rest.get(piece.text.len()..)?, fields)?;
         }
         let units = match text.get(at)? {
             b' ' => {
@@ -130,7 +150,7 @@ impl Memory {
         if raw_key.len() > KEY_BYTES_EACH_MAX || fields.len() > LAYOUT_FIELDS_MAX {
             return None;
         }
-        let is_full = self.keys.len() >= KEYS_MAX
+        let is_full = self.keys.len() >= self.keys_max
             || self.key_bytes.len() + raw_key.len() > KEY_BYTES_MAX
             || self.layouts.len() >= LAYOUTS_MAX;
         if is_full {
@@ -246,19 +266,119 @@ impl Piece {
     }
 }
 
-/// The plain value that `text` starts with, and its length. What follows it is for the caller to check.
+/// Adds the plain value that `text` starts with; returns its length. What follows it is for the caller to check.
 #[inline(always)]
-fn value(text: &[u8]) -> Option<(FieldValue<'_>, usize)> {
-    match text.first()? {
-        b'0'..=b'9' | b'-' | b'.' => number::leading_number(text),
-        b'"' => {
-            let length = memchr::memchr2(b'"', b'\\', text.get(1..)?)?;
-            let content = text.get(1..1 + length)?;
-            (text[1 + length] == b'"').then_some((FieldValue::String(content), length + 2))
+fn push_value<'w>(name: &'w [u8], text: &'w [u8], fields: &mut Vec<Field<'w>>) -> Option<usize> {
+    if let b'0'..=b'9' | b'-' | b'.' = text.first()? {
+        let number = number::leading_number(text)?;
+        number.push(name, fields);
+        return Some(number.bytes);
+    }
+    let (value, bytes) = other_value(text)?;
+    fields.push(Field { name, value });
+    Some(bytes)
+}
+
+fn other_value(text: &[u8]) -> Option<(FieldValue<'_>, usize)> {
+    if let Some(content) = text.strip_prefix(b"\"") {
+        let length = memchr::memchr2(b'"', b'\\', content)?;
+        return (content[length] == b'"').then_some((FieldValue::String(&content[..length]), length + 2));
+    }
+    let length = text.iter().take(6).position(|byte| matches!(byte, b',' | b' ' | b'\n'))?;
+    Some((FieldValue::Boolean(reference::boolean(&text[..length])?), length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str) -> Field<'_> {
+        Field { name: name.as_bytes(), value: FieldValue::Integer(0) }
+    }
+
+    fn learn(memory: &mut Memory, key: &str, names: &[&str]) -> u32 {
+        let fields: Vec<_> = names.iter().map(|name| field(name)).collect();
+        memory.learn(key.as_bytes(), &fields, || ()).unwrap().0
+    }
+
+    /// What recalling `line` gives, with room behind it as in a window.
+    fn recall(memory: &mut Memory, line: &str) -> Option<(u32, String, Option<i64>)> {
+        let text = format!("{line}{}", " ".repeat(64));
+        let mut fields = Vec::new();
+        let recalled = memory.recall(text.as_bytes(), &mut fields)?;
+        assert_eq!(recalled.line_bytes, line.len() - 1);
+        let values = fields.iter().map(|field| format!("{}={:?}", field.name.escape_ascii(), field.value));
+        Some((recalled.slot.0, values.collect::<Vec<_>>().join(" "), recalled.units))
+    }
+
+    #[test]
+    fn line_is_recalled_where_it_came_last_time() {
+        let mut memory = Memory::default();
+        let (a, b) = (learn(&mut memory, "a", &["v"]), learn(&mut memory, "b,t=1", &["v", "a_name_of_over_16_bytes"]));
+        assert_eq!(recall(&mut memory, "a v=1i 5\n"), None, "nothing came after b yet");
+        assert_eq!(learn(&mut memory, "a", &["v"]), a);
+        let line = "b,t=1 v=-12i,a_name_of_over_16_bytes=\"x, y\" -7\n";
+        let values = "v=Integer(-12) a_name_of_over_16_bytes=String([120, 44, 32, 121])".to_string();
+        assert_eq!(recall(&mut memory, line), Some((b, values, Some(-7))));
+        assert_eq!(recall(&mut memory, "a v=2.5\n"), Some((a, "v=Float(2.5)".to_string(), None)));
+    }
+
+    #[test]
+    fn line_that_differs_is_a_miss() {
+        for line in [
+            "m,t=2 v=1i 5\n",
+            "m,t=1,u=1 v=1i 5\n",
+            "m,t=1 w=1i 5\n",
+            "m,t=1 v=1i,w=1i 5\n",
+            "m,t=1 v=1u 5\n",
+            "m,t=1 v=1e5 5\n",
+            "m,t=1 v=. 5\n",
+            "m,t=1 v=i 5\n",
+            "m,t=1 v=1i 5 \n",
+            "m,t=1 v=1i  5\n",
+            "m,t=1 v=1i \n",
+            "m,t=1 v=1i 5\r\n",
+            "m,t=1 v=\"a\\\"\" 5\n",
+            "m,t=1 v=\"a\"b 5\n",
+            "m,t=1 v=yes 5\n",
+            "m,t=1 v= 5\n",
+            "m,t=1 v=99999999999999999999i 5\n",
+            "m,t=1 v=9999999999999999999i 5\n",
+            "m,t=1  v=1i 5\n",
+            "#,t=1 v=1i 5\n",
+        ] {
+            let mut memory = Memory::default();
+            let slot = learn(&mut memory, "m,t=1", &["v"]);
+            assert_eq!(recall(&mut memory, line), None, "{line}");
+            assert!(recall(&mut memory, "m,t=1 v=1i 5\n").is_some_and(|found| found.0 == slot), "{line}");
         }
-        _ => {
-            let length = text.iter().take(6).position(|byte| matches!(byte, b',' | b' ' | b'\n'))?;
-            Some((FieldValue::Boolean(reference::boolean(&text[..length])?), length))
+    }
+
+    #[test]
+    fn text_that_ends_early_is_a_miss() {
+        let mut memory = Memory::default();
+        learn(&mut memory, "m,t=1", &["v"]);
+        let line = "m,t=1 v=123456789i 1500000000000000000\n";
+        for length in 0..line.len() {
+            assert!(memory.recall(&line.as_bytes()[..length], &mut Vec::new()).is_none(), "{length}");
         }
+    }
+
+    #[test]
+    fn full_memory_forgets_everything_and_says_so() {
+        let mut memory = Memory::with_keys_max(2);
+        learn(&mut memory, "a", &["v"]);
+        learn(&mut memory, "b", &["v"]);
+        let mut forgot = false;
+        let slot = memory.learn(b"c", &[field("v")], || forgot = true);
+        assert_eq!((slot, forgot, memory.resets()), (Some(KeySlot(0)), true, 1));
+        assert_eq!(recall(&mut memory, "a v=1i 5\n"), None);
+    }
+
+    #[test]
+    fn oversized_keys_and_layouts_are_not_remembered() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.learn(&vec![b'k'; KEY_BYTES_EACH_MAX + 1], &[field("v")], || ()), None);
+        assert_eq!(memory.learn(b"k", &[field("v"); LAYOUT_FIELDS_MAX + 1], || ()), None);
     }
 }
