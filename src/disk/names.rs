@@ -50,6 +50,17 @@ impl WalName {
     }
 }
 
+/// A catalog snapshot's file name.
+pub fn catalog_name(number: u64) -> String {
+    format!("catalog-{number:08}")
+}
+
+/// The number of the catalog snapshot called `name`.
+pub fn parse_catalog(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("catalog-")?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
 /// A segment's file name.
 pub fn segment_name(number: u64) -> String {
     format!("{number:08}.seg")
@@ -72,5 +83,8 @@ mod tests {
         assert_eq!(WalName::parse("x-0003-1.wal"), None);
         assert_eq!(parse_segment(&segment_name(42)), Some(42));
         assert_eq!(parse_segment("42"), None);
+        assert_eq!(parse_catalog(&catalog_name(42)), Some(42));
+        assert_eq!(parse_catalog("catalog-00000042.new"), None);
+        assert_eq!(parse_catalog("catalog-+42"), None);
     }
 }

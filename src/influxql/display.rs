@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use crate::influxql::ast;
 use crate::influxql::ast::CardinalityOf;
 use crate::influxql::ast::CreateContinuousQuery;
 use crate::influxql::ast::CreatePolicy;
@@ -62,7 +63,7 @@ impl Display for Statement {
             CreateRetentionPolicy(policy) => write!(f, "{policy}"),
             AlterRetentionPolicy { name, database, options, default } => {
                 write!(f, "ALTER RETENTION POLICY {} ON {}", Ident(name), Ident(database))?;
-                policy_options(f, options)?;
+                policy_options(f, options, duration::format)?;
                 word_if(f, *default, " DEFAULT")
             }
             CreateUser { name, admin, .. } => {
@@ -159,9 +160,10 @@ pub(super) fn quote_idents(segments: &[String]) -> String {
     for (index, segment) in segments.iter().enumerate() {
         let last = index + 1 == segments.len();
         let bare = Ident(segment).to_string();
-        match !last && !segment.is_empty() && !bare.starts_with('"') {
-            true => text.push_str(&format!("\"{bare}\"")),
-            false => text.push_str(&bare),
+        match segment.is_empty() {
+            true => {}
+            false if last || bare.starts_with('"') => text.push_str(&bare),
+            false => text.push_str(&format!("\"{bare}\"")),
         }
         text.push_str(if last { "" } else { "." });
     }
@@ -206,15 +208,15 @@ fn condition(f: &mut Formatter<'_>, condition: Option<&Expr>) -> fmt::Result {
     condition.map_or(Ok(()), |condition| write!(f, " WHERE {condition}"))
 }
 
-fn policy_options(f: &mut Formatter<'_>, options: &PolicyOptions) -> fmt::Result {
+fn policy_options(f: &mut Formatter<'_>, options: &PolicyOptions, shown: fn(ast::Duration) -> String) -> fmt::Result {
     if let Some(span) = options.duration {
-        write!(f, " DURATION {}", duration::format(span))?;
+        write!(f, " DURATION {}", shown(span))?;
     }
     if let Some(count) = options.replication {
         write!(f, " REPLICATION {count}")?;
     }
     if let Some(span) = options.shard_duration {
-        write!(f, " SHARD DURATION {}", duration::format(span))?;
+        write!(f, " SHARD DURATION {}", shown(span))?;
     }
     Ok(())
 }
@@ -223,7 +225,9 @@ fn create_database(f: &mut Formatter<'_>, name: &str, policy: Option<&PolicyOpti
     write!(f, "CREATE DATABASE {}", Ident(name))?;
     let Some(options) = policy else { return Ok(()) };
     f.write_str(" WITH")?;
-    policy_options(f, options)?;
+    // A shard duration of 0 asks for the default and is not printed here.
+    let shard_duration = options.shard_duration.filter(|span| *span > 0);
+    policy_options(f, &PolicyOptions { shard_duration, ..options.clone() }, duration::format_go)?;
     options.name.as_ref().map_or(Ok(()), |name| write!(f, " NAME {}", Ident(name)))
 }
 
@@ -357,7 +361,7 @@ impl Display for Select {
             Fill::Previous => f.write_str(" fill(previous)"),
             Fill::Linear => f.write_str(" fill(linear)"),
             Fill::Integer(value) => write!(f, " fill({value})"),
-            Fill::Number(value) => write!(f, " fill({value:?})"),
+            Fill::Number(value) => write!(f, " fill({})", go_float(value)),
         }?;
         listed(f, "ORDER BY", &self.sort)?;
         counts(
@@ -487,6 +491,18 @@ impl Display for Expr {
             Expr::Nil => f.write_str("nil"),
         }
     }
+}
+
+/// As Go prints a float: the shortest digits, with an exponent below 1e-4 and from 1e21.
+fn go_float(value: f64) -> String {
+    let size = value.abs();
+    if size == 0.0 || (1e-4..1e21).contains(&size) || !value.is_finite() {
+        return value.to_string();
+    }
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 /// A time in UTC with as many digits as it needs.

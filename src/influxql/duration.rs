@@ -44,18 +44,41 @@ fn unit_at(text: &str) -> Option<(&'static str, Duration)> {
     UNITS.iter().filter(fits).max_by_key(|unit| unit.0.len()).copied()
 }
 
-/// As stock prints a duration: the largest unit that divides it; below a microsecond it is cut.
+/// As stock prints a duration: in the largest unit that divides it.
 pub fn format(ns: Duration) -> String {
     if ns == 0 {
         return "0s".into();
     }
-    let unit = UNITS[..6].iter().find(|(_, size)| ns % size == 0);
-    unit.map_or_else(|| format!("{}u", ns / 1_000), |(letters, size)| format!("{}{letters}", ns / size))
+    let unit = UNITS.iter().find(|(_, size)| ns % size == 0).unwrap_or(&UNITS[8]);
+    format!("{}{}", ns / unit.1, unit.0)
 }
 
-/// Like [`format`], but with nothing cut.
-pub(super) fn format_exact(ns: Duration) -> String {
-    if ns % 1_000 == 0 { format(ns) } else { format!("{ns}ns") }
+/// As Go prints a duration, which stock does here and there: `1h30m0s`, `1.5ms`.
+pub fn format_go(ns: Duration) -> String {
+    let (sign, size) = (if ns < 0 { "-" } else { "" }, ns.unsigned_abs());
+    match size {
+        0 => "0s".into(),
+        1..1_000 => format!("{sign}{size}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(size, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(size, 1_000_000)),
+        _ => {
+            let minutes = size / 60_000_000_000;
+            let seconds = decimal(size % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// `size / unit`, where `unit` is a power of ten, with as many digits behind the point as it needs.
+fn decimal(size: u64, unit: u64) -> String {
+    let fraction = format!("{:0width$}", size % unit, width = unit.ilog10() as usize);
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{}{point}{fraction}", size / unit)
 }
 
 #[cfg(test)]
@@ -92,12 +115,27 @@ mod tests {
             (0, "0s"),
             (604_800_000_000_000, "1w"),
             (5_400_000_000_000, "90m"),
-            (1_500, "1u"),
+            (1_500, "1500ns"),
             (1_000_000, "1ms"),
             (-60_000_000_000, "-1m"),
         ] {
             assert_eq!(format(ns), expected);
         }
-        assert_eq!(format_exact(1_500), "1500ns");
+    }
+
+    #[test]
+    fn go_names_hours_minutes_and_seconds() {
+        for (ns, expected) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_500, "1.5µs"),
+            (2_000_010, "2.00001ms"),
+            (90_000_000_000, "1m30s"),
+            (604_800_000_000_000, "168h0m0s"),
+            (3_600_500_000_000, "1h0m0.5s"),
+            (-1_000_000_000, "-1s"),
+        ] {
+            assert_eq!(format_go(ns), expected);
+        }
     }
 }

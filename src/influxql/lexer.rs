@@ -239,9 +239,9 @@ impl Lexer {
         let mut name = self.scan_ident(false);
         name.text.insert(0, '$');
         if name.token == Token::Ident {
-            (name.token, name.at) = (Token::BoundParam, at);
+            name.token = Token::BoundParam;
         }
-        name
+        Scanned { at, ..name }
     }
 
     /// A sign that begins with `c`, which has been read.

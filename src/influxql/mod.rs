@@ -18,6 +18,7 @@ mod json;
 mod lexer;
 mod params;
 mod parser;
+pub mod reduce;
 pub mod regex;
 mod token;
 pub mod zone;

@@ -120,7 +120,7 @@ fn typed(members: Map<String, Value>) -> Result<Bound, String> {
         ("duration", Value::String(text)) => bound(Token::Duration, text),
         ("duration", Value::Number(number)) if !is_float(&number) => {
             let ns = parse_int(number.as_str())?;
-            bound(Token::Duration, duration::format_exact(ns))
+            bound(Token::Duration, duration::format(ns))
         }
         ("duration", _) => Err("duration literal must be a string or integer value".into()),
         (kind, _) => Err(format!("unknown bind object type: {kind}")),
@@ -135,11 +135,13 @@ fn number_token(number: &Number) -> Result<Bound, String> {
     }
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() => bound(Token::Number, value.to_string()),
-        _ => Err(format!("strconv.ParseFloat: parsing {text:?}: value out of range")),
+        _ => Err(format!("strconv.ParseFloat: parsing {:?}: value out of range", text.replace("e+", "e"))),
     }
 }
 
 fn parse_int(text: &str) -> Result<i64, String> {
+    // The JSON reader writes exponents its own way: back to the usual one.
+    let text = &text.replace("e+", "e");
     text.parse().map_err(|_| {
         let digits = text.strip_prefix('-').unwrap_or(text);
         let why = if digits.bytes().all(|b| b.is_ascii_digit()) { "value out of range" } else { "invalid syntax" };

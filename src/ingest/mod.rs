@@ -61,10 +61,18 @@ pub struct Ingest<O: Owners> {
 type Policies = HashMap<(DatabaseId, PolicyId), Rc<RefCell<PolicyState>>>;
 
 /// What this core remembers of one policy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PolicyState {
     parser: line::Parser,
     cache: PolicyCache,
+}
+
+impl Default for PolicyState {
+    fn default() -> PolicyState {
+        // Every request sets its own options before it parses.
+        let options = line::Options { precision_ns: 1, now_ns: 0 };
+        PolicyState { parser: line::Parser::new(options), cache: PolicyCache::default() }
+    }
 }
 
 impl<O: Owners> Ingest<O> {

@@ -19,6 +19,7 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
+use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
 use crate::ingest::owners::Target;
@@ -53,7 +54,10 @@ pub struct Session<O: Owners> {
 struct Rows {
     /// Of the cache, when its series numbers were last used.
     generation: u64,
-    open: HashMap<(GroupId, u16), Open>,
+    /// By shard group, in the order met, and shard.
+    groups: Vec<(GroupId, Vec<Option<Open>>)>,
+    /// The group met last.
+    last_group: usize,
     closed: Vec<Closed>,
     written: Written,
     parsed: u64,
@@ -65,7 +69,7 @@ struct Rows {
 #[derive(Debug)]
 struct Open {
     builder: BatchBuilder,
-    /// Index in the batch of each (measurement, layout) of the cache.
+    /// Index in the batch of each (schema, layout) of the cache.
     layouts: HashMap<(u32, usize), u32>,
     last_layout: Option<((u32, usize), u32)>,
     /// Index in the batch of each series without an id.
@@ -139,7 +143,8 @@ impl<O: Owners> Session<O> {
             missing: None,
         };
         let options = line::Options { precision_ns: self.params.precision_ns, now_ns: self.params.now_ns };
-        let taken = parser.parse(&options, window, last, &mut walk);
+        parser.set_options(options);
+        let taken = parser.parse(window, last, &mut walk);
         (taken, walk.missing)
     }
 
@@ -169,9 +174,8 @@ impl<O: Owners> Session<O> {
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
         let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
-        let stores: Vec<_> = sent
-            .map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches)))
-            .collect();
+        let stores: Vec<_> =
+            sent.map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches))).collect();
         join_all(stores).await?;
         self.answer()
     }
@@ -233,8 +237,21 @@ async fn join_all<F: Future<Output = Result<(), WriteError>> + Unpin>(futures: V
 
 impl Rows {
     fn close_all(&mut self) {
-        let open: Vec<Open> = self.open.drain().map(|(_, open)| open).collect();
-        self.closed.extend(open.into_iter().map(Open::close));
+        let open = self.groups.drain(..).flat_map(|(_, shards)| shards).flatten();
+        self.closed.extend(open.map(Open::close));
+    }
+
+    /// The batches of a shard group, by shard.
+    #[inline]
+    fn shards(&mut self, group: GroupId, shard_count: u16) -> &mut Vec<Option<Open>> {
+        if self.groups.get(self.last_group).is_none_or(|known| known.0 != group) {
+            self.last_group = self.groups.iter().position(|known| known.0 == group).unwrap_or_else(|| {
+                let shards = std::iter::repeat_with(|| None).take(usize::from(shard_count)).collect();
+                self.groups.push((group, shards));
+                self.groups.len() - 1
+            });
+        }
+        &mut self.groups[self.last_group].1
     }
 
     fn refuse(&mut self, reason: impl FnOnce() -> String) {
@@ -260,15 +277,29 @@ impl Open {
         Closed { shard, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
     }
 
+    /// The batch's name for a series.
     #[inline]
-    fn layout(&mut self, number: (u32, usize), measurement: impl FnOnce() -> Bytes, layout: &Layout) -> u32 {
+    fn series_ref(&mut self, number: u32, series: &Series) -> SeriesRef {
+        if let Some(id) = series.id {
+            return SeriesRef::Known(id);
+        }
+        let (builder, key_series) = (&mut self.builder, &mut self.key_series);
+        SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
+            key_series.push(number);
+            builder.key(&series.key)
+        }))
+    }
+
+    /// The batch's number of a layout; `number` is (schema, layout) in the cache.
+    #[inline]
+    fn layout<'a>(&mut self, number: (u32, usize), measurement: impl FnOnce() -> &'a Bytes, layout: &Layout) -> u32 {
         if let Some((last, index)) = self.last_layout
             && last == number
         {
             return index;
         }
         let builder = &mut self.builder;
-        let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(&measurement(), layout.fields()));
+        let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(measurement(), layout.fields()));
         self.last_layout = Some((number, index));
         index
     }
@@ -294,7 +325,7 @@ enum Hindrance {
     Refused(String),
     /// Others must be asked first.
     NoGroup,
-    NoTypes(GroupId, u32),
+    NoTypes,
 }
 
 impl Sink for Walk<'_> {
@@ -317,7 +348,7 @@ impl Sink for Walk<'_> {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
             }
-            Err(Hindrance::NoGroup | Hindrance::NoTypes(..)) => {
+            Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
                 // Borrowed from the window as sent, so its address says where the line is.
                 let at = point.raw_key.as_ptr() as usize - self.window.as_ptr() as usize;
                 self.missing = Some(Missing { at, ..Missing::default() });
@@ -352,41 +383,29 @@ impl Walk<'_> {
             }
             (series.measurement, series.shard)
         };
-        let layout_number = self.layout(group, measurement, point)?;
-        let destination =
-            Destination { shard, database: self.target.database, policy: self.target.policy, group };
-        let open = self
-            .rows
-            .open
-            .entry((group, shard))
-            .or_insert_with(|| Open::new(destination, self.cache.generation));
-        let series = self.cache.series(number);
-        let series_ref = match series.id {
-            Some(id) => SeriesRef::Known(id),
-            None => {
-                let (builder, key_series) = (&mut open.builder, &mut open.key_series);
-                SeriesRef::New(*open.keys.entry(number).or_insert_with(|| {
-                    key_series.push(number);
-                    builder.key(&series.key)
-                }))
-            }
-        };
-        let name = self.cache.measurement_name(measurement).clone();
-        let layout = self.cache.schema(group, measurement).layout(layout_number);
-        let layout_index = open.layout((measurement, layout_number), || name, layout);
+        let schema_number = self.cache.schema_number(group, measurement);
+        let layout_number = self.layout(schema_number, measurement, point)?;
+        let cache = &*self.cache;
+        let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
+        let open = slot.get_or_insert_with(|| {
+            let (database, policy) = (self.target.database, self.target.policy);
+            Open::new(Destination { shard, database, policy, group }, cache.generation)
+        });
+        let series_ref = open.series_ref(number, cache.series(number));
+        let layout = cache.schema(schema_number).layout(layout_number);
+        let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
         if layout.is_plain {
             point.fields.iter().for_each(|field| open.builder.value(field.value));
         } else {
             layout.stored.iter().for_each(|&index| open.builder.value(point.fields[index as usize].value));
         }
-        self.rows.written.points += 1;
-        self.rows.written.values += layout.stored.len() as u64;
-        if open.builder.bytes() >= BATCH_BYTES_MAX
-            && let Some(full) = self.rows.open.remove(&(group, shard))
-        {
+        let full = open.builder.bytes() >= BATCH_BYTES_MAX;
+        if full && let Some(full) = slot.take() {
             self.rows.closed.push(full.close());
         }
+        self.rows.written.points += 1;
+        self.rows.written.values += layout.stored.len() as u64;
         Ok(())
     }
 
@@ -399,14 +418,14 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, group: GroupId, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
-        let schema = self.cache.schema(group, measurement);
+    fn layout(&mut self, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
+        let schema = self.cache.schema_mut(schema);
         if let Some(number) = schema.find(point.fields) {
             return Ok(number);
         }
         for field in point.fields.iter().filter(|field| field.name != b"time") {
             match schema.types.get(field.name) {
-                None => return Err(Hindrance::NoTypes(group, measurement)),
+                None => return Err(Hindrance::NoTypes),
                 Some(known) if *known != field.value.field_type() => {
                     let (name, asked, known) = (lossy(field.name), field.value.field_type(), *known);
                     let measurement = lossy(self.cache.measurement_name(measurement));
@@ -447,7 +466,8 @@ impl Walk<'_> {
             }
             return;
         };
-        let schema = self.cache.schema(group, measurement);
+        let schema = self.cache.schema_number(group, measurement);
+        let schema = self.cache.schema(schema);
         let unknown: Vec<(Bytes, FieldType)> = point
             .fields
             .iter()

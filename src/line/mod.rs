@@ -19,6 +19,7 @@ mod number;
 mod parser;
 mod reference;
 mod simd;
+mod template;
 
 pub use errors::Errors;
 pub use errors::LineError;
@@ -27,6 +28,7 @@ pub use key::CanonicalKey;
 pub use key::canonical;
 pub use parser::Parser;
 pub use reference::Reference;
+pub use simd::CHUNK_BYTES;
 pub use simd::Index;
 pub use simd::Tier;
 

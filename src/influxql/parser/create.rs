@@ -178,6 +178,8 @@ impl Parser<'_> {
         if !aggregates || interval.as_ref().is_ok_and(|interval| *interval != 0) {
             return Ok(interval.unwrap_or(0));
         }
+        // The word that ended the statement is handed back; what is reported is the one before it.
+        self.unscan();
         self.unscan();
         let found = self.scan_word();
         let mut expected = vec!["GROUP BY time(...)"];

@@ -111,7 +111,7 @@ impl<'a> Parser<'a> {
     /// Hands the last token back.
     fn unscan(&mut self) {
         self.pending += 1;
-        debug_assert!(self.pending < HISTORY, "a handed-back token has been overwritten");
+        debug_assert!(self.pending <= HISTORY, "a handed-back token has been overwritten");
     }
 
     fn skip_space(&mut self) {

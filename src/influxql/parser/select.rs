@@ -56,7 +56,7 @@ impl Parser<'_> {
                 expr
             }
         };
-        let alias = if self.take(Token::As) { Some(self.ident()?) } else { None };
+        let alias = if self.take(Token::As) { Some(self.ident()?).filter(|alias| !alias.is_empty()) } else { None };
         self.skip_space();
         Ok(Field { expr, alias })
     }
@@ -201,6 +201,7 @@ impl Parser<'_> {
             return error("tz requires exactly one argument");
         };
         match arg {
+            Expr::String(name) if name.is_empty() => Ok(Some("UTC".into())),
             Expr::String(name) if zone::find(&name).is_some() => Ok(Some(name)),
             Expr::String(name) => error(&format!("unable to find time zone {name}")),
             _ => error("expected string argument in tz()"),

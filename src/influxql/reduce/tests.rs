@@ -1,0 +1,1 @@
+//! Folding and the cutting of WHERE.

@@ -1,0 +1,1 @@
+//! Complaints of stock, and the form the executor gets.
