@@ -188,7 +188,7 @@ fn an_infinity_replaces_the_document_until_it_was_sent() {
     let chunked = String::from_utf8(encode(CHUNKED, &[fine.clone(), bad.clone(), fine.clone()])).unwrap();
     assert_eq!(chunked.lines().nth(1).unwrap(), "{\"error\":\"json: unsupported value: -Inf\"}");
     assert_eq!(chunked.lines().count(), 3);
-    check(CSV, &[bad.clone()], "name,tags,v\nm,,-Inf\n");
+    check(CSV, std::slice::from_ref(&bad), "name,tags,v\nm,,-Inf\n");
 
     let mut encoder = Encoder::new(JSON);
     encoder.push(&fine);
