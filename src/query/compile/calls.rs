@@ -107,7 +107,9 @@ fn top_bottom(checker: &mut Checker<'_>, name: &str, args: &[Expr]) -> Checked {
     };
     let limit = checker.clauses.limit;
     match size {
-        Expr::Integer(size) if *size < 1 => return Err(format!("limit ({size}) in {name} function must be at least 1")),
+        Expr::Integer(size) if *size < 1 => {
+            return Err(format!("limit ({size}) in {name} function must be at least 1"));
+        }
         Expr::Integer(size) if limit > 0 && *size as u64 > limit => {
             return Err(format!(
                 "limit ({size}) in {name} function can not be larger than the LIMIT ({limit}) in the select statement"

@@ -58,13 +58,10 @@ pub(super) fn check(items: &[Field], clauses: &Clauses) -> Result<Found, String>
 fn spelled_out(expr: &Expr) -> Expr {
     let boxed = |expr: &Expr| Box::new(spelled_out(expr));
     match expr {
-        Expr::Distinct(name) => Expr::Call {
-            name: "distinct".into(),
-            args: vec![Expr::VarRef { name: name.clone(), data_type: None }],
-        },
-        Expr::Call { name, args } => {
-            Expr::Call { name: name.clone(), args: args.iter().map(spelled_out).collect() }
+        Expr::Distinct(name) => {
+            Expr::Call { name: "distinct".into(), args: vec![Expr::VarRef { name: name.clone(), data_type: None }] }
         }
+        Expr::Call { name, args } => Expr::Call { name: name.clone(), args: args.iter().map(spelled_out).collect() },
         Expr::Binary { op, left, right } => Expr::Binary { op: *op, left: boxed(left), right: boxed(right) },
         Expr::Paren(inner) => Expr::Paren(boxed(inner)),
         other => other.clone(),

@@ -16,8 +16,8 @@ use crate::exec::Op;
 use crate::exec::TieColumn;
 use crate::exec::Window;
 use crate::exec::aggregate::Aggregate;
-use crate::exec::expr::binary;
 use crate::exec::expr::Division;
+use crate::exec::expr::binary;
 use crate::influxql::ast;
 use crate::influxql::ast::Expr;
 use crate::influxql::ast::Fill;
@@ -395,8 +395,7 @@ impl Planner<'_> {
         let chain = self.plan.chains.len();
         let Some(source) = call.field() else {
             // Nothing to read; functions with a fixed result type still have a column that fill() applies to.
-            let absent =
-                if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
+            let absent = if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
             self.plan.slots[slot] = Slot { place: None, absent };
             return Ok(());
         };
@@ -414,7 +413,11 @@ impl Planner<'_> {
         let extra = call.extra_references(self.names);
         let listed = extra.iter().map(|(name, meaning)| {
             let known = references.iter().find(|known| known.name == *name && known.meaning == *meaning);
-            Reference { name: name.clone(), meaning: meaning.clone(), slot: known.map_or(usize::MAX, |known| known.slot) }
+            Reference {
+                name: name.clone(),
+                meaning: meaning.clone(),
+                slot: known.map_or(usize::MAX, |known| known.slot),
+            }
         });
         // Tag arguments of top and bottom that are no columns (INTO) travel too; they get a slot nobody reads.
         let mut all: Vec<Reference> = Vec::new();
@@ -524,9 +527,9 @@ impl Planner<'_> {
             Call::HoltWinters { inner, forecast, seasons, with_fit } => {
                 let pushed = self.operators(inner, range, operators, demand);
                 let interval = self.compiled.interval.map_or(1, |interval| interval.every);
-                operators.push(Operator::HoltWinters(Box::new(
-                    crate::query::select::holt_winters::HoltWinters::new(interval, *forecast, *seasons, *with_fit),
-                )));
+                operators.push(Operator::HoltWinters(Box::new(crate::query::select::holt_winters::HoltWinters::new(
+                    interval, *forecast, *seasons, *with_fit,
+                ))));
                 pushed
             }
         }
@@ -552,7 +555,9 @@ impl Planner<'_> {
             Fill::Previous => FillWith::Previous,
             Fill::Linear if is_number(column) => FillWith::Linear,
             Fill::Linear => FillWith::Cell(Cell::Null),
-            fill @ (Fill::Integer(_) | Fill::Number(_)) => FillWith::Cell(number_as(fill, column).unwrap_or(Cell::Null)),
+            fill @ (Fill::Integer(_) | Fill::Number(_)) => {
+                FillWith::Cell(number_as(fill, column).unwrap_or(Cell::Null))
+            }
         })
     }
 

@@ -158,12 +158,7 @@ fn merge_row(partial: &mut Partial, aggregate: Aggregate, row: Row) {
         Aggregate::Sum => Partial::Sum(value),
         Aggregate::Mean => {
             if let Partial::Summing(sum, count) = partial {
-                *sum = crate::exec::expr::binary(
-                    crate::exec::Op::Add,
-                    sum,
-                    &value,
-                    crate::exec::expr::Division::Float,
-                );
+                *sum = crate::exec::expr::binary(crate::exec::Op::Add, sum, &value, crate::exec::expr::Division::Float);
                 *count += 1;
             } else {
                 *partial = Partial::Summing(value, 1);
