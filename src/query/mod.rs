@@ -6,6 +6,7 @@ pub mod normalise;
 pub mod request;
 pub mod run;
 pub mod select;
+pub mod statement;
 
 pub use run::QueryRun;
 pub use run::run;

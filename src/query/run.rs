@@ -7,6 +7,7 @@
 //! loses the error of all but the last statement; see the compatibility table.)
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use crate::influxql::Params;
 use crate::influxql::ast::Statement;
@@ -24,6 +25,9 @@ use crate::query::select::Context;
 use crate::query::select::Limits;
 use crate::query::select::SelectRun;
 use crate::query::select::source;
+use crate::query::statement;
+use crate::query::statement::Answer;
+use crate::query::statement::ServerFacts;
 
 /// A running request.
 pub struct QueryRun<F> {
@@ -36,20 +40,30 @@ pub struct QueryRun<F> {
     /// What is left to say after a failure.
     failed: VecDeque<ResultPiece>,
     last_failed: bool,
+    server: Rc<ServerFacts>,
 }
 
 /// The statement at work.
 enum Current<F> {
     /// A SELECT.
     Select(Box<SelectRun<F>>, Vec<Message>),
-    /// A statement whose answer is there.
-    Pieces(VecDeque<ResultPiece>),
+    /// Any other statement.
+    Other(Answer<F>),
 }
 
 /// Parses a request and gets ready to run it.
-pub fn run<F: Fabric>(fabric: F, request: QueryRequest, limits: Limits) -> Result<QueryRun<F>, QueryError> {
+///
+/// Privileges are checked for all statements before any runs.
+pub fn run<F: Fabric>(
+    fabric: F,
+    request: QueryRequest,
+    limits: Limits,
+    server: Rc<ServerFacts>,
+) -> Result<QueryRun<F>, QueryError> {
     let params = Params::from_json(&request.params).map_err(|error| QueryError::Params(error.to_string()))?;
     let statements = parse(&request.text, &params).map_err(|error| QueryError::Parse(error.to_string()))?;
+    statement::authorize::authorize(&statements, &request.caller, &fabric.catalog(), &request.database)
+        .map_err(QueryError::Forbidden)?;
     Ok(QueryRun {
         context: Context { fabric, limits },
         request,
@@ -58,6 +72,7 @@ pub fn run<F: Fabric>(fabric: F, request: QueryRequest, limits: Limits) -> Resul
         current: None,
         failed: VecDeque::new(),
         last_failed: false,
+        server,
     })
 }
 
@@ -104,7 +119,7 @@ impl<F: Fabric> QueryRun<F> {
         let row_max = self.request.chunk_size.unwrap_or(CHUNK_ROWS_DEFAULT);
         match &mut self.current {
             None => Ok(None),
-            Some(Current::Pieces(pieces)) => Ok(pieces.pop_front()),
+            Some(Current::Other(answer)) => answer.next_piece(row_max).await,
             Some(Current::Select(run, messages)) => {
                 let mut piece = run.next_piece(row_max).await?;
                 if let Some(piece) = &mut piece {
@@ -129,6 +144,11 @@ impl<F: Fabric> QueryRun<F> {
         }
     }
 
+    fn statement_context(&self) -> statement::Context {
+        let QueryRequest { database, policy, now_ns, caller, read_only, .. } = self.request.clone();
+        statement::Context { database, policy, now_ns, caller, read_only, server: self.server.clone() }
+    }
+
     async fn start(&mut self, statement: Statement) -> Result<Current<F>, String> {
         match statement {
             Statement::Select(mut select) => {
@@ -143,7 +163,11 @@ impl<F: Fabric> QueryRun<F> {
                 let run = source::start(&self.context, &compiled, &[]).await?;
                 Ok(Current::Select(Box::new(run), Vec::new()))
             }
-            other => Err(format!("{other} is not supported yet")),
+            Statement::Explain { .. } => Err("EXPLAIN is not supported yet".into()),
+            other => {
+                let answer = statement::start(&self.context.fabric, &other, &self.statement_context()).await?;
+                Ok(Current::Other(answer))
+            }
         }
     }
 }

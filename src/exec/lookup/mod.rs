@@ -10,10 +10,8 @@
 mod condition;
 mod owner;
 
-#[cfg(test)]
-mod tests;
-
 pub use condition::Comparison;
+pub use condition::Compiled;
 pub use condition::Condition;
 pub use condition::Test;
 pub use owner::answer;

@@ -286,7 +286,7 @@ impl Server {
             now_ns: 1_700_000_000_000_000_000,
             ..QueryRequest::default()
         };
-        let run = crate::query::run(self.fabric.clone(), request, Limits::default());
+        let run = crate::query::run(self.fabric.clone(), request, Limits::default(), Default::default());
         let mut run = run.unwrap_or_else(|error| panic!("{text}: {error}"));
         futures_lite::future::block_on(async {
             let mut pieces = Vec::new();
