@@ -1,1 +1,362 @@
-fn main() {}
+//! Whole-server load: the same bytes to Millrace and to stock influxd, measured from outside, answers compared.
+//!
+//! `cargo run --release --example loadtest -- --preset tsbs --influxd PATH`
+//!
+//! Each round starts each server with an empty directory, sends the workload, waits until its files have settled, and
+//! asks ten queries whose answers are known from the generator. Exit status 1 when an answer is wrong, 2 when the run
+//! could not be made.
+
+// A client tool: it runs beside the servers, on plain threads and blocking calls.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a client tool blocks on purpose")]
+
+mod check;
+mod drive;
+mod generate;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::Instant;
+
+use clap::Parser;
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+use crate::check::Check;
+use crate::check::Rows;
+use crate::drive::Client;
+use crate::generate::Body;
+use crate::generate::Shape;
+use crate::generate::Workload;
+use crate::report::Measured;
+use crate::server::Kind;
+use crate::server::Program;
+use crate::server::Server;
+
+/// Files that have not changed for so long have settled; longer than stock waits before it compacts what is cold.
+const SETTLED_AFTER: Duration = Duration::from_secs(12);
+
+/// Sends one workload to Millrace and to influxd 1.8.10 and compares what it cost and what they answer.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// The workload; the options below change parts of it.
+    #[arg(long, value_enum, default_value = "small")]
+    preset: Preset,
+    /// Lines in all.
+    #[arg(long)]
+    lines: Option<u64>,
+    /// Series alive at one time.
+    #[arg(long)]
+    series: Option<u64>,
+    /// Lines in one request.
+    #[arg(long)]
+    body_lines: Option<usize>,
+    /// Connections, each with one request under way.
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Timestamps are moved by up to this much either way.
+    #[arg(long)]
+    jitter_ms: Option<u32>,
+    /// Percent of the points that are sent late.
+    #[arg(long)]
+    late_percent: Option<f64>,
+    /// A late point is sent up to this many points after its turn.
+    #[arg(long)]
+    late_points: Option<u64>,
+    /// Percent of the points that begin a new series.
+    #[arg(long)]
+    churn_percent: Option<f64>,
+    /// Everything random comes from here.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Rounds; the table shows medians.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// Millrace's program.
+    #[arg(long, default_value = "target/release/millrace")]
+    millrace: PathBuf,
+    /// A further argument for Millrace; may be repeated.
+    #[arg(long, allow_hyphen_values = true)]
+    millrace_arg: Vec<String>,
+    /// influxd 1.8.10; looked for on PATH when not given.
+    #[arg(long)]
+    influxd: Option<PathBuf>,
+    /// Leaves the other server out.
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// How often a request answered with 500 or 503 is sent again.
+    #[arg(long, default_value_t = 10)]
+    retries: u32,
+    /// Longest wait for files to settle.
+    #[arg(long, default_value_t = 90)]
+    settle_seconds: u64,
+    /// Most memory for the prepared requests.
+    #[arg(long, default_value_t = 4096)]
+    prepared_mib: u64,
+    /// Where the data directories go; on a real disk, or the syncs cost nothing.
+    #[arg(long, default_value = "target/loadtest")]
+    directory: PathBuf,
+    /// Leaves the data directories behind.
+    #[arg(long)]
+    keep: bool,
+    /// Also writes the results to this file.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    Millrace,
+    Influxd,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preset {
+    /// The gate: TSBS cpu-only, 4000 hosts, 5000-line bodies, 8 connections, 10 M values.
+    Tsbs,
+    /// One float in a line, 10 M of them.
+    Floats,
+    /// As floats, with timestamps up to 2 s off.
+    Jitter,
+    /// As tsbs, a tenth of the points late.
+    Late,
+    /// Every fifth point begins a new series.
+    Cardinality,
+    /// One line in a request, 32 connections.
+    Posts,
+    /// A quick check that everything works.
+    Small,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn workload(arguments: &Arguments) -> Result<(Workload, usize), String> {
+    let base = Workload {
+        shape: Shape::Tsbs,
+        series: 4000,
+        lines: 1_000_000,
+        body_lines: 5000,
+        jitter_ns: 0,
+        late_share: 0.0,
+        late_points: 200_000,
+        churn: 0.0,
+        seed: arguments.seed,
+    };
+    let floats = Workload { shape: Shape::Floats, lines: 10_000_000, ..base.clone() };
+    let (mut workload, connections) = match arguments.preset {
+        Preset::Tsbs => (base, 8),
+        Preset::Floats => (floats, 8),
+        Preset::Jitter => (Workload { jitter_ns: 2_000_000_000, ..floats }, 8),
+        Preset::Late => (Workload { late_share: 0.1, ..base }, 8),
+        Preset::Cardinality => (Workload { series: 1000, lines: 500_000, churn: 0.2, ..base }, 8),
+        Preset::Posts => (Workload { series: 1000, lines: 200_000, body_lines: 1, ..floats }, 32),
+        Preset::Small => (Workload { series: 100, lines: 20_000, body_lines: 1000, ..base }, 4),
+    };
+    workload.lines = arguments.lines.unwrap_or(workload.lines);
+    workload.series = arguments.series.unwrap_or(workload.series);
+    workload.body_lines = arguments.body_lines.unwrap_or(workload.body_lines);
+    workload.jitter_ns = arguments.jitter_ms.map_or(workload.jitter_ns, |ms| i64::from(ms) * 1_000_000);
+    workload.late_share = arguments.late_percent.map_or(workload.late_share, |percent| percent / 100.0);
+    workload.late_points = arguments.late_points.unwrap_or(workload.late_points);
+    workload.churn = arguments.churn_percent.map_or(workload.churn, |percent| percent / 100.0);
+    if workload.lines == 0 || workload.series == 0 || workload.body_lines == 0 {
+        return Err("--lines, --series and --body-lines must be at least 1".to_owned());
+    }
+    if workload.jitter_ns * 2 >= generate::STEP_NS {
+        return Err("--jitter-ms must be below 5000, half the time between two points".to_owned());
+    }
+    let needed = (workload.lines * workload.shape.line_bytes()) >> 20;
+    if needed > arguments.prepared_mib {
+        return Err(format!("the requests need {needed} MiB of memory: fewer --lines, or more --prepared-mib"));
+    }
+    Ok((workload, arguments.connections.unwrap_or(connections).max(1)))
+}
+
+fn programs(arguments: &Arguments) -> Result<Vec<Program>, String> {
+    let mut programs = Vec::new();
+    if arguments.only != Some(Only::Influxd) {
+        let path = arguments.millrace.clone();
+        if !path.is_file() {
+            return Err(format!("{}: not there; build it, or give --millrace PATH", path.display()));
+        }
+        programs.push(Program { kind: Kind::Millrace, path, arguments: arguments.millrace_arg.clone() });
+    }
+    if arguments.only != Some(Only::Millrace) {
+        let on_path = || {
+            let directories = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&directories).map(|directory| directory.join("influxd")).find(|path| path.is_file())
+        };
+        let path = arguments.influxd.clone().or_else(on_path).ok_or_else(|| server::STOCK_HELP.to_owned())?;
+        programs.push(Program { kind: Kind::Stock, path, arguments: Vec::new() });
+    }
+    Ok(programs)
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let (workload, connections) = workload(arguments)?;
+    let programs = programs(arguments)?;
+    std::fs::create_dir_all(&arguments.directory).map_err(|error| error.to_string())?;
+    let directory = arguments.directory.canonicalize().map_err(|error| error.to_string())?;
+
+    let progress = bar("preparing", workload.lines);
+    let bodies = generate::bodies(&workload, |lines| progress.inc(lines));
+    progress.set_message("computing the answers");
+    let checks = check::checks(&workload);
+    progress.finish_and_clear();
+    let bytes: u64 = bodies.iter().map(|body| body.request.len() as u64).sum();
+    println!(
+        "{:?}: {} lines of {} bytes in {} requests over {connections} connections, {} series, seed {}",
+        arguments.preset,
+        workload.lines,
+        bytes / workload.lines,
+        bodies.len(),
+        workload.series,
+        workload.seed
+    );
+
+    let options = drive::Options { connections, retries_max: arguments.retries };
+    let mut rounds = Vec::new();
+    let mut differences = Vec::new();
+    for round in 0..arguments.rounds.max(1) {
+        let mut answers = Vec::new();
+        for program in &programs {
+            let label = format!("{} {}/{}", program.kind.name(), round + 1, arguments.rounds.max(1));
+            let server = Server::start(program, &directory, arguments.keep)?;
+            let (measured, rows) = measure(&server, &label, &bodies, &workload, &checks, &options, arguments)?;
+            server.stop()?;
+            rounds.push(measured);
+            answers.push((program.kind, rows));
+        }
+        compare(round, &checks, &answers, &mut differences);
+    }
+
+    report::print_table(&rounds, &workload);
+    if let Some(path) = &arguments.json {
+        let json = report::json(&rounds, &workload, connections, &differences);
+        std::fs::write(path, format!("{json:#}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    match differences.len() {
+        0 => println!("spot queries: {} asked of each server, all right", checks.len()),
+        count => println!("spot queries: {count} differences\n{}", differences.join("\n")),
+    }
+    Ok(differences.is_empty())
+}
+
+type Answers = Vec<Result<Vec<Rows>, String>>;
+
+fn measure(
+    server: &Server,
+    label: &str,
+    bodies: &[Body],
+    workload: &Workload,
+    checks: &[Check],
+    options: &drive::Options,
+    arguments: &Arguments,
+) -> Result<(Measured, Answers), String> {
+    let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
+    let created = client.query("", &format!("CREATE DATABASE {}", generate::DATABASE));
+    let created = created.map_err(|error| error.to_string())?;
+    if created.status != 200 {
+        return Err(format!("{label}: CREATE DATABASE: {}", String::from_utf8_lossy(&created.body)));
+    }
+    let progress = bar(label, workload.lines);
+    let cpu_before = server.cpu_seconds()?;
+    let load = drive::run(server.address, bodies, options, |lines| progress.inc(lines));
+    let load = load.map_err(|text| format!("{label}: {text}"))?;
+    let cpu_seconds = server.cpu_seconds()? - cpu_before;
+    progress.finish_and_clear();
+    println!("{label}: {:.0} lines/s, {:.2} s of CPU", workload.lines as f64 / load.seconds, cpu_seconds);
+
+    let settled = settle(server, label, Duration::from_secs(arguments.settle_seconds));
+    let cpu_seconds_settled = server.cpu_seconds()? - cpu_before;
+    let memory_peak = server.memory_peak()?;
+    let disk_bytes = server.disk_bytes();
+
+    let progress = bar(&format!("{label} queries"), checks.len() as u64);
+    let asked = Instant::now();
+    let ask = |check: &Check| {
+        // A fresh connection for each, so that one that ends badly does not spoil the next.
+        let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
+        let rows = check::ask(&mut client, &check.query);
+        progress.inc(1);
+        rows
+    };
+    let rows = checks.iter().map(ask).collect();
+    let query_seconds = asked.elapsed().as_secs_f64();
+    progress.finish_and_clear();
+    let latency = &load.latency;
+    let measured = Measured {
+        kind: server.kind,
+        seconds: load.seconds,
+        cpu_seconds,
+        cpu_seconds_settled,
+        latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
+        memory_peak,
+        disk_bytes,
+        settled,
+        retries: load.retries,
+        query_seconds,
+    };
+    Ok((measured, rows))
+}
+
+/// Waits until the server's files stop changing, or for `longest`; whether they stopped.
+fn settle(server: &Server, label: &str, longest: Duration) -> bool {
+    let progress = ProgressBar::new_spinner().with_message(format!("{label}: waiting for its files to settle"));
+    let started = Instant::now();
+    let mut last = (server.disk_bytes(), started);
+    while started.elapsed() < longest {
+        std::thread::sleep(Duration::from_millis(500));
+        progress.tick();
+        let bytes = server.disk_bytes();
+        if bytes != last.0 {
+            last = (bytes, Instant::now());
+        }
+        if last.1.elapsed() >= SETTLED_AFTER {
+            return true;
+        }
+    }
+    false
+}
+
+/// Each server against the generator, and the two against each other.
+fn compare(round: usize, checks: &[Check], answers: &[(Kind, Answers)], differences: &mut Vec<String>) {
+    for (index, check) in checks.iter().enumerate() {
+        let mut name = |who: &str, found: Vec<String>| {
+            for place in found {
+                differences.push(format!("round {}, {}, {who}: {place}\n    {}", round + 1, check.name, check.query));
+            }
+        };
+        for (kind, rows) in answers {
+            match &rows[index] {
+                Ok(rows) => {
+                    name(&format!("{} against the generator", kind.name()), check::differences(rows, &check.expected));
+                }
+                Err(text) => name(kind.name(), vec![text.clone()]),
+            }
+        }
+        if let [(_, ours), (_, stock)] = answers
+            && let (Ok(ours), Ok(stock)) = (&ours[index], &stock[index])
+        {
+            name("millrace against influxd", check::differences(ours, stock));
+        }
+    }
+}
+
+fn bar(label: &str, length: u64) -> ProgressBar {
+    let style = "{msg:30} {wide_bar} {human_pos}/{human_len} {per_sec} {elapsed}";
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style).with_message(label.to_owned())
+}

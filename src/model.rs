@@ -194,3 +194,155 @@ pub struct GroupId(pub u64);
 /// A series' identity inside one shard; never used again after the series is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesId(pub u32);
+
+/// Values of one column, dense: a row without a value holds the type's zero (`valid` in [`Column`] tells).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Floats.
+    Float(Vec<f64>),
+    /// Integers.
+    Integer(Vec<i64>),
+    /// Unsigned integers.
+    Unsigned(Vec<u64>),
+    /// Strings.
+    String(Vec<Bytes>),
+    /// Booleans.
+    Boolean(Vec<bool>),
+}
+
+/// One field of a block of rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// As long as the block's `times`.
+    pub values: Values,
+    /// Which rows have a value; `None`: all.
+    pub valid: Option<Vec<bool>>,
+}
+
+/// Rows of one series, in the order asked for, at most a few thousand; overwritten points are already gone and the
+/// fields of one point are already joined.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowBlock {
+    /// Strictly ascending (or descending, as asked).
+    pub times: Vec<Timestamp>,
+    /// One for each field asked for; `None`: no row of the block has it. A field's type is fixed inside a block but
+    /// may differ between blocks of different shard groups.
+    pub columns: Vec<Option<Column>>,
+}
+
+impl Values {
+    /// No values of a type.
+    pub fn new(field_type: FieldType) -> Values {
+        match field_type {
+            FieldType::Float => Values::Float(Vec::new()),
+            FieldType::Integer => Values::Integer(Vec::new()),
+            FieldType::Unsigned => Values::Unsigned(Vec::new()),
+            FieldType::String => Values::String(Vec::new()),
+            FieldType::Boolean => Values::Boolean(Vec::new()),
+        }
+    }
+
+    /// Their type.
+    pub fn field_type(&self) -> FieldType {
+        match self {
+            Values::Float(_) => FieldType::Float,
+            Values::Integer(_) => FieldType::Integer,
+            Values::Unsigned(_) => FieldType::Unsigned,
+            Values::String(_) => FieldType::String,
+            Values::Boolean(_) => FieldType::Boolean,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Float(values) => values.len(),
+            Values::Integer(values) => values.len(),
+            Values::Unsigned(values) => values.len(),
+            Values::String(values) => values.len(),
+            Values::Boolean(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the type's zero.
+    pub fn push_zero(&mut self) {
+        match self {
+            Values::Float(values) => values.push(0.0),
+            Values::Integer(values) => values.push(0),
+            Values::Unsigned(values) => values.push(0),
+            Values::String(values) => values.push(Bytes::default()),
+            Values::Boolean(values) => values.push(false),
+        }
+    }
+
+    /// Appends the value at `index` of `source`, which has the same type.
+    pub fn push_from(&mut self, source: &Values, index: usize) {
+        match (self, source) {
+            (Values::Float(values), Values::Float(source)) => values.push(source[index]),
+            (Values::Integer(values), Values::Integer(source)) => values.push(source[index]),
+            (Values::Unsigned(values), Values::Unsigned(source)) => values.push(source[index]),
+            (Values::String(values), Values::String(source)) => values.push(source[index].clone()),
+            (Values::Boolean(values), Values::Boolean(source)) => values.push(source[index]),
+            _ => panic!("columns of two types are never joined"),
+        }
+    }
+
+    /// The values of `range` alone.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Values {
+        match self {
+            Values::Float(values) => Values::Float(values[range].to_vec()),
+            Values::Integer(values) => Values::Integer(values[range].to_vec()),
+            Values::Unsigned(values) => Values::Unsigned(values[range].to_vec()),
+            Values::String(values) => Values::String(values[range].to_vec()),
+            Values::Boolean(values) => Values::Boolean(values[range].to_vec()),
+        }
+    }
+
+    /// Turns the order round.
+    pub fn reverse(&mut self) {
+        match self {
+            Values::Float(values) => values.reverse(),
+            Values::Integer(values) => values.reverse(),
+            Values::Unsigned(values) => values.reverse(),
+            Values::String(values) => values.reverse(),
+            Values::Boolean(values) => values.reverse(),
+        }
+    }
+}
+
+impl Column {
+    /// Whether row `index` has a value.
+    pub fn is_valid(&self, index: usize) -> bool {
+        self.valid.as_ref().is_none_or(|valid| valid[index])
+    }
+}
+
+impl RowBlock {
+    /// The rows of `range` alone.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> RowBlock {
+        let slice = |column: &Column| Column {
+            values: column.values.slice(range.clone()),
+            valid: column.valid.as_ref().map(|valid| valid[range.clone()].to_vec()),
+        };
+        RowBlock {
+            times: self.times[range.clone()].to_vec(),
+            columns: self.columns.iter().map(|column| column.as_ref().map(slice)).collect(),
+        }
+    }
+
+    /// Turns the order round.
+    pub fn reverse(&mut self) {
+        self.times.reverse();
+        for column in self.columns.iter_mut().flatten() {
+            column.values.reverse();
+            if let Some(valid) = &mut column.valid {
+                valid.reverse();
+            }
+        }
+    }
+}

@@ -9,43 +9,11 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
-use crate::model::Timestamp;
 use crate::series::Index;
 
-/// Values of one column, dense: a row without a value holds the type's zero (`valid` in [`Column`] tells).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Values {
-    /// Floats.
-    Float(Vec<f64>),
-    /// Integers.
-    Integer(Vec<i64>),
-    /// Unsigned integers.
-    Unsigned(Vec<u64>),
-    /// Strings.
-    String(Vec<Bytes>),
-    /// Booleans.
-    Boolean(Vec<bool>),
-}
-
-/// One field of a block of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Column {
-    /// As long as the block's `times`.
-    pub values: Values,
-    /// Which rows have a value; `None`: all.
-    pub valid: Option<Vec<bool>>,
-}
-
-/// Rows of one series, in the order asked for, at most a few thousand; overwritten points are already gone and the
-/// fields of one point are already joined.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RowBlock {
-    /// Strictly ascending (or descending, as asked).
-    pub times: Vec<Timestamp>,
-    /// One for each field asked for; `None`: no row of the block has it. A field's type is fixed inside a block but
-    /// may differ between blocks of different shard groups.
-    pub columns: Vec<Option<Column>>,
-}
+pub use crate::model::Column;
+pub use crate::model::RowBlock;
+pub use crate::model::Values;
 
 /// Which rows of one series to read.
 #[derive(Clone, Debug)]

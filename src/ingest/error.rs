@@ -1,5 +1,7 @@
 //! Why a write was not, or not wholly, stored; the texts are stock's.
 
+use crate::ingest::Written;
+
 /// A refused or partly refused write. `http` gives each its status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -19,6 +21,8 @@ pub enum WriteError {
         text: String,
         /// Points that were refused by storage.
         dropped: u64,
+        /// What was stored.
+        written: Written,
     },
     /// A queue or the memtable stayed full until the deadline; nothing was stored. 503.
     #[error("{0}")]

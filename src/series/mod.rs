@@ -1,5 +1,21 @@
 //! Series keys to ids; tags to sets of ids; field types.
+//!
+//! Owns:  [`Index`], the series of one database in one shard; [`SchemaRegistry`], the field types of all shard groups
+//!        (core 0 has the one that decides).
+//! In:    canonical keys, field names with types.
+//! Out:   ids, sets of ids, sorted names. Pure, in memory: what survives a restart is replayed into it.
 
-/// The series of one database in one shard.
-#[derive(Debug, Default)]
-pub struct Index {}
+mod arena;
+pub mod fields;
+mod index;
+pub mod key;
+mod measurement;
+mod postings;
+
+pub use fields::SchemaRegistry;
+pub use index::Index;
+pub use index::InsertError;
+pub use index::compare_tags;
+pub use measurement::MeasurementIndex;
+pub use measurement::TagIndex;
+pub use postings::Postings;

@@ -1,1 +1,314 @@
-//! The owner of series: write, read, flush, recover.
+//! The owner: everything one core keeps of its shards, in memory and on disk.
+//!
+//! Owns:  the core's write-ahead log; for each of its shards the series, the partitions (memtables and segments), the
+//!        series log and the manifest. One [`Engine`] for each core.
+//! In:    batches. A batch is acknowledged when it is in the log, durable, and applied to its memtable.
+//! Out:   rows of a series, through [`crate::exec::view::View`].
+//!
+//! ```text
+//! write    -> pending -> one frame of the log, one sync -> memtables -> acknowledged        (commit.rs)
+//! freeze   -> new log file; every active memtable becomes frozen                            (commit.rs)
+//! flush    -> series log, segments, manifest; then the frozen logs are removed              (flush.rs)
+//! open     <- manifest, segments, series log, then the logs that are not in segments        (recover.rs)
+//! ```
+//!
+//! Log files and memtables change together: a freeze starts a new file, so the files before it hold just what the
+//! frozen memtables hold and can go when these are in segments. The manifest says up to which log file a shard is in
+//! segments; replay skips those records. A shard lives in the log of whichever core owned it in that run: logs are
+//! read by every core, each for its own shards, so the number of cores may change from start to start.
+
+mod commit;
+mod flush;
+mod read;
+mod record;
+mod recover;
+mod state;
+
+pub use read::SeriesCursor;
+pub use read::ShardView;
+pub use record::PartitionKey;
+pub use recover::OldLogs;
+pub use recover::OpenError;
+pub use recover::Recovery;
+pub use state::Live;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use crate::batch::Batch;
+use crate::disk::Clock;
+use crate::disk::Disk;
+use crate::disk::names::WalName;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::FieldType;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+use crate::model::SeriesId;
+use crate::shard::state::ShardState;
+use crate::stdx::notify::Notify;
+use crate::wal::Log;
+
+/// When a write may be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After its log frame is on stable storage.
+    Always,
+    /// After its log frame was handed to the device; a sync follows at least every so many ns. A power cut may lose
+    /// what came since the last one.
+    Interval(u64),
+}
+
+/// How one core keeps its shards.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Shards of the data directory, fixed when it was made.
+    pub shard_count: u16,
+    /// This core, from 0; it owns the shards whose number leaves this remainder.
+    pub core: u16,
+    /// Cores of this run.
+    pub core_count: u16,
+    /// Counts the runs of this data directory, from 1.
+    pub generation: u32,
+    /// Memtable bytes of this core at which they are frozen and flushed. Memory can reach twice that: frozen and active.
+    pub memtable_bytes: usize,
+    /// Log bytes at which the memtables are frozen too.
+    pub wal_bytes: u64,
+    /// Age of the oldest unflushed point at which the memtables are frozen too, ns.
+    pub cold_flush_ns: u64,
+    /// Batches that may wait for the log, bytes.
+    pub pending_bytes: usize,
+    /// How long a write waits for room before it is refused, ns.
+    pub write_wait_ns: u64,
+    /// Waits this long for company before each sync, ns (stock's `wal-fsync-delay`).
+    pub commit_delay_ns: u64,
+    /// When to acknowledge.
+    pub durability: Durability,
+}
+
+impl Options {
+    /// The shards of this core.
+    pub fn shards(&self) -> impl Iterator<Item = u16> + use<> {
+        (self.core..self.shard_count).step_by(usize::from(self.core_count))
+    }
+}
+
+/// A write was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The database, policy or shard group is not (or no longer) in the catalog. Nothing was stored.
+    #[error("database, retention policy or shard group is gone")]
+    Gone,
+    /// No room until the deadline. Nothing was stored.
+    #[error("{0}")]
+    Overloaded(&'static str),
+    /// The log failed, or refuses since it failed. Not acknowledged.
+    #[error("{0}")]
+    Log(String),
+    /// The batch does not follow the format, or names a series or shard that is not here: a defect of the sender.
+    #[error("{0}")]
+    Malformed(String),
+    /// The server is stopping. Nothing was stored.
+    #[error("server is stopping")]
+    Stopping,
+}
+
+/// The ids that the keys of one batch have.
+pub type Assigned = Vec<SeriesId>;
+
+/// A field's type in one shard group, as found in the data.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SchemaFact {
+    /// Database.
+    pub database: DatabaseId,
+    /// Retention policy.
+    pub policy: PolicyId,
+    /// Shard group.
+    pub group: GroupId,
+    /// Measurement.
+    pub measurement: Bytes,
+    /// Field.
+    pub field: Bytes,
+    /// Its type.
+    pub field_type: FieldType,
+}
+
+/// Sizes for the statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Memtable bytes, active and frozen.
+    pub memtable_bytes: u64,
+    /// Log bytes not yet in segments.
+    pub wal_bytes: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Series.
+    pub series: u64,
+}
+
+/// One core's shards. See the module.
+#[derive(Debug)]
+pub struct Engine<P: Disk + Clock> {
+    platform: P,
+    options: Options,
+    state: RefCell<State<P>>,
+    /// Something to commit, to freeze, or the end.
+    commit_work: Notify,
+    /// Something to flush, or the end.
+    flush_work: Notify,
+    /// Room in the memtables or the queue, or a loop ended.
+    room: Notify,
+}
+
+#[derive(Debug)]
+struct State<P: Disk> {
+    live: Live,
+    shards: BTreeMap<u16, ShardState<P>>,
+    /// `None` while the commit loop uses it, and after a failure until it could be replaced.
+    log: Option<Log<P>>,
+    log_failure: Option<String>,
+    /// The log file in use.
+    log_name: WalName,
+    /// The files that hold the active memtables, the one in use last.
+    active_logs: Vec<WalName>,
+    active_log_bytes: u64,
+    pending: Vec<Pending>,
+    pending_bytes: usize,
+    /// Written bytes of batches that are in the active memtables.
+    active_bytes: usize,
+    active_since_ns: Option<u64>,
+    frozen: Option<Frozen>,
+    freeze_asked: bool,
+    phase: Phase,
+    commit_loop_ended: bool,
+    flush_loop_ended: bool,
+    /// Segments of dropped partitions whose files are to be removed.
+    garbage: Vec<PathBuf>,
+    last_sync_ns: u64,
+    unsynced: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// No new writes; the commit loop drains, freezes and ends, then the flush loop does.
+    Stopping,
+}
+
+/// What a freeze handed to the flush.
+#[derive(Clone, Debug)]
+struct Frozen {
+    /// Every record of the logs up to this file is in segments once the flush is done.
+    up_to: WalName,
+    logs: Vec<WalName>,
+    bytes: usize,
+    log_bytes: u64,
+    /// Set for what recovery found; the logs of earlier runs wait for all cores.
+    old_logs: Option<std::sync::Arc<OldLogs>>,
+}
+
+/// A write that waits for the log.
+#[derive(Debug)]
+struct Pending {
+    writes: Vec<PendingBatch>,
+    done: oneshot::Sender<Result<Vec<Assigned>, WriteError>>,
+}
+
+#[derive(Debug)]
+struct PendingBatch {
+    /// The log record; the batch stands in it from `batch_start`.
+    record: Vec<u8>,
+    batch_start: usize,
+    shard: u16,
+    assigned: Assigned,
+    /// Ids made for this batch, forgotten again if the log fails.
+    created: Vec<SeriesId>,
+}
+
+impl<P: Disk + Clock> Engine<P> {
+    /// Stores batches; returns when all are durable and visible, with the ids of their keys. Batches of one call are
+    /// in one log frame: after a crash all of them are there or none.
+    pub async fn write(&self, batches: Vec<Batch>) -> Result<Vec<Assigned>, WriteError> {
+        self.wait_for_room().await?;
+        let done = self.enqueue(batches)?;
+        self.commit_work.notify_all();
+        done.await.unwrap_or(Err(WriteError::Stopping))
+    }
+
+    /// Takes what the catalog now holds; partitions and databases that are gone are dropped at once.
+    pub fn set_live(&self, live: Live) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        for shard in state.shards.values_mut() {
+            shard.drop_all_but(&live, &mut state.garbage);
+        }
+        state.live = live;
+        self.flush_work.notify_all();
+    }
+
+    /// Asks for a flush of everything acknowledged so far, soon.
+    pub fn freeze_soon(&self) {
+        self.state.borrow_mut().freeze_asked = true;
+        self.commit_work.notify_all();
+    }
+
+    /// Whether everything acknowledged is in segments.
+    pub fn is_flushed(&self) -> bool {
+        let state = self.state.borrow();
+        state.frozen.is_none() && state.active_bytes == 0 && state.pending.is_empty()
+    }
+
+    /// Refuses new writes, makes the rest durable, flushes it, and ends both loops.
+    pub async fn close(&self) {
+        self.state.borrow_mut().phase = Phase::Stopping;
+        self.commit_work.notify_all();
+        loop {
+            let changed = self.room.notified();
+            self.flush_work.notify_all();
+            if self.state.borrow().flush_loop_ended {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The shards, as execution reads them.
+    pub fn views(self: &Rc<Self>) -> Vec<ShardView<P>> {
+        self.options.shards().map(|shard| ShardView::new(self.clone(), shard)).collect()
+    }
+
+    /// The field types in the data: what the schema owner must know after a start.
+    pub fn schema(&self) -> Vec<SchemaFact> {
+        let state = self.state.borrow();
+        let mut facts: Vec<SchemaFact> = state.shards.values().flat_map(ShardState::schema).collect();
+        facts.sort_unstable();
+        facts.dedup();
+        facts
+    }
+
+    /// Sizes for the statistics.
+    pub fn sizes(&self) -> Sizes {
+        let state = self.state.borrow();
+        let frozen = state.frozen.as_ref();
+        let mut sizes = Sizes {
+            memtable_bytes: (state.active_bytes + frozen.map_or(0, |frozen| frozen.bytes)) as u64,
+            wal_bytes: state.active_log_bytes + frozen.map_or(0, |frozen| frozen.log_bytes),
+            ..Sizes::default()
+        };
+        for shard in state.shards.values() {
+            shard.add_sizes(&mut sizes);
+        }
+        sizes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Reads a batch; nothing in it is trusted.
+
+use crate::batch::Destination;
+use crate::batch::HEADER_BYTES;
+use crate::batch::SeriesRef;
+use crate::batch::VERSION;
+use crate::model::DatabaseId;
+use crate::model::FieldType;
+use crate::model::FieldValue;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+use crate::model::SeriesId;
+use crate::model::Timestamp;
+use crate::stdx::varint;
+
+/// A batch does not follow the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed batch: {0}")]
+pub struct BatchError(pub &'static str);
+
+/// Measurement and fields of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout<'a> {
+    /// The encoded layout: equal bytes mean equal layouts.
+    pub encoded: &'a [u8],
+    /// Measurement, as in the schema (unescaped).
+    pub measurement: &'a [u8],
+    /// Field names (unescaped) and types, in the order of the values.
+    pub fields: Vec<(&'a [u8], FieldType)>,
+}
+
+/// A batch whose header, layouts and keys have been read.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    /// Where the points belong.
+    pub destination: Destination,
+    /// Layouts by index.
+    pub layouts: Vec<Layout<'a>>,
+    /// Canonical keys by index.
+    pub keys: Vec<&'a [u8]>,
+    /// Rows.
+    pub row_count: u32,
+    rows: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Result<Reader<'a>, BatchError> {
+        let mut header = varint::Reader::new(bytes.get(..HEADER_BYTES).ok_or(BatchError("header cut short"))?);
+        if header.u8() != Some(VERSION) {
+            return Err(BatchError("unknown version"));
+        }
+        header.u8();
+        let mut read = || -> Option<(Destination, [u32; 5])> {
+            let destination = Destination {
+                shard: header.u16()?,
+                database: DatabaseId(header.u32()?),
+                policy: PolicyId(header.u32()?),
+                group: GroupId(header.u64()?),
+            };
+            Some((destination, [header.u32()?, header.u32()?, header.u32()?, header.u32()?, header.u32()?]))
+        };
+        let (destination, [row_count, layout_count, layout_bytes, key_count, key_bytes]) =
+            read().ok_or(BatchError("header cut short"))?;
+        let mut body = varint::Reader::new(&bytes[HEADER_BYTES..]);
+        let layouts = body.take(layout_bytes as usize).ok_or(BatchError("layouts cut short"))?;
+        let keys = body.take(key_bytes as usize).ok_or(BatchError("keys cut short"))?;
+        Ok(Reader {
+            destination,
+            layouts: read_layouts(layouts, layout_count)?,
+            keys: read_keys(keys, key_count)?,
+            row_count,
+            rows: body.rest(),
+        })
+    }
+
+    /// The rows, from the first.
+    pub fn rows(&self) -> Rows<'a> {
+        Rows { rest: varint::Reader::new(self.rows), left: self.row_count, last_time: 0 }
+    }
+}
+
+fn read_layouts(bytes: &[u8], count: u32) -> Result<Vec<Layout<'_>>, BatchError> {
+    let mut reader = varint::Reader::new(bytes);
+    let mut layouts = Vec::with_capacity((count as usize).min(bytes.len()));
+    for _ in 0..count {
+        let before = reader.rest();
+        let (measurement, fields) = read_layout(&mut reader).ok_or(BatchError("bad layout"))?;
+        let encoded = &before[..before.len() - reader.rest().len()];
+        layouts.push(Layout { encoded, measurement, fields });
+    }
+    if reader.is_empty() { Ok(layouts) } else { Err(BatchError("layouts too long")) }
+}
+
+type LayoutParts<'a> = (&'a [u8], Vec<(&'a [u8], FieldType)>);
+
+fn read_layout<'a>(reader: &mut varint::Reader<'a>) -> Option<LayoutParts<'a>> {
+    let measurement = reader.bytes()?;
+    let count = reader.varint_u32()? as usize;
+    let mut fields = Vec::with_capacity(count.min(reader.rest().len()));
+    for _ in 0..count {
+        let field_type = FieldType::from_code(reader.u8()?)?;
+        fields.push((reader.bytes()?, field_type));
+    }
+    Some((measurement, fields))
+}
+
+fn read_keys(bytes: &[u8], count: u32) -> Result<Vec<&[u8]>, BatchError> {
+    let mut reader = varint::Reader::new(bytes);
+    let mut keys = Vec::with_capacity((count as usize).min(bytes.len()));
+    for _ in 0..count {
+        keys.push(reader.bytes().ok_or(BatchError("bad key"))?);
+    }
+    if reader.is_empty() { Ok(keys) } else { Err(BatchError("keys too long")) }
+}
+
+/// A row before its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its series.
+    pub series: SeriesRef,
+    /// Index of its layout.
+    pub layout: u32,
+    /// Its time.
+    pub time: Timestamp,
+}
+
+/// Walks the rows: [`Rows::next_row`], then [`Rows::value`] for each field of its layout, and so on.
+#[derive(Clone, Debug)]
+pub struct Rows<'a> {
+    rest: varint::Reader<'a>,
+    left: u32,
+    last_time: Timestamp,
+}
+
+impl<'a> Rows<'a> {
+    /// The next row; `None` after the last.
+    #[inline]
+    pub fn next_row(&mut self) -> Result<Option<Row>, BatchError> {
+        if self.left == 0 {
+            return if self.rest.is_empty() { Ok(None) } else { Err(BatchError("rows too long")) };
+        }
+        self.left -= 1;
+        self.read_row().map(Some).ok_or(BatchError("bad row"))
+    }
+
+    #[inline]
+    fn read_row(&mut self) -> Option<Row> {
+        let series = self.rest.varint()?;
+        let index = u32::try_from(series >> 1).ok()?;
+        let layout = self.rest.varint_u32()?;
+        self.last_time = self.last_time.wrapping_add(self.rest.signed()?);
+        let series = if series & 1 == 0 { SeriesRef::Known(SeriesId(index)) } else { SeriesRef::New(index) };
+        Some(Row { series, layout, time: self.last_time })
+    }
+
+    /// The next value of the row, of the type its layout says.
+    #[inline]
+    pub fn value(&mut self, field_type: FieldType) -> Result<FieldValue<'a>, BatchError> {
+        let value = match field_type {
+            FieldType::Float => self.rest.u64().map(|bits| FieldValue::Float(f64::from_bits(bits))),
+            FieldType::Integer => self.rest.signed().map(FieldValue::Integer),
+            FieldType::Unsigned => self.rest.varint().map(FieldValue::Unsigned),
+            FieldType::Boolean => self.rest.u8().map(|byte| FieldValue::Boolean(byte != 0)),
+            FieldType::String => self.rest.bytes().map(FieldValue::String),
+        };
+        value.ok_or(BatchError("bad value"))
+    }
+}

@@ -1,0 +1,87 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::FieldType;
+use crate::model::FieldValue;
+
+fn destination() -> Destination {
+    Destination { shard: 3, database: DatabaseId(7), policy: PolicyId(9), group: GroupId(1 << 40) }
+}
+
+fn sample() -> Batch {
+    let mut builder = BatchBuilder::new(destination());
+    let fields: [(&[u8], FieldType); 5] = [
+        (b"f", FieldType::Float),
+        (b"i", FieldType::Integer),
+        (b"u", FieldType::Unsigned),
+        (b"b", FieldType::Boolean),
+        (b"s", FieldType::String),
+    ];
+    let layout = builder.layout(b"m", fields.into_iter());
+    let key = builder.key(b"m,h=a");
+    for (series, time) in [(SeriesRef::New(key), 5), (SeriesRef::Known(SeriesId(900)), -3)] {
+        builder.row(series, layout, time);
+        builder.value(FieldValue::Float(-0.0));
+        builder.value(FieldValue::Integer(i64::MIN));
+        builder.value(FieldValue::Unsigned(u64::MAX));
+        builder.value(FieldValue::Boolean(true));
+        builder.value(FieldValue::String(b"x\0y"));
+    }
+    builder.finish()
+}
+
+#[test]
+fn what_was_built_reads_back() {
+    let batch = sample();
+    let reader = batch.read().unwrap();
+    assert_eq!(reader.destination, destination());
+    assert_eq!(reader.keys, [b"m,h=a"]);
+    assert_eq!(reader.layouts.len(), 1);
+    assert_eq!(reader.layouts[0].measurement, b"m");
+    let mut rows = reader.rows();
+    for (series, time) in [(SeriesRef::New(0), 5), (SeriesRef::Known(SeriesId(900)), -3)] {
+        assert_eq!(rows.next_row().unwrap(), Some(Row { series, layout: 0, time }));
+        let values: Vec<_> = reader.layouts[0].fields.iter().map(|field| rows.value(field.1).unwrap()).collect();
+        assert_eq!(values[0], FieldValue::Float(-0.0));
+        assert_eq!(values[1], FieldValue::Integer(i64::MIN));
+        assert_eq!(values[2], FieldValue::Unsigned(u64::MAX));
+        assert_eq!(values[3], FieldValue::Boolean(true));
+        assert_eq!(values[4], FieldValue::String(b"x\0y"));
+    }
+    assert_eq!(rows.next_row().unwrap(), None);
+}
+
+/// Reads everything there is, whatever comes.
+fn read_all(bytes: &[u8]) -> Result<(), BatchError> {
+    let batch = Batch::from_bytes(bytes.to_vec());
+    let reader = batch.read()?;
+    let mut rows = reader.rows();
+    while let Some(row) = rows.next_row()? {
+        let layout = reader.layouts.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
+        for field in &layout.fields {
+            rows.value(field.1)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_cut_is_refused() {
+    let batch = sample();
+    for end in 0..batch.bytes().len() {
+        assert!(read_all(&batch.bytes()[..end]).is_err(), "cut at {end}");
+    }
+    assert!(read_all(batch.bytes()).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_bytes_never_panic(at in 0_usize..200, byte in any::<u8>()) {
+        let mut bytes = sample().bytes().to_vec();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let _ = read_all(&bytes);
+    }
+}

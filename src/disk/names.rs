@@ -1,0 +1,90 @@
+//! Names of the files in a data directory: the one place that knows them.
+//!
+//! ```text
+//! DIR/FORMAT                    format version and shard count (written once, by server::checks)
+//! DIR/LOCK                      held by the running process
+//! DIR/catalog-NNNNNNNN          catalog snapshots, the newest whole one counts
+//! DIR/wal/GEN-CORE-EPOCH.wal    one core's log since its last memtable freeze; GEN counts the starts
+//! DIR/shard-NNNN/series-N.log   series keys and ids
+//! DIR/shard-NNNN/manifest-N.log which segments are visible
+//! DIR/shard-NNNN/NNNNNNNN.seg   segments
+//! ```
+
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Folder of the logs.
+pub fn wal_dir(dir: &Path) -> PathBuf {
+    dir.join("wal")
+}
+
+/// Folder of one shard.
+pub fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
+    dir.join(format!("shard-{shard:04}"))
+}
+
+/// Identity of one log file. Orders by age inside one core; files of several cores of one start cover disjoint shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WalName {
+    /// Counts the starts of this data directory.
+    pub generation: u32,
+    /// Counts the memtable freezes of one core since its start.
+    pub epoch: u32,
+    /// The core that wrote it.
+    pub core: u16,
+}
+
+impl WalName {
+    /// The file's name.
+    pub fn file_name(self) -> String {
+        format!("{:08}-{:04}-{:08}.wal", self.generation, self.core, self.epoch)
+    }
+
+    /// The identity of a file called `name`; `None` for anything else.
+    pub fn parse(name: &str) -> Option<WalName> {
+        let mut parts = name.strip_suffix(".wal")?.split('-');
+        let generation = parts.next()?.parse().ok()?;
+        let core = parts.next()?.parse().ok()?;
+        let epoch = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some(WalName { generation, epoch, core })
+    }
+}
+
+/// A catalog snapshot's file name.
+pub fn catalog_name(number: u64) -> String {
+    format!("catalog-{number:08}")
+}
+
+/// The number of the catalog snapshot called `name`.
+pub fn parse_catalog(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("catalog-")?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
+/// A segment's file name.
+pub fn segment_name(number: u64) -> String {
+    format!("{number:08}.seg")
+}
+
+/// The number of the segment called `name`.
+pub fn parse_segment(name: &str) -> Option<u64> {
+    name.strip_suffix(".seg")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wal_names_read_back_and_foreign_names_do_not() {
+        let name = WalName { generation: 7, epoch: 12, core: 3 };
+        assert_eq!(WalName::parse(&name.file_name()), Some(name));
+        assert_eq!(WalName::parse("00000007-0003.wal"), None);
+        assert_eq!(WalName::parse("x-0003-1.wal"), None);
+        assert_eq!(parse_segment(&segment_name(42)), Some(42));
+        assert_eq!(parse_segment("42"), None);
+        assert_eq!(parse_catalog(&catalog_name(42)), Some(42));
+        assert_eq!(parse_catalog("catalog-00000042.new"), None);
+        assert_eq!(parse_catalog("catalog-+42"), None);
+    }
+}

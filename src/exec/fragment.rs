@@ -1,0 +1,194 @@
+//! What cores say to each other about a query: owned values, closed enums.
+
+use std::collections::BTreeSet;
+
+use crate::exec::aggregate::Aggregate;
+use crate::exec::aggregate::Partial;
+use crate::exec::expr::Expr;
+use crate::exec::lookup;
+use crate::exec::schema::Schema;
+use crate::exec::schema::SchemaRequest;
+use crate::exec::view::Column;
+use crate::exec::window::Window;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::FieldType;
+use crate::model::PolicyId;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+
+/// A field, read as one type: numbers are converted, values of other kinds are not there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldRef {
+    /// The field's name.
+    pub name: Bytes,
+    /// What its values become.
+    pub as_type: FieldType,
+}
+
+/// One aggregate that merges over series and cores.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSpec {
+    /// The function.
+    pub aggregate: Aggregate,
+    /// Index into [`Fragment::fields`].
+    pub field: usize,
+}
+
+/// What to do with the rows of each group.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Work {
+    /// Send them, by time and then by series key; a row has a value in at least one of the first `required` fields.
+    Rows {
+        /// Leading fields of which a row must have one.
+        required: usize,
+        /// At most so many rows for each group.
+        limit: Option<u64>,
+    },
+    /// Aggregate them.
+    Windows {
+        /// How time is cut.
+        window: Window,
+        /// What is computed.
+        calls: Vec<CallSpec>,
+        /// Fields whose value at the selected point travels with a selector (only with one call).
+        carried: Vec<usize>,
+    },
+}
+
+/// A column that orders rows of one instant, as long as it holds strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TieColumn {
+    /// Index into [`Fragment::tags`].
+    Tag(usize),
+    /// Index into [`Fragment::fields`].
+    Field(usize),
+}
+
+/// One measurement's part of a plan, the same for every core.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fragment {
+    /// The database.
+    pub database: DatabaseId,
+    /// The retention policy.
+    pub policy: PolicyId,
+    /// The measurement.
+    pub measurement: Bytes,
+    /// Inclusive.
+    pub range: TimeRange,
+    /// Fields read.
+    pub fields: Vec<FieldRef>,
+    /// Tag keys whose values travel with rows or with the point a selector chose.
+    pub tags: Vec<Bytes>,
+    /// What orders rows of one instant, before the series key.
+    pub ties: Vec<TieColumn>,
+    /// What a row must fulfil.
+    pub filter: Option<Expr>,
+    /// Tag keys that make groups, sorted.
+    pub dimensions: Vec<Bytes>,
+    /// Only these groups; `None`: all.
+    pub groups: Option<BTreeSet<Vec<Bytes>>>,
+    /// Newest first, groups in descending order too.
+    pub descending: bool,
+    /// Most series the whole fragment may select on one core; 0: no bound.
+    pub series_max: u64,
+    /// Rows or windows.
+    pub work: Work,
+}
+
+/// Number of an open fragment on one core.
+pub type CursorId = u64;
+
+/// What a core is asked.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Start a fragment and answer with its first chunk.
+    Open(Box<Fragment>),
+    /// The next chunk of an open fragment.
+    Next(CursorId),
+    /// Forget an open fragment.
+    Close(CursorId),
+    /// The groups of a fragment, at most so many, in ascending order.
+    Groups(Box<Fragment>, u64),
+    /// Fields and tag keys of measurements.
+    Schema(Box<SchemaRequest>),
+    /// A page of what a SHOW statement asks.
+    Lookup(Box<lookup::Request>),
+}
+
+/// What it answers.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// To [`Request::Open`] and [`Request::Next`].
+    Chunk(Chunk),
+    /// To [`Request::Close`].
+    Closed,
+    /// To [`Request::Groups`].
+    Groups(Vec<Vec<Bytes>>),
+    /// To [`Request::Schema`].
+    Schema(Schema),
+    /// To [`Request::Lookup`].
+    Lookup(lookup::Page),
+    /// The request failed with this text.
+    Failed(String),
+}
+
+/// A bounded piece of a fragment's answer: parts in the order of their group, then of time.
+#[derive(Clone, Debug, Default)]
+pub struct Chunk {
+    /// Ask here for more; `None`: this was the last.
+    pub cursor: Option<CursorId>,
+    /// The pieces; neighbours may belong to one group.
+    pub parts: Vec<Part>,
+    /// Series the fragment selected on this core.
+    pub series_count: u64,
+}
+
+/// Rows or windows of one group.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Values of the fragment's dimensions; empty: the series has no such tag.
+    pub group: Vec<Bytes>,
+    /// The data.
+    pub data: PartData,
+}
+
+/// See [`Work`].
+#[derive(Clone, Debug)]
+pub enum PartData {
+    /// Rows.
+    Rows(Rows),
+    /// Partial aggregates.
+    Windows(Windows),
+}
+
+/// Series that rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSeries {
+    /// Series key, for the order of rows of one instant.
+    pub key: Bytes,
+    /// Values of [`Fragment::tags`].
+    pub tags: Vec<Option<Bytes>>,
+}
+
+/// Rows by time; rows of one instant by series.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Their times.
+    pub times: Vec<Timestamp>,
+    /// One for each of [`Fragment::fields`]; `None`: absent from all rows here.
+    pub columns: Vec<Option<Column>>,
+    /// Series of each row, an index into `origins`; empty: all are from `origins[0]`.
+    pub series: Vec<u32>,
+    /// The series named above.
+    pub origins: Vec<RowSeries>,
+}
+
+/// Partial aggregates by window.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    /// Window starts.
+    pub starts: Vec<Timestamp>,
+    /// For each call as many partials as there are starts.
+    pub partials: Vec<Vec<Partial>>,
+}

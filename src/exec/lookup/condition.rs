@@ -1,0 +1,159 @@
+//! Conditions of SHOW statements: on tags and names only, decided by the index.
+
+use regex::bytes::Regex;
+use roaring::RoaringBitmap;
+
+use crate::model::Bytes;
+use crate::model::SeriesId;
+use crate::series::Index;
+use crate::series::MeasurementIndex;
+
+/// How a text is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`, `=~`.
+    Is,
+    /// `!=`, `!~`.
+    IsNot,
+}
+
+/// What a text is compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// This text.
+    Equal(Bytes),
+    /// The text of this regular expression.
+    Match(String),
+}
+
+/// What a series must fulfil.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The same for every series.
+    Always(bool),
+    /// Both.
+    And(Box<Condition>, Box<Condition>),
+    /// One of them.
+    Or(Box<Condition>, Box<Condition>),
+    /// A tag; for a text alone ([`Compiled::passes`]), that text.
+    Tag(Bytes, Comparison, Test),
+    /// The measurement's name.
+    Name(Comparison, Test),
+    /// Two tags with the same value, or not; lacking one is a value of its own kind.
+    Tags(Bytes, Comparison, Bytes),
+    /// The tag `value`, unless `value` is a field of the measurement: then every series.
+    Value(Comparison, Test),
+}
+
+impl Condition {
+    /// Compiles the regular expressions in it.
+    pub fn compile(&self) -> Result<Compiled, String> {
+        Ok(match self {
+            Condition::Always(value) => Compiled::Always(*value),
+            Condition::And(left, right) => Compiled::And(Box::new(left.compile()?), Box::new(right.compile()?)),
+            Condition::Or(left, right) => Compiled::Or(Box::new(left.compile()?), Box::new(right.compile()?)),
+            Condition::Tag(key, comparison, test) => Compiled::Tag(key.clone(), *comparison, test.compile()?),
+            Condition::Name(comparison, test) => Compiled::Name(*comparison, test.compile()?),
+            Condition::Tags(left, comparison, right) => Compiled::Tags(left.clone(), *comparison, right.clone()),
+            Condition::Value(comparison, test) => Compiled::Value(*comparison, test.compile()?),
+        })
+    }
+}
+
+impl Test {
+    /// Compiles the regular expression in it.
+    pub fn compile(&self) -> Result<CompiledTest, String> {
+        Ok(match self {
+            Test::Equal(text) => CompiledTest::Equal(text.clone()),
+            Test::Match(text) => CompiledTest::Match(Regex::new(text).map_err(|error| error.to_string())?),
+        })
+    }
+}
+
+/// A [`Test`], ready to run.
+#[derive(Clone, Debug)]
+pub enum CompiledTest {
+    /// This text.
+    Equal(Bytes),
+    /// This regular expression.
+    Match(Regex),
+}
+
+impl CompiledTest {
+    /// Whether `text` passes.
+    pub fn passes(&self, text: &[u8]) -> bool {
+        match self {
+            CompiledTest::Equal(wanted) => **wanted == *text,
+            CompiledTest::Match(regex) => regex.is_match(text),
+        }
+    }
+}
+
+/// A [`Condition`], ready to run.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants of Condition")]
+pub enum Compiled {
+    Always(bool),
+    And(Box<Compiled>, Box<Compiled>),
+    Or(Box<Compiled>, Box<Compiled>),
+    Tag(Bytes, Comparison, CompiledTest),
+    Name(Comparison, CompiledTest),
+    Tags(Bytes, Comparison, Bytes),
+    Value(Comparison, CompiledTest),
+}
+
+impl Compiled {
+    /// Whether a text fulfils it, whatever the tags in it are called.
+    pub fn passes(&self, text: &[u8]) -> bool {
+        match self {
+            Compiled::Always(value) => *value,
+            Compiled::And(left, right) => left.passes(text) && right.passes(text),
+            Compiled::Or(left, right) => left.passes(text) || right.passes(text),
+            Compiled::Tag(_, comparison, test)
+            | Compiled::Name(comparison, test)
+            | Compiled::Value(comparison, test) => test.passes(text) == (*comparison == Comparison::Is),
+            Compiled::Tags(_, comparison, _) => *comparison == Comparison::Is,
+        }
+    }
+
+    /// The series of `measurement` that fulfil it; `value_is_field` says what [`Condition::Value`] is here.
+    pub fn series(&self, index: &Index, measurement: &MeasurementIndex, value_is_field: bool) -> RoaringBitmap {
+        let side = |side: &Compiled| side.series(index, measurement, value_is_field);
+        let all_if = |value: bool| if value { measurement.series().clone() } else { RoaringBitmap::new() };
+        match self {
+            Compiled::Always(value) => all_if(*value),
+            Compiled::And(left, right) => side(left) & side(right),
+            Compiled::Or(left, right) => side(left) | side(right),
+            Compiled::Tag(key, comparison, test) => by_tag(measurement, key, *comparison, test),
+            Compiled::Name(comparison, test) => {
+                all_if(test.passes(measurement.name()) == (*comparison == Comparison::Is))
+            }
+            Compiled::Tags(left, comparison, right) => by_two_tags(index, measurement, left, *comparison, right),
+            Compiled::Value(..) if value_is_field => all_if(true),
+            Compiled::Value(comparison, test) => by_tag(measurement, b"value", *comparison, test),
+        }
+    }
+}
+
+fn by_tag(measurement: &MeasurementIndex, key: &[u8], comparison: Comparison, test: &CompiledTest) -> RoaringBitmap {
+    match (comparison, test) {
+        (Comparison::Is, CompiledTest::Equal(value)) => measurement.equal(key, value),
+        (Comparison::IsNot, CompiledTest::Equal(value)) => measurement.not_equal(key, value),
+        (Comparison::Is, CompiledTest::Match(regex)) => measurement.matching(key, |value| regex.is_match(value)),
+        (Comparison::IsNot, CompiledTest::Match(regex)) => {
+            measurement.not_matching(key, |value| regex.is_match(value))
+        }
+    }
+}
+
+/// Series by series: which values go together no set of the index knows.
+fn by_two_tags(
+    index: &Index,
+    measurement: &MeasurementIndex,
+    left: &[u8],
+    comparison: Comparison,
+    right: &[u8],
+) -> RoaringBitmap {
+    let same = |id: &u32| index.tag_of(SeriesId(*id), left) == index.tag_of(SeriesId(*id), right);
+    measurement.series().iter().filter(|id| same(id) == (comparison == Comparison::Is)).collect()
+}

@@ -1,0 +1,436 @@
+//! Answers lookups over the shards of one core.
+
+use std::collections::BTreeMap;
+
+use regex::bytes::Regex;
+use roaring::RoaringBitmap;
+
+use super::Ask;
+use super::Entry;
+use super::Key;
+use super::Page;
+use super::Pattern;
+use super::Request;
+use super::Within;
+use super::condition::Compiled;
+use super::condition::CompiledTest;
+use crate::exec::view::Cursor;
+use crate::exec::view::PartitionInfo;
+use crate::exec::view::ReadRequest;
+use crate::exec::view::View;
+use crate::model::Bytes;
+use crate::model::PolicyId;
+use crate::model::SeriesId;
+use crate::model::TimeRange;
+use crate::series::Index;
+use crate::series::MeasurementIndex;
+use crate::series::key;
+
+/// All of time.
+const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+
+/// The next page of `request` over `views`.
+pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, String> {
+    let lookup = Lookup::compile(request)?;
+    let mut pages = Vec::with_capacity(views.len());
+    for view in views {
+        let mut page = lookup.page_of(view);
+        if let (Within::Points(policy, range), Ask::Series) = (&request.within, &request.ask) {
+            let (policy, range) = (*policy, *range);
+            keep_those_with_points(view, request, policy, range, &mut page).await?;
+        }
+        pages.push(page);
+        view.yield_now().await;
+    }
+    Ok(join(pages, request))
+}
+
+/// Joins the pages of several shards: what all of them have told, in order.
+fn join(pages: Vec<Page>, request: &Request) -> Page {
+    let mut told = pages.iter().filter_map(|page| page.next.as_ref()).min().cloned();
+    let mut entries: Vec<Entry> = pages.into_iter().flat_map(|page| page.entries).collect();
+    entries.retain(|entry| told.as_ref().is_none_or(|told| entry.key <= *told));
+    entries.sort_by(|left, right| left.key.cmp(&right.key));
+    entries.dedup_by(|later, kept| {
+        let same = later.key == kept.key;
+        if same {
+            kept.number = request.ask.join(kept.number, later.number);
+        }
+        same
+    });
+    let limit = request.limit.max(1) as usize;
+    if entries.len() > limit {
+        entries.truncate(limit);
+        told = entries.last().map(|entry| entry.key.clone());
+    }
+    Page { entries, next: told }
+}
+
+/// A request with its regular expressions compiled.
+struct Lookup<'a> {
+    request: &'a Request,
+    patterns: Vec<CompiledPattern<'a>>,
+    condition: Option<Compiled>,
+    tests: Vec<(&'a Bytes, CompiledTest)>,
+    keys: Vec<Compiled>,
+    values: Option<Compiled>,
+}
+
+enum CompiledPattern<'a> {
+    Name(&'a Bytes),
+    Regex(Regex),
+}
+
+impl<'a> Lookup<'a> {
+    fn compile(request: &'a Request) -> Result<Lookup<'a>, String> {
+        let patterns = request.measurements.iter().map(|pattern| {
+            Ok(match pattern {
+                Pattern::Name(name) => CompiledPattern::Name(name),
+                Pattern::Regex(text) => CompiledPattern::Regex(Regex::new(text).map_err(|error| error.to_string())?),
+            })
+        });
+        let mut lookup = Lookup {
+            request,
+            patterns: patterns.collect::<Result<_, String>>()?,
+            condition: request.condition.as_ref().map(|condition| condition.compile()).transpose()?,
+            tests: Vec::new(),
+            keys: Vec::new(),
+            values: None,
+        };
+        match &request.ask {
+            Ask::Measurements { tests } => {
+                if tests.len() > 32 {
+                    return Err("too many tag comparisons in one condition".to_owned());
+                }
+                let tests = tests.iter().map(|(key, test)| Ok((key, test.compile()?)));
+                lookup.tests = tests.collect::<Result<_, String>>()?;
+            }
+            Ask::TagValues { keys, values } => {
+                lookup.keys = keys.iter().map(|key| key.compile()).collect::<Result<_, String>>()?;
+                lookup.values = values.as_ref().map(|values| values.compile()).transpose()?;
+            }
+            _ => {}
+        }
+        Ok(lookup)
+    }
+
+    fn page_of<V: View>(&self, view: &V) -> Page {
+        let partitions = match self.request.within {
+            Within::Database => None,
+            Within::Policy(policy) => Some(view.partitions(self.request.database, policy, ALWAYS)),
+            Within::Points(policy, range) => Some(view.partitions(self.request.database, policy, range)),
+        };
+        if partitions.as_ref().is_some_and(|partitions| partitions.is_empty()) {
+            return Page::default();
+        }
+        // Fields are looked up outside of the index: the view may have one borrow for both.
+        let mut page = Filling { entries: Vec::new(), limit: self.request.limit.max(1) as usize };
+        let mut name = self.request.after.as_ref().map(|after| after.measurement.clone());
+        if name.is_none() {
+            name = self.next_name(view, None);
+        }
+        while let Some(current) = name.filter(|_| !page.is_full()) {
+            if self.wants_measurement(&current) {
+                self.fill_measurement(view, &current, partitions.as_deref(), &mut page);
+            }
+            name = self.next_name(view, Some(&current));
+        }
+        let next = page.is_full().then(|| page.entries.last().map(|entry| entry.key.clone())).flatten();
+        Page { entries: page.entries, next }
+    }
+
+    /// The measurement after `name`; fields are looked up outside of the index, so that it is let go in between.
+    fn next_name<V: View>(&self, view: &V, name: Option<&[u8]>) -> Option<Bytes> {
+        let next = |index: &Index| index.measurements_after(name.unwrap_or_default()).next().map(|next| next.name().into());
+        view.index(self.request.database, next).flatten()
+    }
+
+    fn wants_measurement(&self, name: &[u8]) -> bool {
+        let matches = |pattern: &CompiledPattern<'_>| match pattern {
+            CompiledPattern::Name(wanted) => ***wanted == *name,
+            CompiledPattern::Regex(regex) => regex.is_match(name),
+        };
+        self.patterns.is_empty() || self.patterns.iter().any(matches)
+    }
+
+    fn fill_measurement<V: View>(
+        &self,
+        view: &V,
+        name: &[u8],
+        partitions: Option<&[PartitionInfo]>,
+        page: &mut Filling,
+    ) {
+        let scope = Scope {
+            value_is_field: self.value_is_field(view, name),
+            fields: self.fields(view, name, partitions),
+            partitions,
+        };
+        view.index(self.request.database, |index| {
+            if let Some(measurement) = index.measurement(name) {
+                self.fill(index, measurement, &scope, page);
+            }
+        });
+    }
+
+    fn value_is_field<V: View>(&self, view: &V, measurement: &[u8]) -> bool {
+        let has = |policy: &PolicyId| {
+            let fields = view.fields(self.request.database, *policy, measurement, ALWAYS);
+            fields.iter().any(|(name, _)| **name == *b"value")
+        };
+        self.request.policies.iter().any(has)
+    }
+
+    /// Fields of each partition, when fields are asked for.
+    fn fields<V: View>(
+        &self,
+        view: &V,
+        measurement: &[u8],
+        partitions: Option<&[PartitionInfo]>,
+    ) -> Vec<Vec<[Bytes; 2]>> {
+        let (Within::Policy(policy) | Within::Points(policy, _), Ask::Fields) =
+            (&self.request.within, &self.request.ask)
+        else {
+            return Vec::new();
+        };
+        let fields_in = |partition: &PartitionInfo| {
+            let fields = view.fields(self.request.database, *policy, measurement, partition.range);
+            fields.into_iter().map(|(name, field_type)| [name, Bytes::from(field_type.name().as_bytes())]).collect()
+        };
+        partitions.unwrap_or_default().iter().map(fields_in).collect()
+    }
+
+    fn fill(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>, page: &mut Filling) {
+        let series = self.series(index, measurement, scope);
+        if series.is_empty() {
+            return;
+        }
+        let key = |item: Vec<Bytes>| Key { measurement: measurement.name().into(), group: Vec::new(), item };
+        match &self.request.ask {
+            Ask::Series => self.fill_series(index, measurement, &series, page),
+            Ask::Measurements { .. } => self.push(page, key(Vec::new()), self.bits(measurement)),
+            _ if !self.request.dimensions.is_empty() || matches!(self.request.ask, Ask::Fields) => {
+                self.fill_groups(index, measurement, &series, scope, page);
+            }
+            Ask::Count => self.push(page, key(Vec::new()), series.len()),
+            Ask::TagKeys => {
+                for (name, tag) in measurement.tag_keys() {
+                    if tag.values().any(|(_, postings)| postings.intersects(&series)) {
+                        self.push(page, key(vec![name.into()]), 1);
+                    }
+                }
+            }
+            Ask::TagValues { .. } => self.fill_tag_values(measurement, &series, page),
+            Ask::Fields => {}
+        }
+    }
+
+    fn series(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
+        let mut series = match &self.condition {
+            Some(condition) => condition.series(index, measurement, scope.value_is_field),
+            None => measurement.series().clone(),
+        };
+        if let Some(partitions) = scope.partitions {
+            let mut present = RoaringBitmap::new();
+            for partition in partitions {
+                present |= &partition.series & &series;
+            }
+            series = present;
+        }
+        series
+    }
+
+    fn fill_series(&self, index: &Index, measurement: &MeasurementIndex, series: &RoaringBitmap, page: &mut Filling) {
+        let ordered = index.ordered(measurement);
+        let item = |id: u32| -> Vec<&[u8]> {
+            index.tags_of(SeriesId(id)).into_iter().flatten().flat_map(|(name, value)| [name, value]).collect()
+        };
+        let after = self.request.after.as_ref().filter(|after| *after.measurement == *measurement.name());
+        let start = after.map_or(0, |after| {
+            let after: Vec<&[u8]> = after.item.iter().map(|part| &**part).collect();
+            ordered.partition_point(|&id| item(id) <= after)
+        });
+        for &id in ordered[start..].iter().filter(|&&id| series.contains(id)) {
+            if page.is_full() {
+                return;
+            }
+            let item = item(id).into_iter().map(Bytes::from).collect();
+            let key = Key { measurement: measurement.name().into(), group: Vec::new(), item };
+            page.entries.push(Entry { key, number: 1 });
+        }
+    }
+
+    fn fill_tag_values(&self, measurement: &MeasurementIndex, series: &RoaringBitmap, page: &mut Filling) {
+        let after = self.request.after.as_ref().filter(|after| *after.measurement == *measurement.name());
+        let after = after.and_then(|after| Some((after.item.first()?, after.item.get(1)?)));
+        for (name, tag) in measurement.tag_keys() {
+            if !self.wants_key(name) || after.is_some_and(|(after, _)| *name < **after) {
+                continue;
+            }
+            let after_value = after.filter(|(after, _)| ***after == *name).map(|(_, value)| &**value);
+            for (value, postings) in tag.values_after(after_value) {
+                if page.is_full() {
+                    return;
+                }
+                if self.wants_value(value) && postings.intersects(series) {
+                    let item = vec![name.into(), value.into()];
+                    let key = Key { measurement: measurement.name().into(), group: Vec::new(), item };
+                    page.entries.push(Entry { key, number: 1 });
+                }
+            }
+        }
+    }
+
+    /// By series, since which group a value belongs to only the series tells; fields by partition, since each has its
+    /// own.
+    fn fill_groups(
+        &self,
+        index: &Index,
+        measurement: &MeasurementIndex,
+        series: &RoaringBitmap,
+        scope: &Scope<'_>,
+        page: &mut Filling,
+    ) {
+        let mut found: BTreeMap<(Vec<Bytes>, Vec<Bytes>), u64> = BTreeMap::new();
+        if matches!(self.request.ask, Ask::Fields) {
+            for (partition, fields) in scope.partitions.unwrap_or_default().iter().zip(&scope.fields) {
+                for group in self.groups(index, &(series & &partition.series)) {
+                    for field in fields {
+                        found.insert((group.clone(), field.to_vec()), 1);
+                    }
+                }
+            }
+        } else {
+            for id in series {
+                let group = self.group_of(index, SeriesId(id));
+                match &self.request.ask {
+                    Ask::Count => *found.entry((group, Vec::new())).or_default() += 1,
+                    ask => {
+                        let with_value = matches!(ask, Ask::TagValues { .. });
+                        for (name, value) in index.tags_of(SeriesId(id)).into_iter().flatten() {
+                            let wanted = !with_value || (self.wants_key(name) && self.wants_value(value));
+                            if wanted {
+                                let value = with_value.then(|| Bytes::from(value));
+                                let item = std::iter::once(Bytes::from(name)).chain(value).collect();
+                                found.insert((group.clone(), item), 1);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for ((group, item), number) in found {
+            self.push(page, Key { measurement: measurement.name().into(), group, item }, number);
+        }
+    }
+
+    /// The distinct groups of `series`.
+    fn groups(&self, index: &Index, series: &RoaringBitmap) -> Vec<Vec<Bytes>> {
+        if self.request.dimensions.is_empty() {
+            return if series.is_empty() { Vec::new() } else { vec![Vec::new()] };
+        }
+        let mut groups: Vec<Vec<Bytes>> = series.iter().map(|id| self.group_of(index, SeriesId(id))).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    fn group_of(&self, index: &Index, id: SeriesId) -> Vec<Bytes> {
+        let value = |key: &Bytes| index.tag_of(id, key).unwrap_or_default().into();
+        self.request.dimensions.iter().map(value).collect()
+    }
+
+    /// Which tests the measurement knows the key of, and which it passes.
+    fn bits(&self, measurement: &MeasurementIndex) -> u64 {
+        let mut bits = 0;
+        for (position, (key, test)) in self.tests.iter().enumerate() {
+            if let Some(tag) = measurement.tag(key) {
+                let passes = match test {
+                    CompiledTest::Equal(value) => tag.value(value).is_some(),
+                    CompiledTest::Match(_) => tag.values().any(|(value, _)| test.passes(value)),
+                };
+                bits |= (1 | u64::from(passes) << 1) << (2 * position);
+            }
+        }
+        bits
+    }
+
+    fn wants_key(&self, name: &[u8]) -> bool {
+        self.keys.iter().all(|key| key.passes(name))
+    }
+
+    fn wants_value(&self, value: &[u8]) -> bool {
+        self.values.as_ref().is_none_or(|values| values.passes(value))
+    }
+
+    /// Adds an entry unless it was told already or there is no room.
+    fn push(&self, page: &mut Filling, key: Key, number: u64) {
+        if !page.is_full() && self.request.after.as_ref().is_none_or(|after| key > *after) {
+            page.entries.push(Entry { key, number });
+        }
+    }
+}
+
+/// What a measurement's entries depend on beside the index.
+struct Scope<'a> {
+    value_is_field: bool,
+    fields: Vec<Vec<[Bytes; 2]>>,
+    partitions: Option<&'a [PartitionInfo]>,
+}
+
+/// A page that is being filled, in order.
+struct Filling {
+    entries: Vec<Entry>,
+    limit: usize,
+}
+
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit
+    }
+}
+
+/// Drops the series of `page` that have no point in `range`; a shard group wholly inside the range needs no reading.
+async fn keep_those_with_points<V: View>(
+    view: &V,
+    request: &Request,
+    policy: PolicyId,
+    range: TimeRange,
+    page: &mut Page,
+) -> Result<(), String> {
+    let mut sure = RoaringBitmap::new();
+    for partition in view.partitions(request.database, policy, range) {
+        if partition.range.intersect(range) == partition.range {
+            sure |= partition.series;
+        }
+    }
+    let mut fields: Option<(Bytes, Vec<Bytes>)> = None;
+    let mut kept = Vec::with_capacity(page.entries.len());
+    for entry in std::mem::take(&mut page.entries) {
+        let Some(series) = find_series(view, request, &entry.key) else { continue };
+        if sure.contains(series.0) {
+            kept.push(entry);
+            continue;
+        }
+        if fields.as_ref().is_none_or(|(of, _)| *of != entry.key.measurement) {
+            let known = view.fields(request.database, policy, &entry.key.measurement, range);
+            let mut names: Vec<Bytes> = known.into_iter().map(|(name, _)| name).collect();
+            names.dedup();
+            fields = Some((entry.key.measurement.clone(), names));
+        }
+        let names = fields.as_ref().map(|(_, names)| names.clone()).unwrap_or_default();
+        let database = request.database;
+        let mut cursor = view.read(ReadRequest { database, policy, series, fields: names, range, descending: false });
+        if cursor.next().await.map_err(|error| error.to_string())?.is_some_and(|block| !block.times.is_empty()) {
+            kept.push(entry);
+        }
+        view.yield_now().await;
+    }
+    page.entries = kept;
+    Ok(())
+}
+
+fn find_series<V: View>(view: &V, request: &Request, entry: &Key) -> Option<SeriesId> {
+    let tags: Vec<(&[u8], &[u8])> = entry.item.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1])).collect();
+    let text = key::encode_key(&entry.measurement, &tags);
+    view.index(request.database, |index| index.lookup(&text)).flatten()
+}

@@ -1,0 +1,161 @@
+//! Reads one selected series: blocks of the fields asked for, in the types asked for, filtered.
+
+use std::rc::Rc;
+
+use crate::exec::column::convert;
+use crate::exec::column::kept;
+use crate::exec::expr::Program;
+use crate::exec::fragment::FieldRef;
+use crate::exec::fragment::Fragment;
+use crate::exec::fragment::RowSeries;
+use crate::exec::select::SelectedSeries;
+use crate::exec::select::tag_values;
+use crate::exec::view::Column;
+use crate::exec::view::Cursor;
+use crate::exec::view::ReadRequest;
+use crate::exec::view::RowBlock;
+use crate::exec::view::View;
+use crate::model::Bytes;
+use crate::model::FieldType;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+
+/// How columns of a block come from the fields that are read.
+#[derive(Debug)]
+pub struct ReadPlan {
+    names: Vec<Bytes>,
+    /// Where each of the fragment's fields is found, and its type.
+    columns: Vec<(usize, FieldType)>,
+    /// The same for the slots of filters.
+    filter: Vec<(usize, FieldType)>,
+    /// A row must have one of the first so many columns.
+    required: usize,
+}
+
+impl ReadPlan {
+    /// The plan for `fields`, with filters over `filter_fields`.
+    pub fn new(fields: &[FieldRef], filter_fields: &[FieldRef], required: usize) -> ReadPlan {
+        let mut names = Vec::new();
+        let mut place = |field: &FieldRef| {
+            let index = names.iter().position(|name| *name == field.name).unwrap_or_else(|| {
+                names.push(field.name.clone());
+                names.len() - 1
+            });
+            (index, field.as_type)
+        };
+        let columns = fields.iter().map(&mut place).collect();
+        let filter = filter_fields.iter().map(&mut place).collect();
+        ReadPlan { names, columns, filter, required }
+    }
+}
+
+/// Rows of one series as the fragment wants them; never empty.
+#[derive(Debug)]
+pub struct Block {
+    /// Ascending or descending.
+    pub times: Vec<Timestamp>,
+    /// One for each of the fragment's fields.
+    pub columns: Vec<Option<Column>>,
+}
+
+impl Block {
+    /// About how much memory it holds.
+    pub fn byte_count(&self) -> usize {
+        self.times.len() * 8 + self.columns.iter().flatten().map(Column::byte_count).sum::<usize>()
+    }
+}
+
+/// An open series.
+#[derive(Debug)]
+pub struct Reader<C> {
+    cursor: C,
+    plan: Rc<ReadPlan>,
+    filter: Option<Rc<Program>>,
+}
+
+impl<C: Cursor> Reader<C> {
+    /// Opens `series` over `range`.
+    pub fn open<V: View<Cursor = C>>(
+        views: &[V],
+        fragment: &Fragment,
+        plan: &Rc<ReadPlan>,
+        series: &SelectedSeries,
+        range: TimeRange,
+        descending: bool,
+    ) -> Reader<C> {
+        let cursor = views[series.view].read(ReadRequest {
+            database: fragment.database,
+            policy: fragment.policy,
+            series: series.id,
+            fields: plan.names.clone(),
+            range,
+            descending,
+        });
+        Reader { cursor, plan: plan.clone(), filter: series.filter.clone() }
+    }
+
+    /// The next rows that pass; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Block>, String> {
+        while let Some(block) = self.cursor.next().await.map_err(|error| error.to_string())? {
+            let block = self.shape(block);
+            if !block.times.is_empty() {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
+    }
+
+    fn shape(&self, mut block: RowBlock) -> Block {
+        let count = block.times.len();
+        let mut keep: Option<Vec<bool>> = None;
+        if let Some(filter) = &self.filter {
+            let slots = self.plan.filter.iter().map(|place| copied(&block, *place)).collect::<Vec<_>>();
+            keep = Some(filter.mask(&slots, count));
+        }
+        let columns: Vec<Option<Column>> = self.columns(&mut block);
+        let required = &columns[..self.plan.required.min(columns.len())];
+        if !required.iter().flatten().any(|column| column.valid.is_none()) {
+            let present = (0..count).map(|row| required.iter().flatten().any(|column| column.has(row)));
+            match &mut keep {
+                Some(keep) => keep.iter_mut().zip(present).for_each(|(keep, present)| *keep &= present),
+                None => keep = Some(present.collect()),
+            }
+        }
+        match keep {
+            Some(keep) if keep.iter().any(|keep| !keep) => Block {
+                times: kept(block.times, &keep),
+                columns: columns.into_iter().map(|column| column.map(|column| column.filter(&keep))).collect(),
+            },
+            _ => Block { times: block.times, columns },
+        }
+    }
+
+    /// Takes columns out of the block; one that several places use is copied.
+    fn columns(&self, block: &mut RowBlock) -> Vec<Option<Column>> {
+        let places = &self.plan.columns;
+        let mut columns = Vec::with_capacity(places.len());
+        for (index, place) in places.iter().enumerate() {
+            let used_later = places[index + 1..].iter().any(|later| later.0 == place.0);
+            columns.push(if used_later {
+                copied(block, *place)
+            } else {
+                let column = block.columns.get_mut(place.0).and_then(Option::take);
+                column.and_then(|column| convert(column, place.1))
+            });
+        }
+        columns
+    }
+}
+
+fn copied(block: &RowBlock, (index, as_type): (usize, FieldType)) -> Option<Column> {
+    block.columns.get(index).cloned().flatten().and_then(|column| convert(column, as_type))
+}
+
+/// Key and travelling tags of a series.
+pub fn origin<V: View>(views: &[V], fragment: &Fragment, series: &SelectedSeries) -> RowSeries {
+    let found = views[series.view].index(fragment.database, |index| RowSeries {
+        key: index.key(series.id).map(Vec::into_boxed_slice).unwrap_or_default(),
+        tags: tag_values(index, series.id, &fragment.tags),
+    });
+    found.unwrap_or_else(|| RowSeries { key: Bytes::default(), tags: vec![None; fragment.tags.len()] })
+}

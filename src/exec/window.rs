@@ -1,0 +1,109 @@
+//! How GROUP BY time() cuts time, in every zone.
+
+use jiff::tz::TimeZone;
+
+use crate::limits::TIME_MAX;
+use crate::limits::TIME_MIN;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+
+/// GROUP BY time(interval, offset) of a query over `range`; without an interval the whole range is one window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// Length, ns; 0: none.
+    pub interval: i64,
+    /// Where windows start, ns, less than the interval in size.
+    pub offset: i64,
+    /// Whose local time windows follow; `None` is UTC.
+    pub zone: Option<TimeZone>,
+    /// The query's range.
+    pub range: TimeRange,
+}
+
+impl Window {
+    /// One window over all of `range`.
+    pub fn whole(range: TimeRange) -> Window {
+        Window { interval: 0, offset: 0, zone: None, range }
+    }
+
+    /// First instant of the window of `time`, and the first instant behind it.
+    pub fn of(&self, time: Timestamp) -> (Timestamp, Timestamp) {
+        if self.interval <= 0 {
+            return (self.range.min, self.range.max.saturating_add(1));
+        }
+        let base = time.saturating_sub(self.offset);
+        let zone = self.zone_offset(base);
+        let into = base.wrapping_add(zone).rem_euclid(self.interval);
+        let start = self.start_of(base, into, zone);
+        let end = self.end_of(base, into, zone);
+        (start, end)
+    }
+
+    fn start_of(&self, base: Timestamp, into: i64, zone: i64) -> Timestamp {
+        let start = if TIME_MIN + into >= base { TIME_MIN } else { base - into };
+        let start = start.saturating_add(self.offset);
+        // The clock may have changed between the window's start and the instant asked for.
+        let moved = zone - self.zone_offset(start);
+        if moved != 0 && moved.abs() < self.interval { start + moved } else { start }
+    }
+
+    fn end_of(&self, base: Timestamp, into: i64, zone: i64) -> Timestamp {
+        let rest = self.interval - into;
+        let end = if TIME_MAX - rest <= base { TIME_MAX } else { base + rest };
+        let end = end.saturating_add(self.offset);
+        let end_zone = self.zone_offset(end);
+        let moved = zone - end_zone;
+        if moved == 0 || moved.abs() >= self.interval {
+            return end;
+        }
+        // A clock set forward ends the window early, but only if that end lies behind the change.
+        if moved > 0 || self.zone_offset(end + moved) == end_zone { end + moved } else { end }
+    }
+
+    /// Offset from UTC at `time`, ns.
+    pub fn zone_offset(&self, time: Timestamp) -> i64 {
+        self.zone.as_ref().map_or(0, |zone| i64::from(offset_seconds(zone, time)) * 1_000_000_000)
+    }
+}
+
+/// Seconds `zone` is east of UTC at `time`.
+pub fn offset_seconds(zone: &TimeZone, time: Timestamp) -> i32 {
+    jiff::Timestamp::from_nanosecond(i128::from(time)).map_or(0, |instant| zone.to_offset(instant).seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+    const HOUR: i64 = 3600 * S;
+
+    fn window(interval: i64, offset: i64, zone: Option<&str>) -> Window {
+        let zone = zone.map(|name| TimeZone::get(name).expect("a zone of the bundled database"));
+        Window { interval, offset, zone, range: TimeRange { min: TIME_MIN, max: TIME_MAX } }
+    }
+
+    #[test]
+    fn windows_are_aligned_to_the_epoch_and_moved_by_the_offset() {
+        assert_eq!(window(3 * S, 0, None).of(4 * S), (3 * S, 6 * S));
+        assert_eq!(window(3 * S, 0, None).of(-S), (-3 * S, 0));
+        assert_eq!(window(3 * S, S, None).of(3 * S), (S, 4 * S));
+        assert_eq!(window(3 * S, -S, None).of(S), (-S, 2 * S));
+    }
+
+    #[test]
+    fn the_outermost_windows_do_not_wrap() {
+        assert_eq!(window(7 * S, 0, None).of(TIME_MIN + 1).0, TIME_MIN);
+        assert_eq!(window(7 * S, 0, None).of(TIME_MAX - 1).1, TIME_MAX);
+    }
+
+    #[test]
+    fn days_follow_the_local_clock_over_a_change() {
+        let days = window(24 * HOUR, 0, Some("America/New_York"));
+        // 2019-03-10 has 23 hours there: from 05:00Z to 04:00Z.
+        let midnight = 1_552_194_000 * S;
+        assert_eq!(days.of(midnight + 5 * HOUR), (midnight, midnight + 23 * HOUR));
+        assert_eq!(days.of(midnight), (midnight, midnight + 23 * HOUR));
+        assert_eq!(days.of(midnight - 1).0, midnight - 24 * HOUR);
+    }
+}

@@ -1,0 +1,277 @@
+//! What a core remembers between requests: series by their raw keys, field layouts by shard group.
+//!
+//! A raw key (measurement and tags as sent) is taken apart and hashed once; from then on it stands for a shard and,
+//! once the owner has told it, an id. A layout (the fields of a line, in order) is checked against the schema once;
+//! from then on a line with the same fields needs only the comparison of their names.
+
+use hashbrown::HashMap;
+use hashbrown::HashTable;
+
+use crate::line;
+use crate::line::Field;
+use crate::line::Reason;
+use crate::model::Bytes;
+use crate::model::FieldType;
+use crate::model::GroupId;
+use crate::model::SeriesId;
+use crate::series::key;
+
+/// Raw keys and canonical keys one core remembers for one policy, bytes. Beyond it all are forgotten at once: the next
+/// line of each series is taken apart again, nothing else is lost.
+const KEY_BYTES_MAX: usize = 128 << 20;
+/// Layouts of one measurement that are remembered; clients that send the fields in ever new orders stop here.
+const LAYOUTS_MAX: usize = 1024;
+
+/// What is remembered of one retention policy.
+#[derive(Debug, Default)]
+pub struct PolicyCache {
+    /// Changes when the series are forgotten: series numbers from before mean nothing then.
+    pub generation: u64,
+    table: HashTable<u32>,
+    series: Vec<Series>,
+    /// By the parser's slot: 1 + series number, 0 for none.
+    slots: Vec<u32>,
+    bytes: usize,
+    measurements: HashMap<Bytes, u32>,
+    names: Vec<Bytes>,
+    schemas: Vec<Schema>,
+    /// Number of the schema of a measurement in a shard group.
+    schema_numbers: HashMap<(GroupId, u32), u32>,
+    /// The one met last: most requests stay in one shard group.
+    last_schema: Option<((GroupId, u32), u32)>,
+}
+
+/// One series, as this core met it.
+#[derive(Debug)]
+pub struct Series {
+    raw_key: Box<[u8]>,
+    hash: u64,
+    /// Number of its measurement in the cache.
+    pub measurement: u32,
+    /// The shard that owns it.
+    pub shard: u16,
+    /// A tag is called `time`: stock refuses its points.
+    pub has_time_tag: bool,
+    /// The owner's id, once it is known.
+    pub id: Option<SeriesId>,
+    /// Canonical key, until the id is known.
+    pub key: Box<[u8]>,
+}
+
+/// The fields of one measurement in one shard group.
+#[derive(Debug, Default)]
+pub struct Schema {
+    /// Types that the schema owner confirmed.
+    pub types: HashMap<Bytes, FieldType>,
+    layouts: Vec<Layout>,
+    /// The layout that was met last: collectors repeat themselves.
+    last: usize,
+}
+
+/// The fields of a line, in the order sent, all of them known to the schema with these types.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// As sent.
+    sent: Vec<(Bytes, FieldType)>,
+    /// Which of them are stored, in order: without `time`, and of a repeated field the last.
+    pub stored: Vec<u32>,
+    /// Whether `stored` is all of them.
+    pub is_plain: bool,
+}
+
+impl Layout {
+    fn matches(&self, fields: &[Field<'_>]) -> bool {
+        self.sent.len() == fields.len()
+            && self
+                .sent
+                .iter()
+                .zip(fields)
+                .all(|((name, field_type), field)| **name == *field.name && *field_type == field.value.field_type())
+    }
+
+    /// A layout of known fields; `sent` must agree with the schema.
+    pub fn new(fields: &[Field<'_>]) -> Layout {
+        let stored: Vec<u32> = (0..fields.len())
+            .filter(|&index| fields[index].name != b"time")
+            .filter(|&index| fields[index + 1..].iter().all(|later| later.name != fields[index].name))
+            .map(|index| index as u32)
+            .collect();
+        Layout {
+            sent: fields.iter().map(|field| (field.name.into(), field.value.field_type())).collect(),
+            is_plain: stored.len() == fields.len(),
+            stored,
+        }
+    }
+
+    /// Names and types of what is stored.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], FieldType)> {
+        self.stored.iter().map(|&index| {
+            let (name, field_type) = &self.sent[index as usize];
+            (&**name, *field_type)
+        })
+    }
+}
+
+impl Schema {
+    /// The number of the layout of `fields`, if it has been met.
+    #[inline]
+    pub fn find(&mut self, fields: &[Field<'_>]) -> Option<usize> {
+        if self.layouts.get(self.last).is_some_and(|layout| layout.matches(fields)) {
+            return Some(self.last);
+        }
+        self.last = self.layouts.iter().position(|layout| layout.matches(fields))?;
+        Some(self.last)
+    }
+
+    /// Remembers a layout. Numbers given before stay good until [`PolicyCache::trim`].
+    pub fn add(&mut self, layout: Layout) -> usize {
+        self.layouts.push(layout);
+        self.last = self.layouts.len() - 1;
+        self.last
+    }
+
+    /// The layout of a number.
+    pub fn layout(&self, number: usize) -> &Layout {
+        &self.layouts[number]
+    }
+}
+
+impl PolicyCache {
+    /// The number of the series with this raw key, if it has been met.
+    #[inline]
+    pub fn find(&mut self, raw_key: &[u8], slot: Option<line::KeySlot>) -> Option<u32> {
+        if let Some(slot) = slot
+            && let Some(&number @ 1..) = self.slots.get(slot.0 as usize)
+        {
+            return Some(number - 1);
+        }
+        let hash = rapidhash::v3::rapidhash_v3(raw_key);
+        let series = &self.series;
+        let number = *self.table.find(hash, |&number| *series[number as usize].raw_key == *raw_key)?;
+        self.remember_slot(slot, number);
+        Some(number)
+    }
+
+    fn remember_slot(&mut self, slot: Option<line::KeySlot>, number: u32) {
+        let Some(slot) = slot else { return };
+        if slot.0 as usize >= self.slots.len() {
+            self.slots.resize(slot.0 as usize + 1, 0);
+        }
+        self.slots[slot.0 as usize] = number + 1;
+    }
+
+    /// The parser gives its slots out anew.
+    pub fn forget_slots(&mut self) {
+        self.slots.clear();
+    }
+
+    /// Takes in a series met for the first time; refuses a key that no point may have.
+    pub fn insert(&mut self, raw_key: &[u8], slot: Option<line::KeySlot>, shard_count: u16) -> Result<u32, Reason> {
+        let canonical = line::canonical(raw_key)?.0;
+        let (measurement, tags) = key::parse_key(&canonical).unwrap_or_default();
+        let hash = rapidhash::v3::rapidhash_v3(raw_key);
+        let series = Series {
+            raw_key: raw_key.into(),
+            hash,
+            measurement: self.measurement(&measurement),
+            shard: shard_of(&canonical, shard_count),
+            has_time_tag: tags.iter().any(|tag| tag.0 == b"time"),
+            id: None,
+            key: canonical,
+        };
+        let number = self.series.len() as u32;
+        self.bytes += size_of::<Series>() + 16 + series.raw_key.len() + series.key.len();
+        self.series.push(series);
+        let all = &self.series;
+        self.table.insert_unique(hash, number, |&number| all[number as usize].hash);
+        self.remember_slot(slot, number);
+        Ok(number)
+    }
+
+    /// The number of a measurement.
+    fn measurement(&mut self, name: &[u8]) -> u32 {
+        if let Some(&number) = self.measurements.get(name) {
+            return number;
+        }
+        let number = self.names.len() as u32;
+        self.names.push(name.into());
+        self.measurements.insert(name.into(), number);
+        number
+    }
+
+    /// A series by number.
+    #[inline]
+    pub fn series(&self, number: u32) -> &Series {
+        &self.series[number as usize]
+    }
+
+    /// The owner told the id of a series. `generation` is that of the number.
+    pub fn learn(&mut self, generation: u64, number: u32, id: SeriesId) {
+        if generation != self.generation {
+            return;
+        }
+        if let Some(series) = self.series.get_mut(number as usize) {
+            series.id = Some(id);
+            self.bytes -= series.key.len();
+            series.key = Box::default();
+        }
+    }
+
+    /// Name of a measurement.
+    pub fn measurement_name(&self, number: u32) -> &Bytes {
+        &self.names[number as usize]
+    }
+
+    /// The number of the schema of a measurement in a shard group.
+    #[inline]
+    pub fn schema_number(&mut self, group: GroupId, measurement: u32) -> u32 {
+        if let Some((last, number)) = self.last_schema
+            && last == (group, measurement)
+        {
+            return number;
+        }
+        let schemas = &mut self.schemas;
+        let number = *self.schema_numbers.entry((group, measurement)).or_insert_with(|| {
+            schemas.push(Schema::default());
+            schemas.len() as u32 - 1
+        });
+        self.last_schema = Some(((group, measurement), number));
+        number
+    }
+
+    /// A schema by number.
+    #[inline]
+    pub fn schema(&self, number: u32) -> &Schema {
+        &self.schemas[number as usize]
+    }
+
+    /// A schema by number, to add what was met.
+    #[inline]
+    pub fn schema_mut(&mut self, number: u32) -> &mut Schema {
+        &mut self.schemas[number as usize]
+    }
+
+    /// The schema of a measurement by name.
+    pub fn schema_of(&mut self, group: GroupId, measurement: &[u8]) -> &mut Schema {
+        let measurement = self.measurement(measurement);
+        let number = self.schema_number(group, measurement);
+        self.schema_mut(number)
+    }
+
+    /// Forgets what has grown too large. Between requests' steps only: numbers of series and layouts change.
+    pub fn trim(&mut self) -> bool {
+        let layouts = self.schemas.iter().any(|schema| schema.layouts.len() > LAYOUTS_MAX);
+        if self.bytes <= KEY_BYTES_MAX && !layouts {
+            return false;
+        }
+        *self = PolicyCache { generation: self.generation + 1, ..PolicyCache::default() };
+        true
+    }
+}
+
+/// The shard that owns a series: by its canonical key, so that it is the same for every way of writing the key. The
+/// hash is stable by value; it decides what lies where on disk.
+pub fn shard_of(canonical_key: &[u8], shard_count: u16) -> u16 {
+    let hash = rapidhash::v3::rapidhash_v3(canonical_key);
+    ((u128::from(hash) * u128::from(shard_count)) >> 64) as u16
+}

@@ -1,0 +1,505 @@
+//! One write request: its lines to rows of batches while the body arrives, then all batches to their owners.
+//!
+//! Parsing does not wait. When a line needs what only another core knows (a shard group that is not there yet, the type
+//! of a field met for the first time), the rest of the window is only searched for more of the kind, all of it is asked
+//! at once, and parsing goes on from that line: rows stay in the order of the lines.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use crate::batch::Batch;
+use crate::batch::BatchBuilder;
+use crate::batch::Destination;
+use crate::batch::SeriesRef;
+use crate::ingest::PolicyState;
+use crate::ingest::WriteError;
+use crate::ingest::WriteParams;
+use crate::ingest::Written;
+use crate::ingest::cache::Layout;
+use crate::ingest::cache::PolicyCache;
+use crate::ingest::cache::Series;
+use crate::ingest::owners::Claim;
+use crate::ingest::owners::Owners;
+use crate::ingest::owners::Target;
+use crate::limits::BATCH_BYTES_MAX;
+use crate::line;
+use crate::line::Errors;
+use crate::line::LineError;
+use crate::line::Point;
+use crate::line::Sink;
+use crate::model::Bytes;
+use crate::model::FieldType;
+use crate::model::GroupId;
+use crate::model::SeriesId;
+use crate::model::Timestamp;
+
+/// Rounds of asking for one window. Two are the rule: groups, then fields of the new groups.
+const ASK_ROUNDS_MAX: usize = 64;
+
+/// A write request whose body is arriving.
+#[derive(Debug)]
+pub struct Session<O: Owners> {
+    owners: O,
+    params: WriteParams,
+    target: Rc<Target>,
+    policy: Rc<RefCell<PolicyState>>,
+    rows: Rows,
+    errors: Errors,
+}
+
+/// The batches of a request, and what was refused.
+#[derive(Debug, Default)]
+struct Rows {
+    /// Of the cache, when its series numbers were last used.
+    generation: u64,
+    /// By shard group, in the order met, and shard.
+    groups: Vec<(GroupId, Vec<Option<Open>>)>,
+    /// The group met last.
+    last_group: usize,
+    closed: Vec<Closed>,
+    written: Written,
+    parsed: u64,
+    dropped: u64,
+    first_refusal: Option<String>,
+}
+
+/// A batch being built.
+#[derive(Debug)]
+struct Open {
+    builder: BatchBuilder,
+    /// Index in the batch of each (schema, layout) of the cache.
+    layouts: HashMap<(u32, usize), u32>,
+    last_layout: Option<((u32, usize), u32)>,
+    /// Index in the batch of each series without an id.
+    keys: HashMap<u32, u32>,
+    /// Cache number of each key of the batch.
+    key_series: Vec<u32>,
+    generation: u64,
+}
+
+/// A finished batch.
+#[derive(Debug)]
+struct Closed {
+    shard: u16,
+    batch: Batch,
+    key_series: Vec<u32>,
+    generation: u64,
+}
+
+/// What other cores must be asked before parsing can go on.
+#[derive(Debug, Default)]
+struct Missing {
+    /// Where in the window the first line stands that cannot be taken yet.
+    at: usize,
+    times: Vec<Timestamp>,
+    claims: Vec<Claim>,
+}
+
+impl<O: Owners> Session<O> {
+    pub(super) fn new(
+        owners: O,
+        params: WriteParams,
+        target: Rc<Target>,
+        policy: Rc<RefCell<PolicyState>>,
+    ) -> Session<O> {
+        Session { owners, params, target, policy, rows: Rows::default(), errors: Errors::default() }
+    }
+
+    /// Takes whole lines from the front of `window` and says how many bytes they were; with `last` all of it. 0
+    /// without `last` means that the first line is longer than the window.
+    pub async fn feed(&mut self, window: &[u8], last: bool) -> Result<usize, WriteError> {
+        let mut start = 0;
+        for _ in 0..ASK_ROUNDS_MAX {
+            let (taken, missing) = self.parse(&window[start..], last);
+            let Some(missing) = missing else { return Ok(start + taken) };
+            start += missing.at;
+            self.ask(missing).await?;
+        }
+        Err(WriteError::Overloaded("the schema of the database changes too fast".to_owned()))
+    }
+
+    /// Parses a window; what is missing, if parsing had to stop for it.
+    fn parse(&mut self, window: &[u8], last: bool) -> (usize, Option<Missing>) {
+        let mut policy = self.policy.borrow_mut();
+        let PolicyState { cache, parser } = &mut *policy;
+        if self.rows.generation != cache.generation {
+            self.rows.close_all();
+            self.rows.generation = cache.generation;
+        }
+        let retained_from = match self.target.duration_ns {
+            0 => Timestamp::MIN,
+            duration => self.params.now_ns.saturating_sub(duration),
+        };
+        let mut walk = Walk {
+            window,
+            shard_count: self.owners.shard_count(),
+            retained_from,
+            target: &self.target,
+            cache,
+            rows: &mut self.rows,
+            errors: &mut self.errors,
+            missing: None,
+        };
+        let options = line::Options { precision_ns: self.params.precision_ns, now_ns: self.params.now_ns };
+        parser.set_options(options);
+        let taken = parser.parse(window, last, &mut walk);
+        (taken, walk.missing)
+    }
+
+    async fn ask(&mut self, missing: Missing) -> Result<(), WriteError> {
+        if !missing.times.is_empty() {
+            self.owners.create_groups(self.target.database, self.target.policy, missing.times).await?;
+            self.target = self.owners.target(&self.params.database, &self.params.policy)?;
+        }
+        if missing.claims.is_empty() {
+            return Ok(());
+        }
+        let types = self.owners.claim(missing.claims.clone()).await?;
+        let mut policy = self.policy.borrow_mut();
+        for (claim, types) in missing.claims.iter().zip(types) {
+            let fields = claim.fields.iter().map(|field| field.0.clone()).zip(types);
+            policy.cache.schema_of(claim.group, &claim.measurement).types.extend(fields);
+        }
+        Ok(())
+    }
+
+    /// Sends all batches to their owners and waits until they are durable and visible.
+    pub async fn finish(mut self) -> Result<Written, WriteError> {
+        self.rows.close_all();
+        let mut by_core: Vec<Vec<Closed>> = Vec::new();
+        by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
+        for closed in self.rows.closed.drain(..) {
+            by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
+        }
+        let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
+        let stores: Vec<_> =
+            sent.map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches))).collect();
+        join_all(stores).await?;
+        self.answer()
+    }
+
+    /// What the client is told once everything good is stored.
+    fn answer(self) -> Result<Written, WriteError> {
+        let Rows { written, parsed, dropped, first_refusal, .. } = self.rows;
+        if let Some(reason) = first_refusal {
+            let text = format!("partial write: {reason} dropped={dropped}");
+            return Err(WriteError::Partial { text, dropped, written });
+        }
+        if self.errors.is_empty() {
+            return Ok(written);
+        }
+        let reasons = String::from_utf8_lossy(&self.errors.into_text()).into_owned();
+        if parsed == 0 {
+            return Err(WriteError::Parse(reasons));
+        }
+        Err(WriteError::Partial { text: format!("partial write: {reasons} dropped=0"), dropped: 0, written })
+    }
+}
+
+/// Sends batches to one core and keeps the ids it answers.
+async fn store<O: Owners>(
+    owners: &O,
+    policy: &Rc<RefCell<PolicyState>>,
+    core: u16,
+    closed: Vec<Closed>,
+) -> Result<(), WriteError> {
+    let (batches, keys): (Vec<_>, Vec<_>) =
+        closed.into_iter().map(|closed| (closed.batch, (closed.generation, closed.key_series))).unzip();
+    let assigned: Vec<Vec<SeriesId>> = owners.write(core, batches).await?;
+    let mut policy = policy.borrow_mut();
+    for ((generation, series), ids) in keys.into_iter().zip(assigned) {
+        for (series, id) in series.into_iter().zip(ids) {
+            policy.cache.learn(generation, series, id);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for all; the first error in order, after all have ended.
+async fn join_all<F: Future<Output = Result<(), WriteError>> + Unpin>(futures: Vec<F>) -> Result<(), WriteError> {
+    let mut outcomes: Vec<Option<Result<(), WriteError>>> = futures.iter().map(|_| None).collect();
+    let mut futures = futures;
+    std::future::poll_fn(|context| {
+        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none()
+                && let std::task::Poll::Ready(result) = std::pin::Pin::new(future).poll(context)
+            {
+                *outcome = Some(result);
+            }
+        }
+        if outcomes.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+impl Rows {
+    fn close_all(&mut self) {
+        let open = self.groups.drain(..).flat_map(|(_, shards)| shards).flatten();
+        self.closed.extend(open.map(Open::close));
+    }
+
+    /// The batches of a shard group, by shard.
+    #[inline]
+    fn shards(&mut self, group: GroupId, shard_count: u16) -> &mut Vec<Option<Open>> {
+        if self.groups.get(self.last_group).is_none_or(|known| known.0 != group) {
+            self.last_group = self.groups.iter().position(|known| known.0 == group).unwrap_or_else(|| {
+                let shards = std::iter::repeat_with(|| None).take(usize::from(shard_count)).collect();
+                self.groups.push((group, shards));
+                self.groups.len() - 1
+            });
+        }
+        &mut self.groups[self.last_group].1
+    }
+
+    fn refuse(&mut self, reason: impl FnOnce() -> String) {
+        self.dropped += 1;
+        self.first_refusal.get_or_insert_with(reason);
+    }
+}
+
+impl Open {
+    fn new(destination: Destination, generation: u64) -> Open {
+        Open {
+            builder: BatchBuilder::new(destination),
+            layouts: HashMap::new(),
+            last_layout: None,
+            keys: HashMap::new(),
+            key_series: Vec::new(),
+            generation,
+        }
+    }
+
+    fn close(self) -> Closed {
+        let shard = self.builder.destination().shard;
+        Closed { shard, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
+    }
+
+    /// The batch's name for a series.
+    #[inline]
+    fn series_ref(&mut self, number: u32, series: &Series) -> SeriesRef {
+        if let Some(id) = series.id {
+            return SeriesRef::Known(id);
+        }
+        let (builder, key_series) = (&mut self.builder, &mut self.key_series);
+        SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
+            key_series.push(number);
+            builder.key(&series.key)
+        }))
+    }
+
+    /// The batch's number of a layout; `number` is (schema, layout) in the cache.
+    #[inline]
+    fn layout<'a>(&mut self, number: (u32, usize), measurement: impl FnOnce() -> &'a Bytes, layout: &Layout) -> u32 {
+        if let Some((last, index)) = self.last_layout
+            && last == number
+        {
+            return index;
+        }
+        let builder = &mut self.builder;
+        let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(measurement(), layout.fields()));
+        self.last_layout = Some((number, index));
+        index
+    }
+}
+
+/// One pass over a window.
+struct Walk<'a> {
+    window: &'a [u8],
+    shard_count: u16,
+    /// Earlier points are beyond retention.
+    retained_from: Timestamp,
+    target: &'a Target,
+    cache: &'a mut PolicyCache,
+    rows: &'a mut Rows,
+    errors: &'a mut Errors,
+    /// Set once a line could not be taken: the rest is searched, not taken.
+    missing: Option<Missing>,
+}
+
+/// Why a point cannot be taken now.
+enum Hindrance {
+    /// It cannot at all.
+    Refused(String),
+    /// Others must be asked first.
+    NoGroup,
+    NoTypes,
+}
+
+impl Sink for Walk<'_> {
+    #[inline]
+    fn point(&mut self, point: &Point<'_>) {
+        let number = match self.cache.find(point.raw_key, point.slot) {
+            Some(number) => number,
+            None => match self.cache.insert(point.raw_key, point.slot, self.shard_count) {
+                Ok(number) => number,
+                Err(reason) => return self.error(&LineError { line: point.line, reason: &reason }),
+            },
+        };
+        if self.missing.is_some() {
+            self.search(number, point);
+            return;
+        }
+        match self.take(number, point) {
+            Ok(()) => self.rows.parsed += 1,
+            Err(Hindrance::Refused(reason)) => {
+                self.rows.parsed += 1;
+                self.rows.refuse(|| reason);
+            }
+            Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
+                // Borrowed from the window as sent, so its address says where the line is.
+                let at = point.raw_key.as_ptr() as usize - self.window.as_ptr() as usize;
+                self.missing = Some(Missing { at, ..Missing::default() });
+                self.search(number, point);
+            }
+        }
+    }
+
+    fn error(&mut self, error: &LineError<'_>) {
+        if self.missing.is_none() {
+            self.errors.push(error);
+        }
+    }
+
+    fn forget_slots(&mut self) {
+        self.cache.forget_slots();
+    }
+}
+
+impl Walk<'_> {
+    /// Makes the point a row of its batch.
+    #[inline]
+    fn take(&mut self, number: u32, point: &Point<'_>) -> Result<(), Hindrance> {
+        if point.time < self.retained_from {
+            return Err(Hindrance::Refused("points beyond retention policy".to_owned()));
+        }
+        let group = self.group(point.time).ok_or(Hindrance::NoGroup)?;
+        let (measurement, shard) = {
+            let series = self.cache.series(number);
+            if series.has_time_tag {
+                return Err(Hindrance::Refused(self.time_tag_text(series.measurement)));
+            }
+            (series.measurement, series.shard)
+        };
+        let schema_number = self.cache.schema_number(group, measurement);
+        let layout_number = self.layout(schema_number, measurement, point)?;
+        let cache = &*self.cache;
+        let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
+        let open = slot.get_or_insert_with(|| {
+            let (database, policy) = (self.target.database, self.target.policy);
+            Open::new(Destination { shard, database, policy, group }, cache.generation)
+        });
+        let series_ref = open.series_ref(number, cache.series(number));
+        let layout = cache.schema(schema_number).layout(layout_number);
+        let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
+        open.builder.row(series_ref, layout_index, point.time);
+        if layout.is_plain {
+            point.fields.iter().for_each(|field| open.builder.value(field.value));
+        } else {
+            layout.stored.iter().for_each(|&index| open.builder.value(point.fields[index as usize].value));
+        }
+        let full = open.builder.bytes() >= BATCH_BYTES_MAX;
+        if full && let Some(full) = slot.take() {
+            self.rows.closed.push(full.close());
+        }
+        self.rows.written.points += 1;
+        self.rows.written.values += layout.stored.len() as u64;
+        Ok(())
+    }
+
+    #[inline]
+    fn group(&self, time: Timestamp) -> Option<GroupId> {
+        let groups = &self.target.groups;
+        let index = groups.partition_point(|(_, range)| range.max < time);
+        groups.get(index).filter(|(_, range)| range.contains(time)).map(|group| group.0)
+    }
+
+    /// The number of the point's layout; made if the schema knows all its fields.
+    #[inline]
+    fn layout(&mut self, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
+        let schema = self.cache.schema_mut(schema);
+        if let Some(number) = schema.find(point.fields) {
+            return Ok(number);
+        }
+        for field in point.fields.iter().filter(|field| field.name != b"time") {
+            match schema.types.get(field.name) {
+                None => return Err(Hindrance::NoTypes),
+                Some(known) if *known != field.value.field_type() => {
+                    let (name, asked, known) = (lossy(field.name), field.value.field_type(), *known);
+                    let measurement = lossy(self.cache.measurement_name(measurement));
+                    return Err(Hindrance::Refused(format!(
+                        "field type conflict: input field \"{name}\" on measurement \"{measurement}\" is type \
+                         {asked}, already exists as type {known}"
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        let layout = Layout::new(point.fields);
+        if layout.stored.is_empty() {
+            let measurement = lossy(self.cache.measurement_name(measurement));
+            return Err(Hindrance::Refused(format!(
+                "invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid"
+            )));
+        }
+        Ok(schema.add(layout))
+    }
+
+    fn time_tag_text(&self, measurement: u32) -> String {
+        let measurement = lossy(self.cache.measurement_name(measurement));
+        format!("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")
+    }
+
+    /// Notes what a line needs that is not known here.
+    fn search(&mut self, number: u32, point: &Point<'_>) {
+        let series = self.cache.series(number);
+        if point.time < self.retained_from || series.has_time_tag {
+            return;
+        }
+        let measurement = series.measurement;
+        let Some(group) = self.group(point.time) else {
+            let missing = self.missing.get_or_insert_default();
+            if missing.times.last() != Some(&point.time) {
+                missing.times.push(point.time);
+            }
+            return;
+        };
+        let schema = self.cache.schema_number(group, measurement);
+        let schema = self.cache.schema(schema);
+        let unknown: Vec<(Bytes, FieldType)> = point
+            .fields
+            .iter()
+            .filter(|field| field.name != b"time" && !schema.types.contains_key(field.name))
+            .map(|field| (field.name.into(), field.value.field_type()))
+            .collect();
+        if !unknown.is_empty() {
+            let name = self.cache.measurement_name(measurement).clone();
+            let missing = self.missing.get_or_insert_default();
+            missing.claim(self.target, group, name, unknown);
+        }
+    }
+}
+
+impl Missing {
+    fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, fields: Vec<(Bytes, FieldType)>) {
+        let known = self.claims.iter().position(|claim| claim.group == group && claim.measurement == measurement);
+        let index = known.unwrap_or_else(|| {
+            let (database, policy) = (target.database, target.policy);
+            self.claims.push(Claim { database, policy, group, measurement, fields: Vec::new() });
+            self.claims.len() - 1
+        });
+        let claim = &mut self.claims[index];
+        for field in fields {
+            // The earliest point of the batch fixes the type.
+            if claim.fields.iter().all(|known| known.0 != field.0) {
+                claim.fields.push(field);
+            }
+        }
+    }
+}
+
+fn lossy(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}

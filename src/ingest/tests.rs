@@ -1,0 +1,239 @@
+use std::collections::BTreeMap;
+
+use futures_lite::future::block_on;
+
+use super::*;
+use crate::batch::Batch;
+use crate::batch::SeriesRef;
+use crate::ingest::owners::Claim;
+use crate::ingest::owners::Target;
+use crate::model::FieldType;
+use crate::model::FieldValue;
+use crate::model::GroupId;
+use crate::model::SeriesId;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+use crate::series::SchemaRegistry;
+
+const GROUP_NS: i64 = 1000;
+const SHARDS: u16 = 4;
+
+/// Two cores and one policy of 1000 ns shard groups, in memory.
+#[derive(Clone, Default)]
+struct Fake {
+    state: Rc<RefCell<FakeState>>,
+}
+
+#[derive(Default)]
+struct FakeState {
+    groups: Vec<(GroupId, TimeRange)>,
+    duration_ns: i64,
+    schema: SchemaRegistry,
+    series: BTreeMap<(u16, Vec<u8>), u32>,
+    /// (key, time) to fields.
+    points: BTreeMap<(String, i64), BTreeMap<String, String>>,
+    keys_sent: usize,
+    claims: usize,
+    fails: bool,
+}
+
+impl Owners for Fake {
+    fn shard_count(&self) -> u16 {
+        SHARDS
+    }
+
+    fn core_count(&self) -> u16 {
+        2
+    }
+
+    fn target(&self, database: &str, _policy: &str) -> Result<Rc<Target>, WriteError> {
+        if database != "db" {
+            return Err(WriteError::DatabaseNotFound(database.to_owned()));
+        }
+        let state = self.state.borrow();
+        let groups = state.groups.clone();
+        let duration_ns = state.duration_ns;
+        Ok(Rc::new(Target { database: DatabaseId(1), policy: PolicyId(1), duration_ns, groups }))
+    }
+
+    async fn create_groups(&self, _: DatabaseId, _: PolicyId, times: Vec<Timestamp>) -> Result<(), WriteError> {
+        let groups = &mut self.state.borrow_mut().groups;
+        for time in times {
+            let number = time.div_euclid(GROUP_NS);
+            let range = TimeRange { min: number * GROUP_NS, max: (number + 1) * GROUP_NS - 1 };
+            if groups.iter().all(|group| group.1 != range) {
+                groups.push((GroupId(number as u64), range));
+            }
+        }
+        groups.sort_by_key(|group| group.1.min);
+        Ok(())
+    }
+
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<FieldType>>, WriteError> {
+        let state = &mut *self.state.borrow_mut();
+        state.claims += claims.len();
+        let claim = |claim: &Claim| {
+            let fields: Vec<(&[u8], FieldType)> = claim.fields.iter().map(|field| (&*field.0, field.1)).collect();
+            state.schema.claim(claim.database, claim.policy, claim.group, &claim.measurement, &fields)
+        };
+        Ok(claims.iter().map(claim).collect())
+    }
+
+    async fn write(&self, core: u16, batches: Vec<Batch>) -> Result<Vec<Vec<SeriesId>>, WriteError> {
+        let state = &mut *self.state.borrow_mut();
+        if state.fails {
+            return Err(WriteError::Storage("no disk".to_owned()));
+        }
+        Ok(batches.iter().map(|batch| state.take(core, batch)).collect())
+    }
+}
+
+impl FakeState {
+    fn take(&mut self, core: u16, batch: &Batch) -> Vec<SeriesId> {
+        let reader = batch.read().unwrap();
+        let shard = reader.destination.shard;
+        assert_eq!(shard % 2, core);
+        self.keys_sent += reader.keys.len();
+        let mut ids = Vec::new();
+        for key in &reader.keys {
+            assert_eq!(shard_of(key, SHARDS), shard);
+            let next = self.series.len() as u32;
+            ids.push(SeriesId(*self.series.entry((shard, key.to_vec())).or_insert(next)));
+        }
+        let mut rows = reader.rows();
+        while let Some(row) = rows.next_row().unwrap() {
+            let id = match row.series {
+                SeriesRef::Known(id) => id,
+                SeriesRef::New(index) => ids[index as usize],
+            };
+            let key = self.series.iter().find(|entry| *entry.1 == id.0).unwrap().0.1.clone();
+            assert_eq!(row.time.div_euclid(GROUP_NS), reader.destination.group.0 as i64);
+            let fields = self.points.entry((String::from_utf8(key).unwrap(), row.time)).or_default();
+            for (name, field_type) in &reader.layouts[row.layout as usize].fields {
+                let value = match rows.value(*field_type).unwrap() {
+                    FieldValue::Float(value) => format!("{value:?}"),
+                    FieldValue::Integer(value) => format!("{value}i"),
+                    FieldValue::Unsigned(value) => format!("{value}u"),
+                    FieldValue::Boolean(value) => format!("{value}"),
+                    FieldValue::String(value) => format!("{:?}", String::from_utf8_lossy(value)),
+                };
+                fields.insert(String::from_utf8_lossy(name).into_owned(), value);
+            }
+        }
+        ids
+    }
+}
+
+struct Setup {
+    fake: Fake,
+    ingest: Ingest<Fake>,
+}
+
+impl Setup {
+    fn new() -> Setup {
+        let fake = Fake::default();
+        Setup { ingest: Ingest::new(fake.clone()), fake }
+    }
+
+    /// Writes `body` in windows of `window` bytes.
+    fn write_in(&self, body: &str, window: usize) -> Result<Written, WriteError> {
+        let params = WriteParams { database: "db".to_owned(), policy: String::new(), precision_ns: 1, now_ns: 5_000 };
+        block_on(async {
+            let mut session = self.ingest.begin(params)?;
+            let (mut start, mut end) = (0, 0);
+            while end < body.len() {
+                end = body.len().min(end + window);
+                start += session.feed(&body.as_bytes()[start..end], end == body.len()).await?;
+            }
+            session.finish().await
+        })
+    }
+
+    fn write(&self, body: &str) -> Result<Written, WriteError> {
+        self.write_in(body, usize::MAX / 2)
+    }
+
+    fn points(&self) -> String {
+        let state = self.fake.state.borrow();
+        let point = |((key, time), fields): (&(String, i64), &BTreeMap<String, String>)| {
+            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{key} {} {time}\n", fields.join(","))
+        };
+        state.points.iter().map(point).collect()
+    }
+}
+
+fn partial(reason: &str, dropped: u64, written: (u64, u64)) -> Result<Written, WriteError> {
+    let written = Written { points: written.0, values: written.1 };
+    Err(WriteError::Partial { text: format!("partial write: {reason} dropped={dropped}"), dropped, written })
+}
+
+const BODY: &str =
+    "m,b=2,a=1 x=1i,s=\"q r\" 1\nm,a=1,b=2 x=2i 1\n\n# note\nm x=1i,y=t 1500\nother v=1.5 20\nm x=3i 1501\n";
+
+#[test]
+fn points_reach_their_owners_whatever_the_windows() {
+    let expected = "m x=1i,y=true 1500\nm x=3i 1501\nm,a=1,b=2 s=\"q r\",x=2i 1\nother v=1.5 20\n";
+    for window in [BODY.len(), 64, 30] {
+        let setup = Setup::new();
+        assert_eq!(setup.write_in(BODY, window), Ok(Written { points: 5, values: 7 }));
+        assert_eq!(setup.points(), expected, "windows of {window}");
+    }
+}
+
+#[test]
+fn a_key_is_sent_until_its_owner_has_given_it_an_id() {
+    let setup = Setup::new();
+    setup.write(BODY).unwrap();
+    let sent = setup.fake.state.borrow().keys_sent;
+    let claims = setup.fake.state.borrow().claims;
+    setup.write(BODY).unwrap();
+    assert_eq!(setup.fake.state.borrow().keys_sent, sent);
+    assert_eq!(setup.fake.state.borrow().claims, claims);
+}
+
+#[test]
+fn the_first_type_of_a_field_holds_in_its_shard_group_and_conflicting_points_are_dropped_whole() {
+    let setup = Setup::new();
+    let conflict =
+        "field type conflict: input field \"x\" on measurement \"m\" is type integer, already exists as type float";
+    assert_eq!(setup.write("m x=1 1\nm x=2i,z=1 2\nm x=3 3\nm x=4i 4"), partial(conflict, 2, (2, 2)));
+    assert_eq!(setup.points(), "m x=1.0 1\nm x=3.0 3\n");
+    assert_eq!(setup.write("m x=5i 1001"), Ok(Written { points: 1, values: 1 }));
+}
+
+#[test]
+fn good_lines_are_stored_and_bad_ones_reported() {
+    let setup = Setup::new();
+    let reason = "unable to parse 'm': missing fields\nunable to parse 'm,t=1,t=2 x=1': duplicate tags";
+    assert_eq!(setup.write("m\nm x=1 1\nm,t=1,t=2 x=1"), partial(reason, 0, (1, 1)));
+    assert_eq!(setup.write("m"), Err(WriteError::Parse("unable to parse 'm': missing fields".to_owned())));
+    assert_eq!(setup.write("# only a comment\n"), Ok(Written::default()));
+}
+
+#[test]
+fn a_field_or_tag_called_time_is_treated_as_stock_does() {
+    let setup = Setup::new();
+    assert_eq!(setup.write("m time=1,x=2 7"), Ok(Written { points: 1, values: 1 }));
+    let reason = "invalid field name: input field \"time\" on measurement \"m\" is invalid";
+    assert_eq!(setup.write("m time=1 8"), partial(reason, 1, (0, 0)));
+    let reason = "invalid tag key: input tag \"time\" on measurement \"m\" is invalid";
+    assert_eq!(setup.write("m,time=1 x=1 8\nm x=9,x=3 9"), partial(reason, 1, (1, 1)));
+    assert_eq!(setup.points(), "m x=2.0 7\nm x=3.0 9\n");
+}
+
+#[test]
+fn points_beyond_retention_are_dropped() {
+    let setup = Setup::new();
+    setup.fake.state.borrow_mut().duration_ns = 3_000;
+    assert_eq!(setup.write("m x=1 1999\nm x=1 2000"), partial("points beyond retention policy", 1, (1, 1)));
+}
+
+#[test]
+fn an_error_of_an_owner_is_the_answer_and_a_database_must_exist() {
+    let setup = Setup::new();
+    setup.fake.state.borrow_mut().fails = true;
+    assert_eq!(setup.write("m x=1 1\nbad"), Err(WriteError::Storage("no disk".to_owned())));
+    let params = WriteParams { database: "none".to_owned(), ..WriteParams::default() };
+    assert_eq!(setup.ingest.begin(params).err(), Some(WriteError::DatabaseNotFound("none".to_owned())));
+}

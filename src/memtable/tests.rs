@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::batch::BatchBuilder;
+use crate::batch::Destination;
+use crate::model::DatabaseId;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+use crate::model::TimeRange;
+use crate::model::Values;
+
+const EVERYTHING: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+
+/// A point of the test: series, time, and values of `i` and `s` where it has them.
+type TestPoint = (u32, i64, Option<i64>, Option<String>);
+
+fn fill(points: &[TestPoint]) -> Memtable {
+    let mut memtable = Memtable::default();
+    for (series, time, integer, string) in points {
+        let destination = Destination { shard: 0, database: DatabaseId(1), policy: PolicyId(1), group: GroupId(1) };
+        let mut builder = BatchBuilder::new(destination);
+        let mut fields: Vec<(&[u8], FieldType)> = Vec::new();
+        if integer.is_some() {
+            fields.push((b"i", FieldType::Integer));
+        }
+        if string.is_some() {
+            fields.push((b"s", FieldType::String));
+        }
+        let layout = builder.layout(b"m", fields.into_iter());
+        builder.row(SeriesRef::Known(SeriesId(*series)), layout, *time);
+        if let Some(integer) = integer {
+            builder.value(FieldValue::Integer(*integer));
+        }
+        if let Some(string) = string {
+            builder.value(FieldValue::String(string.as_bytes()));
+        }
+        memtable.apply(&builder.finish().read().unwrap(), &[]).unwrap();
+    }
+    memtable
+}
+
+type Model = BTreeMap<(u32, i64), (Option<i64>, Option<String>)>;
+
+fn model(points: &[TestPoint]) -> Model {
+    let mut model = Model::new();
+    for (series, time, integer, string) in points {
+        let entry = model.entry((*series, *time)).or_default();
+        entry.0 = integer.or(entry.0);
+        entry.1 = string.clone().or(entry.1.take());
+    }
+    model
+}
+
+fn unblock(series: u32, block: &crate::model::RowBlock, into: &mut Model) {
+    for (row, &time) in block.times.iter().enumerate() {
+        let valid = |column: usize| block.columns[column].as_ref().filter(|column| column.is_valid(row));
+        let integer = valid(0).map(|column| match &column.values {
+            Values::Integer(values) => values[row],
+            other => panic!("{other:?}"),
+        });
+        let string = valid(1).map(|column| match &column.values {
+            Values::String(values) => String::from_utf8(values[row].to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        });
+        into.insert((series, time), (integer, string));
+    }
+}
+
+fn fields() -> Vec<Bytes> {
+    vec![b"i".to_vec().into(), b"s".to_vec().into()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_of_a_series_are_joined_and_the_last_write_wins(
+        points in proptest::collection::vec((0_u32..4, -3_i64..9, any::<Option<i8>>(), proptest::option::of("[a-c]{0,3}")), 0..80)
+    ) {
+        let points: Vec<TestPoint> = points
+            .into_iter()
+            .map(|(series, time, integer, string)| (series, time, integer.map(i64::from), string))
+            .filter(|point| point.2.is_some() || point.3.is_some())
+            .collect();
+        let memtable = fill(&points);
+        let mut read = Model::new();
+        let mut flushed = Model::new();
+        for series in 0..4 {
+            unblock(series, &memtable.read(series, &fields(), EVERYTHING), &mut read);
+        }
+        prop_assert_eq!(&read, &model(&points));
+        let mut cursor = FlushCursor::new(&memtable);
+        while let Some(rows) = cursor.next(&memtable) {
+            prop_assert_eq!(&*rows.measurement, b"m");
+            let order: Vec<_> =
+                fields().iter().map(|name| rows.fields.iter().position(|field| field.0 == *name)).collect();
+            let columns = order.iter().map(|index| index.and_then(|index| rows.block.columns[index].clone())).collect();
+            unblock(rows.series, &crate::model::RowBlock { times: rows.block.times, columns }, &mut flushed);
+        }
+        prop_assert_eq!(flushed, model(&points));
+    }
+}
+
+#[test]
+fn a_range_is_inclusive_and_a_row_without_the_field_is_left_out() {
+    let memtable = fill(&[(1, 5, Some(1), None), (1, 6, None, Some("x".into())), (1, 7, Some(2), None)]);
+    let block = memtable.read(1, &[b"i".to_vec().into()], TimeRange { min: 5, max: 7 });
+    assert_eq!(block.times, [5, 7]);
+    let block = memtable.read(1, &[b"i".to_vec().into()], TimeRange { min: 6, max: 6 });
+    assert!(block.times.is_empty());
+    assert_eq!(memtable.time_range(), Some((5, 7)));
+}

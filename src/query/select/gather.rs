@@ -1,0 +1,359 @@
+//! Scatter and gather: a fragment goes to every core; their sorted answers come back as one sorted stream.
+//!
+//! Every core answers in bounded chunks and is asked for the next one only when its last has been used up, so a slow
+//! reader holds at most one chunk of each core.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use crate::exec::CallSpec;
+use crate::exec::Chunk;
+use crate::exec::Fragment;
+use crate::exec::Part;
+use crate::exec::PartData;
+use crate::exec::Request;
+use crate::exec::Response;
+use crate::exec::TieColumn;
+use crate::exec::Work;
+use crate::exec::aggregate::Partial;
+use crate::exec::fragment::RowSeries;
+use crate::exec::rows::tie;
+use crate::model::Bytes;
+use crate::model::Cell;
+use crate::model::Timestamp;
+use crate::query::fabric::Fabric;
+use crate::query::select::stream::Batch;
+use crate::query::select::stream::GroupKey;
+use crate::query::select::stream::Row;
+use crate::query::select::stream::directed;
+
+/// Runs all futures together; answers in their order.
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut waiting: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
+    std::future::poll_fn(move |context| {
+        let mut pending = false;
+        for (future, slot) in waiting.iter_mut().zip(&mut done) {
+            if slot.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(output) => *slot = Some(output),
+                    Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { Poll::Pending } else { Poll::Ready(done.iter_mut().filter_map(Option::take).collect()) }
+    })
+    .await
+}
+
+/// Fragments, one for each measurement in output order, run one after the other on all cores.
+pub struct Gather<F> {
+    fabric: F,
+    fragments: VecDeque<Fragment>,
+    running: Option<Running>,
+    series_max: u64,
+    series_count: u64,
+}
+
+/// The fragment being read.
+struct Running {
+    fragment: Fragment,
+    streams: Vec<CoreStream>,
+}
+
+/// One core's answer.
+#[derive(Default)]
+struct CoreStream {
+    core: usize,
+    cursor: Option<u64>,
+    parts: VecDeque<Part>,
+    head: Option<Head>,
+}
+
+/// The group a core stands at.
+struct Head {
+    group: Vec<Bytes>,
+    items: Items,
+}
+
+enum Items {
+    Rows(VecDeque<(Row, Rc<RowSeries>)>),
+    Windows(VecDeque<(Timestamp, Vec<Partial>)>),
+}
+
+impl Items {
+    fn is_empty(&self) -> bool {
+        match self {
+            Items::Rows(rows) => rows.is_empty(),
+            Items::Windows(windows) => windows.is_empty(),
+        }
+    }
+
+    fn last_time(&self) -> Option<Timestamp> {
+        match self {
+            Items::Rows(rows) => rows.back().map(|(row, _)| row.time),
+            Items::Windows(windows) => windows.back().map(|(start, _)| *start),
+        }
+    }
+}
+
+impl<F: Fabric> Gather<F> {
+    /// A gather of `fragments`, in this order. `series_max` bounds what all of them select; 0: no bound.
+    pub fn new(fabric: F, fragments: Vec<Fragment>, series_max: u64) -> Gather<F> {
+        Gather { fabric, fragments: fragments.into(), running: None, series_max, series_count: 0 }
+    }
+
+    /// The next rows of the next group; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Batch>, String> {
+        loop {
+            if self.running.is_none() && !self.open().await? {
+                return Ok(None);
+            }
+            self.refill().await?;
+            let Some(running) = &mut self.running else { continue };
+            if let Some(batch) = running.next_batch() {
+                return Ok(Some(batch));
+            }
+            if running.streams.iter().all(|stream| stream.head.is_none()) {
+                self.running = None;
+            }
+        }
+    }
+
+    /// Sends the next fragment to all cores.
+    async fn open(&mut self) -> Result<bool, String> {
+        let Some(fragment) = self.fragments.pop_front() else { return Ok(false) };
+        let fabric = &self.fabric;
+        let asked = (0..fabric.core_count()).map(|core| fabric.ask(core, Request::Open(Box::new(fragment.clone()))));
+        let mut streams = Vec::new();
+        for (core, answer) in join_all(asked).await.into_iter().enumerate() {
+            let chunk = chunk_of(answer.map_err(|error| error.to_string())?)?;
+            self.series_count += chunk.series_count;
+            streams.push(CoreStream { core, cursor: chunk.cursor, parts: chunk.parts.into(), head: None });
+        }
+        if self.series_max > 0 && self.series_count > self.series_max {
+            let (count, max) = (self.series_count, self.series_max);
+            return Err(format!("max-select-series limit exceeded: ({count}/{max})"));
+        }
+        self.running = Some(Running { fragment, streams });
+        Ok(true)
+    }
+
+    /// Brings every stream that is not at its end to a head.
+    async fn refill(&mut self) -> Result<(), String> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        loop {
+            let fragment = &running.fragment;
+            running.streams.iter_mut().for_each(|stream| stream.take_head(fragment));
+            let fabric = &self.fabric;
+            let empty: Vec<usize> = (0..running.streams.len())
+                .filter(|index| running.streams[*index].head.is_none() && running.streams[*index].cursor.is_some())
+                .collect();
+            if empty.is_empty() {
+                return Ok(());
+            }
+            let asked: Vec<_> = empty
+                .iter()
+                .filter_map(|index| {
+                    let stream = &mut running.streams[*index];
+                    let cursor = stream.cursor.take()?;
+                    Some(fabric.ask(stream.core, Request::Next(cursor)))
+                })
+                .collect();
+            for (index, answer) in empty.into_iter().zip(join_all(asked).await) {
+                let chunk = chunk_of(answer.map_err(|error| error.to_string())?)?;
+                running.streams[index].cursor = chunk.cursor;
+                running.streams[index].parts = chunk.parts.into();
+            }
+        }
+    }
+}
+
+fn chunk_of(response: Response) -> Result<Chunk, String> {
+    match response {
+        Response::Chunk(chunk) => Ok(chunk),
+        Response::Failed(error) => Err(error),
+        other => Err(format!("a core answered a fragment with something else: {other:?}")),
+    }
+}
+
+impl CoreStream {
+    /// Takes the next part as head when the last one is used up.
+    fn take_head(&mut self, fragment: &Fragment) {
+        if self.head.as_ref().is_some_and(|head| !head.items.is_empty()) {
+            return;
+        }
+        self.head = None;
+        while let Some(part) = self.parts.pop_front() {
+            let items = items_of(part.data, fragment);
+            if !items.is_empty() {
+                self.head = Some(Head { group: part.group, items });
+                return;
+            }
+        }
+    }
+
+    /// Whether rows of the head's group may follow behind the head.
+    fn may_go_on(&self) -> bool {
+        match (&self.head, self.parts.front()) {
+            (Some(head), Some(next)) => head.group == next.group,
+            _ => self.cursor.is_some(),
+        }
+    }
+}
+
+fn items_of(data: PartData, fragment: &Fragment) -> Items {
+    match data {
+        PartData::Rows(rows) => {
+            let origins: Vec<Rc<RowSeries>> = rows.origins.into_iter().map(Rc::new).collect();
+            let mut items = VecDeque::with_capacity(rows.times.len());
+            let width = fragment.fields.len() + fragment.tags.len();
+            for (index, time) in rows.times.iter().enumerate() {
+                let origin = rows.series.get(index).map_or(0, |place| *place as usize);
+                let Some(origin) = origins.get(origin) else { continue };
+                let mut cells = Vec::with_capacity(width);
+                cells.extend(rows.columns.iter().map(|c| c.as_ref().map_or(Cell::Null, |column| column.cell(index))));
+                cells.extend(origin.tags.iter().map(|tag| tag.clone().map_or(Cell::Null, Cell::String)));
+                items.push_back((Row { time: *time, cells }, origin.clone()));
+            }
+            Items::Rows(items)
+        }
+        PartData::Windows(windows) => {
+            let mut partials: Vec<_> = windows.partials.into_iter().map(Vec::into_iter).collect();
+            let next = |start| {
+                let states = partials.iter_mut().map(|states| states.next().unwrap_or_default()).collect();
+                (start, states)
+            };
+            Items::Windows(windows.starts.into_iter().map(next).collect())
+        }
+    }
+}
+
+impl Running {
+    /// Rows of the first group that stands at a head; `None` when there is no head.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let descending = self.fragment.descending;
+        let first = self.streams.iter().filter_map(|stream| stream.head.as_ref().map(|head| &head.group));
+        let group = first.min_by(|left, right| directed(left, right, descending))?.clone();
+        let mine: Vec<usize> = (0..self.streams.len())
+            .filter(|index| self.streams[*index].head.as_ref().is_some_and(|head| head.group == group))
+            .collect();
+        // Behind this time a core that goes on may still have rows that come before those of the others.
+        let mut bound: Option<Timestamp> = None;
+        if mine.len() > 1 {
+            for stream in mine.iter().map(|index| &self.streams[*index]).filter(|stream| stream.may_go_on()) {
+                let last = stream.head.as_ref().and_then(|head| head.items.last_time());
+                bound = match (bound, last) {
+                    (Some(bound), Some(last)) => Some(if descending { bound.max(last) } else { bound.min(last) }),
+                    (bound, last) => bound.or(last),
+                };
+            }
+        }
+        let key = Rc::new(GroupKey { name: self.fragment.measurement.clone(), tags: group });
+        let heads: Vec<&mut Items> = self
+            .streams
+            .iter_mut()
+            .enumerate()
+            .filter(|(index, _)| mine.contains(index))
+            .filter_map(|(_, stream)| stream.head.as_mut().map(|head| &mut head.items))
+            .collect();
+        let outputs = match &self.fragment.work {
+            Work::Rows { .. } => vec![merge_rows(heads, &self.fragment, bound)],
+            Work::Windows { calls, window, .. } => {
+                let mut outputs = vec![Vec::new(); calls.len()];
+                merge_windows(heads, calls, window.interval > 0, descending, bound, &mut outputs);
+                outputs
+            }
+        };
+        Some(Batch { group: key, outputs })
+    }
+}
+
+fn within(time: Timestamp, bound: Option<Timestamp>, descending: bool) -> bool {
+    bound.is_none_or(|bound| if descending { time >= bound } else { time <= bound })
+}
+
+fn merge_rows(heads: Vec<&mut Items>, fragment: &Fragment, bound: Option<Timestamp>) -> Vec<Row> {
+    let descending = fragment.descending;
+    let mut queues: Vec<&mut VecDeque<(Row, Rc<RowSeries>)>> = heads
+        .into_iter()
+        .filter_map(|items| match items {
+            Items::Rows(rows) => Some(rows),
+            Items::Windows(_) => None,
+        })
+        .collect();
+    if let [queue] = &mut queues[..] {
+        return queue.drain(..).map(|(row, _)| row).collect();
+    }
+    let mut merged = Vec::new();
+    loop {
+        let mut best: Option<usize> = None;
+        for (index, queue) in queues.iter().enumerate() {
+            let Some(head) = queue.front().filter(|(row, _)| within(row.time, bound, descending)) else { continue };
+            let better = best
+                .and_then(|best| queues[best].front())
+                .is_none_or(|best| row_order(&fragment.ties, head, best, descending) == Ordering::Less);
+            if better {
+                best = Some(index);
+            }
+        }
+        match best.and_then(|best| queues[best].pop_front()) {
+            Some((row, _)) => merged.push(row),
+            None => return merged,
+        }
+    }
+}
+
+fn row_order(
+    ties: &[TieColumn],
+    left: &(Row, Rc<RowSeries>),
+    right: &(Row, Rc<RowSeries>),
+    descending: bool,
+) -> Ordering {
+    let order = left.0.time.cmp(&right.0.time);
+    let order = order.then_with(|| tie(ties, (&left.1, &left.0.cells), (&right.1, &right.0.cells)));
+    if descending { order.reverse() } else { order }
+}
+
+fn merge_windows(
+    heads: Vec<&mut Items>,
+    calls: &[CallSpec],
+    has_interval: bool,
+    descending: bool,
+    bound: Option<Timestamp>,
+    outputs: &mut [Vec<Row>],
+) {
+    let mut queues: Vec<&mut VecDeque<(Timestamp, Vec<Partial>)>> = heads
+        .into_iter()
+        .filter_map(|items| match items {
+            Items::Windows(windows) => Some(windows),
+            Items::Rows(_) => None,
+        })
+        .collect();
+    loop {
+        let starts = queues.iter().filter_map(|queue| queue.front().map(|(start, _)| *start));
+        let next = if descending { starts.max() } else { starts.min() };
+        let Some(start) = next.filter(|start| within(*start, bound, descending)) else { return };
+        let mut merged = vec![Partial::Empty; calls.len()];
+        for queue in &mut queues {
+            if queue.front().is_some_and(|(other, _)| *other == start) {
+                let Some((_, states)) = queue.pop_front() else { continue };
+                for ((state, call), more) in merged.iter_mut().zip(calls).zip(states) {
+                    state.merge(call.aggregate, more);
+                }
+            }
+        }
+        for ((state, call), output) in merged.into_iter().zip(calls).zip(outputs.iter_mut()) {
+            let Some(selected) = state.finish() else { continue };
+            let own_time = call.aggregate.is_selector() && !has_interval;
+            let mut cells = Vec::with_capacity(1 + selected.carried.len());
+            cells.push(selected.value);
+            cells.extend(selected.carried);
+            output.push(Row { time: if own_time { selected.time } else { start }, cells });
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What stands between a source and a slot: operators over the rows of one group, pumped in bounded steps.
+
+use std::collections::VecDeque;
+
+use crate::model::Timestamp;
+use crate::query::select::fill::FillWalk;
+use crate::query::select::holt_winters::HoltWinters;
+use crate::query::select::reduce::Integral;
+use crate::query::select::reduce::Reduce;
+use crate::query::select::stream::Row;
+use crate::query::select::transform::Transform;
+
+/// Rows an operator makes before its reader must have taken them.
+const OUTPUT_ROWS_MAX: usize = 1024;
+
+/// One stage.
+#[derive(Debug)]
+pub enum Operator {
+    /// Rows of a window to one row or a few.
+    Reduce(Box<Reduce>),
+    /// integral().
+    Integral(Box<Integral>),
+    /// Windows without data.
+    Fill(Box<FillWalk>),
+    /// From point to point.
+    Transform(Box<Transform>),
+    /// holt_winters().
+    HoltWinters(Box<HoltWinters>),
+    /// Rows before this time (after it: descending) were only looked back at.
+    DropOutside(Timestamp, bool),
+    /// Rows get this time.
+    SetTime(Timestamp),
+    /// LIMIT and OFFSET.
+    Limit(Limit),
+}
+
+/// LIMIT and OFFSET at work.
+#[derive(Debug)]
+pub struct Limit {
+    limit: u64,
+    offset: u64,
+    seen: u64,
+}
+
+impl Operator {
+    /// LIMIT and OFFSET; a limit of 0 is none.
+    pub fn limit(limit: u64, offset: u64) -> Operator {
+        Operator::Limit(Limit { limit: if limit == 0 { u64::MAX } else { limit }, offset, seen: 0 })
+    }
+
+    fn reset(&mut self) {
+        match self {
+            Operator::Reduce(reduce) => reduce.reset(),
+            Operator::Integral(integral) => integral.reset(),
+            Operator::Fill(fill) => fill.reset(),
+            Operator::Transform(transform) => transform.reset(),
+            Operator::HoltWinters(holt_winters) => holt_winters.reset(),
+            Operator::DropOutside(..) | Operator::SetTime(_) => {}
+            Operator::Limit(limit) => limit.seen = 0,
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            Operator::Reduce(reduce) => reduce.held_bytes(),
+            Operator::Transform(transform) => transform.held_bytes(),
+            Operator::HoltWinters(holt_winters) => holt_winters.held_bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// Rows between two operators.
+#[derive(Debug, Default)]
+struct Queue {
+    rows: VecDeque<Row>,
+    /// Nothing follows in this group.
+    ended: bool,
+}
+
+/// A chain of operators over one group at a time.
+#[derive(Debug)]
+pub struct Pipeline {
+    operators: Vec<Operator>,
+    /// One more than operators: before each, and behind the last.
+    queues: Vec<Queue>,
+}
+
+impl Pipeline {
+    /// A pipeline of `operators`, at its end until a group begins.
+    pub fn new(operators: Vec<Operator>) -> Pipeline {
+        let queues = (0..=operators.len()).map(|_| Queue { rows: VecDeque::new(), ended: true }).collect();
+        Pipeline { operators, queues }
+    }
+
+    /// Starts a group; without `has_input` it is empty.
+    pub fn begin(&mut self, has_input: bool) {
+        self.operators.iter_mut().for_each(Operator::reset);
+        for queue in &mut self.queues {
+            queue.rows.clear();
+            queue.ended = !has_input;
+        }
+    }
+
+    /// Gives it rows.
+    pub fn push(&mut self, rows: Vec<Row>) {
+        // Behind a limit that is reached nothing is wanted any more.
+        if !self.is_ended() {
+            self.queues[0].rows.extend(rows);
+        }
+    }
+
+    /// No more rows of this group.
+    pub fn end(&mut self) {
+        self.queues[0].ended = true;
+    }
+
+    /// The next row, if it is made.
+    pub fn head(&self) -> Option<&Row> {
+        self.queues.last().and_then(|queue| queue.rows.front())
+    }
+
+    /// Takes the next row.
+    pub fn take(&mut self) -> Option<Row> {
+        self.queues.last_mut().and_then(|queue| queue.rows.pop_front())
+    }
+
+    /// Whether no row will follow the ones that are made.
+    pub fn is_ended(&self) -> bool {
+        self.queues.last().is_some_and(|queue| queue.ended)
+    }
+
+    /// Bytes that wait in it.
+    pub fn held_bytes(&self) -> usize {
+        let rows: usize = self.queues.iter().map(|queue| queue.rows.len() * (size_of::<Row>() + 48)).sum();
+        rows + self.operators.iter().map(Operator::held_bytes).sum::<usize>()
+    }
+
+    /// Moves rows on until the last queue has some, all is done, or input is missing.
+    pub fn pump(&mut self) {
+        while self.head().is_none() && !self.is_ended() {
+            let mut moved = false;
+            for index in 0..self.operators.len() {
+                let (before, behind) = self.queues.split_at_mut(index + 1);
+                moved |= step(&mut self.operators[index], &mut before[index], &mut behind[0]);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+}
+
+/// Runs one operator; whether anything changed.
+fn step(operator: &mut Operator, input: &mut Queue, output: &mut Queue) -> bool {
+    if output.ended || output.rows.len() >= OUTPUT_ROWS_MAX {
+        return false;
+    }
+    let before = (input.rows.len(), output.rows.len());
+    match operator {
+        Operator::Fill(fill) => {
+            fill.pump(&mut input.rows, input.ended, &mut output.rows, OUTPUT_ROWS_MAX);
+            output.ended = input.ended && input.rows.is_empty() && !fill.has_more();
+        }
+        _ => {
+            while output.rows.len() < OUTPUT_ROWS_MAX && !output.ended {
+                let Some(row) = input.rows.pop_front() else { break };
+                push(operator, row, output);
+            }
+            if input.ended && input.rows.is_empty() && !output.ended {
+                finish(operator, &mut output.rows);
+                output.ended = true;
+            }
+        }
+    }
+    (input.rows.len(), output.rows.len()) != before || output.ended
+}
+
+fn push(operator: &mut Operator, mut row: Row, output: &mut Queue) {
+    match operator {
+        Operator::Reduce(reduce) => reduce.push(row, &mut output.rows),
+        Operator::Integral(integral) => integral.push(row, &mut output.rows),
+        Operator::Transform(transform) => output.rows.extend(transform.push(row)),
+        Operator::HoltWinters(holt_winters) => holt_winters.push(row),
+        Operator::DropOutside(time, descending) => {
+            let outside = if *descending { row.time > *time } else { row.time < *time };
+            if !outside {
+                output.rows.push_back(row);
+            }
+        }
+        Operator::SetTime(time) => {
+            row.time = *time;
+            output.rows.push_back(row);
+        }
+        Operator::Limit(limit) => {
+            limit.seen += 1;
+            if limit.seen > limit.offset {
+                output.rows.push_back(row);
+            }
+            output.ended = limit.seen >= limit.offset.saturating_add(limit.limit);
+        }
+        Operator::Fill(_) => output.rows.push_back(row),
+    }
+}
+
+fn finish(operator: &mut Operator, out: &mut VecDeque<Row>) {
+    match operator {
+        Operator::Reduce(reduce) => reduce.finish(out),
+        Operator::Integral(integral) => integral.finish(out),
+        Operator::HoltWinters(holt_winters) => holt_winters.finish(out),
+        _ => {}
+    }
+}

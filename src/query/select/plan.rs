@@ -1,0 +1,601 @@
+//! A compiled SELECT and the names of its sources become streams, operators and columns.
+//!
+//! Every call is one chain: a stream of rows or of aggregated windows from the sources, then operators. Select items
+//! are expressions over slots, and a slot is a cell of one of those chains.
+//!
+//! ```text
+//! derivative(mean(v))   demand: windows mean(v) ─► fill ─► derivative ─► drop lookback ─► limit ─► slot
+//! top(v, h, 2), h       demand: rows v, h       ─► top ──────────────────────────────► limit ─► slots
+//! v, h                  demand: rows v, h       ─────────────────────────────────────► limit ─► slots
+//! ```
+
+use crate::exec::CallSpec;
+use crate::exec::FieldRef;
+use crate::exec::Function;
+use crate::exec::Op;
+use crate::exec::TieColumn;
+use crate::exec::Window;
+use crate::exec::aggregate::Aggregate;
+use crate::exec::expr::Division;
+use crate::exec::expr::binary;
+use crate::influxql::ast;
+use crate::influxql::ast::Expr;
+use crate::influxql::ast::Fill;
+use crate::limits::TIME_MAX;
+use crate::limits::TIME_MIN;
+use crate::model::Bytes;
+use crate::model::Cell;
+use crate::model::FieldType;
+use crate::model::TimeRange;
+use crate::model::Timestamp;
+use crate::query::compile::Compiled;
+use crate::query::compile::column_names;
+use crate::query::compile::field_name;
+use crate::query::select::call;
+use crate::query::select::call::Call;
+use crate::query::select::fill::FillWalk;
+use crate::query::select::fill::FillWith;
+use crate::query::select::fill::number_as;
+use crate::query::select::names::Meaning;
+use crate::query::select::names::Names;
+use crate::query::select::names::dimensions;
+use crate::query::select::names::expand;
+use crate::query::select::operator::Operator;
+use crate::query::select::reduce::Integral;
+use crate::query::select::reduce::Reduce;
+use crate::query::select::reduce::Reducer;
+use crate::query::select::transform::Transform;
+use crate::query::select::types;
+
+/// Rows or windows wanted of all sources.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// Fields read; their cells come first in each row.
+    pub fields: Vec<FieldRef>,
+    /// Tags read; their cells follow.
+    pub tags: Vec<Bytes>,
+    /// Order of rows of one instant.
+    pub ties: Vec<TieColumn>,
+    /// Time.
+    pub range: TimeRange,
+    /// Rows, or aggregates.
+    pub work: DemandWork,
+}
+
+/// See [`Demand`].
+#[derive(Clone, Debug)]
+pub enum DemandWork {
+    /// Rows that have one of the first `required` fields.
+    Rows {
+        /// See above.
+        required: usize,
+        /// At most so many a group.
+        limit: Option<u64>,
+    },
+    /// Merging aggregates; several chains may share them. Rows are the value and the carried cells.
+    Windows {
+        /// How time is cut.
+        window: Window,
+        /// One output each.
+        calls: Vec<CallSpec>,
+        /// Fields that travel with a selector.
+        carried: Vec<usize>,
+    },
+}
+
+/// A call, or all of a raw query.
+#[derive(Debug)]
+pub struct Chain {
+    /// Index into [`Plan::demands`].
+    pub demand: usize,
+    /// Which of its outputs.
+    pub output: usize,
+    /// What happens to its rows, in order.
+    pub operators: Vec<Operator>,
+}
+
+/// What a slot is where its chain has no value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Absent {
+    /// This cell.
+    Cell(Cell),
+    /// The last one shown in this series.
+    Previous,
+}
+
+/// One cell of the row that select items are computed from.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Chain and cell in its rows; `None`: never a value.
+    pub place: Option<(usize, usize)>,
+    /// Without a value.
+    pub absent: Absent,
+}
+
+/// A select item over slots.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A slot.
+    Slot(usize),
+    /// A constant.
+    Literal(Cell),
+    /// Two operands.
+    Binary(Op, Box<Value>, Box<Value>),
+    /// A function of one row.
+    Call(Function, Vec<Value>),
+}
+
+impl Value {
+    /// The cell for one row.
+    pub fn eval(&self, slots: &[Cell]) -> Cell {
+        match self {
+            Value::Slot(slot) => slots[*slot].clone(),
+            Value::Literal(cell) => cell.clone(),
+            Value::Binary(op, left, right) => binary(*op, &left.eval(slots), &right.eval(slots), Division::Float),
+            Value::Call(function, args) => {
+                let args: Vec<Cell> = args.iter().map(|arg| arg.eval(slots)).collect();
+                crate::exec::expr::call(*function, &args)
+            }
+        }
+    }
+}
+
+/// One result column.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its name before it was made unique: what an outer query calls it.
+    pub source_name: String,
+    /// Its value.
+    pub value: Value,
+    /// Its type, as far as it is known without data.
+    pub field_type: Option<FieldType>,
+    /// It is a plain tag.
+    pub is_tag: bool,
+}
+
+/// What runs.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is read.
+    pub demands: Vec<Demand>,
+    /// What is computed.
+    pub chains: Vec<Chain>,
+    /// The row of cells.
+    pub slots: Vec<Slot>,
+    /// Result columns without time.
+    pub columns: Vec<Column>,
+    /// Sorted keys of the GROUP BY tags.
+    pub dimensions: Vec<Bytes>,
+}
+
+/// Makes the plan. `pushdown`: the sources aggregate themselves; else they only give rows. `more_dimensions`: tags an
+/// outer query groups by.
+pub fn plan(
+    compiled: &Compiled,
+    names: &Names,
+    zone: Option<jiff::tz::TimeZone>,
+    pushdown: bool,
+    more_dimensions: &[Bytes],
+) -> Result<Plan, String> {
+    let fields = expand(compiled, names)?;
+    for field in &fields {
+        types::check(&field.expr, names)?;
+    }
+    let mut dimensions = dimensions(&compiled.dimensions, names);
+    dimensions.extend(more_dimensions.iter().cloned());
+    dimensions.sort();
+    dimensions.dedup();
+    let mut planner = Planner {
+        compiled,
+        names,
+        zone,
+        pushdown,
+        plan: Plan { demands: Vec::new(), chains: Vec::new(), slots: Vec::new(), columns: Vec::new(), dimensions },
+        calls: Vec::new(),
+        references: Vec::new(),
+    };
+    planner.columns(&fields)?;
+    planner.chains()?;
+    Ok(planner.plan)
+}
+
+/// A plain field or tag of the select list, and its slot.
+struct Reference {
+    name: String,
+    meaning: Meaning,
+    slot: usize,
+}
+
+struct Planner<'a> {
+    compiled: &'a Compiled,
+    names: &'a Names,
+    zone: Option<jiff::tz::TimeZone>,
+    pushdown: bool,
+    plan: Plan,
+    /// Distinct calls and their slots.
+    calls: Vec<(Expr, usize)>,
+    references: Vec<Reference>,
+}
+
+impl Planner<'_> {
+    fn columns(&mut self, fields: &[ast::Field]) -> Result<(), String> {
+        let names = column_names(fields);
+        for (field, name) in fields.iter().zip(names) {
+            let value = self.value(&field.expr)?;
+            let field_type = types::result_type(&field.expr, self.names);
+            let is_tag = self.is_tag(&field.expr);
+            let source_name = field.alias.clone().unwrap_or_else(|| field_name(field));
+            self.plan.columns.push(Column { name, source_name, value, field_type, is_tag });
+        }
+        Ok(())
+    }
+
+    fn is_tag(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::VarRef { name, data_type } => self.names.meaning(name, *data_type) == Meaning::Tag,
+            Expr::Paren(inner) => self.is_tag(inner),
+            _ => false,
+        }
+    }
+
+    fn slot(&mut self) -> usize {
+        self.plan.slots.push(Slot { place: None, absent: Absent::Cell(Cell::Null) });
+        self.plan.slots.len() - 1
+    }
+
+    fn value(&mut self, expr: &Expr) -> Result<Value, String> {
+        Ok(match expr {
+            Expr::Paren(inner) => self.value(inner)?,
+            Expr::VarRef { name, data_type } => Value::Slot(self.reference(name, *data_type)),
+            Expr::Call { name, args } => match Function::named(name) {
+                Some(function) => {
+                    Value::Call(function, args.iter().map(|arg| self.value(arg)).collect::<Result<_, _>>()?)
+                }
+                None => Value::Slot(self.call(expr)),
+            },
+            Expr::Distinct(name) => {
+                let field = Expr::VarRef { name: name.clone(), data_type: None };
+                Value::Slot(self.call(&Expr::Call { name: "distinct".into(), args: vec![field] }))
+            }
+            Expr::Binary { op, left, right } => match types::operator(*op) {
+                Some(op) => Value::Binary(op, Box::new(self.value(left)?), Box::new(self.value(right)?)),
+                None => return Err("comparisons are not supported in the select list".into()),
+            },
+            other => Value::Literal(types::literal(other)),
+        })
+    }
+
+    fn reference(&mut self, name: &str, data_type: Option<ast::DataType>) -> usize {
+        let meaning = self.names.meaning(name, data_type);
+        let known = |known: &&Reference| known.name == name && known.meaning == meaning;
+        if let Some(known) = self.references.iter().find(known) {
+            return known.slot;
+        }
+        let slot = self.slot();
+        self.references.push(Reference { name: name.to_owned(), meaning, slot });
+        slot
+    }
+
+    fn call(&mut self, expr: &Expr) -> usize {
+        if let Some((_, slot)) = self.calls.iter().find(|(known, _)| known == expr) {
+            return *slot;
+        }
+        let slot = self.slot();
+        self.calls.push((expr.clone(), slot));
+        slot
+    }
+
+    fn chains(&mut self) -> Result<(), String> {
+        if self.calls.is_empty() {
+            return self.raw_chain();
+        }
+        // Plain fields stand only beside a single selector (compile saw to it) and travel with its point.
+        let references = std::mem::take(&mut self.references);
+        // One call alone, however often it is written.
+        let single = self.calls.len() == 1;
+        for (expr, slot) in std::mem::take(&mut self.calls) {
+            self.call_chain(&expr, slot, &references, single)?;
+        }
+        Ok(())
+    }
+
+    /// The default of a slot, by fill().
+    fn absent(&self, column: Option<FieldType>) -> Absent {
+        let fill = self.compiled.fill;
+        match (fill, column) {
+            (Fill::Previous, _) => Absent::Previous,
+            (Fill::Integer(_) | Fill::Number(_), Some(kind)) if is_number(kind) => {
+                Absent::Cell(number_as(fill, kind).unwrap_or(Cell::Null))
+            }
+            // The number itself, whatever stands in the column.
+            (Fill::Integer(value), _) => Absent::Cell(Cell::Integer(value)),
+            (Fill::Number(value), _) => Absent::Cell(Cell::Float(value)),
+            (Fill::Null | Fill::None | Fill::Linear, _) => Absent::Cell(Cell::Null),
+        }
+    }
+
+    fn raw_chain(&mut self) -> Result<(), String> {
+        let references = std::mem::take(&mut self.references);
+        let mut demand = Demand {
+            fields: Vec::new(),
+            tags: Vec::new(),
+            ties: Vec::new(),
+            range: self.compiled.time,
+            work: DemandWork::Rows { required: 0, limit: self.raw_limit() },
+        };
+        self.carry(&mut demand, &references, 0, 0);
+        if demand.fields.is_empty() {
+            return Ok(());
+        }
+        let field_count = demand.fields.len();
+        if let DemandWork::Rows { required, .. } = &mut demand.work {
+            *required = field_count;
+        }
+        self.plan.demands.push(demand);
+        let operators = match (self.compiled.limit, self.compiled.offset) {
+            (0, 0) => Vec::new(),
+            (0, offset) => vec![Operator::limit(1, offset)],
+            (limit, offset) => vec![Operator::limit(limit, offset)],
+        };
+        self.plan.chains.push(Chain { demand: 0, output: 0, operators });
+        Ok(())
+    }
+
+    /// Adds what `references` read to `demand`. Their cells in the rows of chain `chain` start at `first`, fields
+    /// before tags.
+    fn carry(&mut self, demand: &mut Demand, references: &[Reference], chain: usize, first: usize) {
+        let start = demand.fields.len();
+        for reference in references {
+            if let Meaning::Field(as_type) = reference.meaning {
+                demand.fields.push(FieldRef { name: reference.name.as_bytes().into(), as_type });
+            }
+        }
+        let field_count = demand.fields.len() - start;
+        let (mut field, mut tag) = (0, 0);
+        let mut ties: Vec<(&str, TieColumn)> = Vec::new();
+        for reference in references {
+            let (cell, column) = match reference.meaning {
+                Meaning::Field(as_type) => {
+                    field += 1;
+                    ties.push((&reference.name, TieColumn::Field(start + field - 1)));
+                    (first + field - 1, Some(as_type))
+                }
+                Meaning::Tag => {
+                    demand.tags.push(reference.name.as_bytes().into());
+                    tag += 1;
+                    ties.push((&reference.name, TieColumn::Tag(tag - 1)));
+                    (first + field_count + tag - 1, None)
+                }
+                Meaning::Nothing => {
+                    let absent = self.absent(None);
+                    self.plan.slots[reference.slot] = Slot { place: None, absent };
+                    continue;
+                }
+            };
+            let absent = self.absent(column);
+            self.plan.slots[reference.slot] = Slot { place: Some((chain, cell)), absent };
+        }
+        ties.sort_by(|left, right| left.0.cmp(right.0));
+        demand.ties = ties.into_iter().map(|(_, column)| column).collect();
+    }
+
+    /// Stock's storage stops a raw query with OFFSET alone after one row more.
+    fn raw_limit(&self) -> Option<u64> {
+        match (self.compiled.limit, self.compiled.offset) {
+            (0, 0) => None,
+            (0, offset) => Some(offset.saturating_add(1)),
+            (limit, offset) => Some(limit.saturating_add(offset)),
+        }
+    }
+
+    fn limit(&self) -> Option<Operator> {
+        let (limit, offset) = (self.compiled.limit, self.compiled.offset);
+        (limit > 0 || offset > 0).then(|| Operator::limit(limit, offset))
+    }
+
+    fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference], single: bool) -> Result<(), String> {
+        let call = call::parse(expr, self.names, self.compiled)?;
+        let result = call.result_type();
+        let chain = self.plan.chains.len();
+        let Some(source) = call.field() else {
+            // Nothing to read; functions with a fixed result type still have a column that fill() applies to.
+            let absent = if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
+            self.plan.slots[slot] = Slot { place: None, absent };
+            return Ok(());
+        };
+        let mut demand = Demand {
+            fields: vec![source],
+            tags: Vec::new(),
+            ties: Vec::new(),
+            range: self.compiled.time,
+            work: DemandWork::Rows { required: 1, limit: None },
+        };
+        let mut operators = Vec::new();
+        let range = self.extended(&call);
+        demand.range = range;
+        let windows = self.operators(&call, range, &mut operators);
+        let extra = call.extra_references(self.names);
+        let listed = extra.iter().map(|(name, meaning)| {
+            let known = references.iter().find(|known| known.name == *name && known.meaning == *meaning);
+            Reference {
+                name: name.clone(),
+                meaning: meaning.clone(),
+                slot: known.map_or(usize::MAX, |known| known.slot),
+            }
+        });
+        // Tag arguments of top and bottom that are no columns (INTO) travel too; they get a slot nobody reads.
+        let mut all: Vec<Reference> = Vec::new();
+        for mut reference in listed {
+            if reference.slot == usize::MAX {
+                reference.slot = self.slot();
+            }
+            all.push(reference);
+        }
+        for reference in references {
+            let known = |other: &Reference| other.name == reference.name && other.meaning == reference.meaning;
+            if !all.iter().any(known) {
+                all.push(Reference {
+                    name: reference.name.clone(),
+                    meaning: reference.meaning.clone(),
+                    slot: reference.slot,
+                });
+            }
+        }
+        self.carry(&mut demand, &all, chain, 1);
+        if let (Some(Operator::Reduce(reduce)), false) = (operators.first_mut(), extra.is_empty()) {
+            // A listed field makes no groups, only tags do.
+            let tags = all.iter().take(extra.len()).filter(|reference| reference.meaning == Meaning::Tag);
+            let cells = tags.filter_map(|tag| self.plan.slots[tag.slot].place.map(|(_, cell)| cell)).collect();
+            reduce.set_groups(cells);
+        }
+        let (demand, output) = self.demand(demand, windows);
+        if self.compiled.interval.is_none() && !call.keeps_times() && !(single && call.is_selector()) {
+            let start = self.compiled.time.min;
+            operators.push(Operator::SetTime(if start <= TIME_MIN { 0 } else { start }));
+        }
+        operators.extend(self.limit());
+        self.plan.chains.push(Chain { demand, output, operators });
+        let absent = self.absent(result);
+        self.plan.slots[slot] = Slot { place: Some((chain, 0)), absent };
+        Ok(())
+    }
+
+    /// The range a call reads: transformations over windows look one window further, each level one more.
+    fn extended(&self, call: &Call) -> TimeRange {
+        let mut range = self.compiled.time;
+        let Some(interval) = self.compiled.interval else { return range };
+        for _ in 0..call.lookback_count() {
+            if self.compiled.ascending {
+                range.min = if range.min <= TIME_MIN { TIME_MIN } else { range.min.saturating_sub(interval.every) };
+                range.min = range.min.max(TIME_MIN);
+            } else {
+                range.max = range.max.saturating_add(interval.every).min(TIME_MAX);
+            }
+        }
+        range
+    }
+
+    fn window(&self, range: TimeRange) -> Window {
+        match self.compiled.interval {
+            Some(interval) => {
+                Window { interval: interval.every, offset: interval.offset, zone: self.zone.clone(), range }
+            }
+            None => Window::whole(range),
+        }
+    }
+
+    /// The operators of a call, inner before outer; the aggregate that the sources compute themselves, if any.
+    fn operators(&self, call: &Call, range: TimeRange, operators: &mut Vec<Operator>) -> Option<Aggregate> {
+        let descending = !self.compiled.ascending;
+        match call {
+            Call::Reduce { reducer, field_type, is_count, .. } => {
+                let window = self.window(range);
+                let pushed = match reducer {
+                    Reducer::Merge(aggregate) if self.pushdown => Some(*aggregate),
+                    _ => {
+                        let reduce = Reduce::new(reducer.clone(), window.clone(), descending);
+                        operators.push(Operator::Reduce(Box::new(reduce)));
+                        None
+                    }
+                };
+                if window.interval > 0
+                    && call.is_filled()
+                    && let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type)
+                {
+                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending))));
+                }
+                pushed
+            }
+            Call::Integral { unit, .. } => {
+                operators.push(Operator::Integral(Box::new(Integral::new(*unit, self.window(range), descending))));
+                None
+            }
+            Call::TransformField { transformation, .. } => {
+                operators.push(Operator::Transform(Box::new(Transform::new(transformation.clone(), descending))));
+                None
+            }
+            Call::TransformCall { transformation, inner, lookback } => {
+                let pushed = self.operators(inner, range, operators);
+                operators.push(Operator::Transform(Box::new(Transform::new(transformation.clone(), descending))));
+                if *lookback {
+                    operators.push(Operator::DropOutside(self.inside(), descending));
+                }
+                pushed
+            }
+            Call::HoltWinters { inner, forecast, seasons, with_fit } => {
+                let pushed = self.operators(inner, range, operators);
+                let interval = self.compiled.interval.map_or(1, |interval| interval.every);
+                operators.push(Operator::HoltWinters(Box::new(crate::query::select::holt_winters::HoltWinters::new(
+                    interval, *forecast, *seasons, *with_fit,
+                ))));
+                pushed
+            }
+        }
+    }
+
+    /// The first (or last) window that is shown: those before it were read only for what they lead to.
+    fn inside(&self) -> Timestamp {
+        let window = self.window(self.compiled.time);
+        let range = self.compiled.time;
+        if self.compiled.ascending {
+            if range.min <= TIME_MIN { i64::MIN } else { window.of(range.min).0 }
+        } else {
+            window.of(range.max).0
+        }
+    }
+
+    fn fill_with(&self, is_count: bool, result: Option<FieldType>, field: FieldType) -> Option<FillWith> {
+        let column = result.unwrap_or(field);
+        Some(match self.compiled.fill {
+            Fill::None => return None,
+            Fill::Null if is_count => FillWith::Cell(Cell::Integer(0)),
+            Fill::Null => FillWith::Cell(Cell::Null),
+            Fill::Previous => FillWith::Previous,
+            Fill::Linear if is_number(column) => FillWith::Linear,
+            Fill::Linear => FillWith::Cell(Cell::Null),
+            fill @ (Fill::Integer(_) | Fill::Number(_)) => {
+                FillWith::Cell(number_as(fill, column).unwrap_or(Cell::Null))
+            }
+        })
+    }
+
+    /// Files a demand; equal windows are computed together.
+    fn demand(&mut self, mut demand: Demand, windows: Option<Aggregate>) -> (usize, usize) {
+        let Some(aggregate) = windows else {
+            self.plan.demands.push(demand);
+            return (self.plan.demands.len() - 1, 0);
+        };
+        let window = self.window(demand.range);
+        let alone = demand.fields.len() > 1 || !demand.tags.is_empty();
+        if !alone {
+            for (index, shared) in self.plan.demands.iter_mut().enumerate() {
+                if shared.range != demand.range || !shared.tags.is_empty() {
+                    continue;
+                }
+                let DemandWork::Windows { calls, carried, .. } = &mut shared.work else { continue };
+                if !carried.is_empty() {
+                    continue;
+                }
+                let field = match shared.fields.iter().position(|known| *known == demand.fields[0]) {
+                    Some(field) => field,
+                    None => {
+                        shared.fields.push(demand.fields[0].clone());
+                        shared.fields.len() - 1
+                    }
+                };
+                calls.push(CallSpec { aggregate, field });
+                return (index, calls.len() - 1);
+            }
+        }
+        let carried = (1..demand.fields.len()).collect();
+        demand.work = DemandWork::Windows { window, calls: vec![CallSpec { aggregate, field: 0 }], carried };
+        self.plan.demands.push(demand);
+        (self.plan.demands.len() - 1, 0)
+    }
+}
+
+fn is_number(kind: FieldType) -> bool {
+    matches!(kind, FieldType::Float | FieldType::Integer | FieldType::Unsigned)
+}

@@ -1,0 +1,428 @@
+//! Functions that see all points of a window in time order: what does not merge from partial states, and over
+//! subqueries everything.
+//!
+//! In:    rows by time; cell 0 is the value, the others travel with it.
+//! Out:   rows stamped with the window's start, or with their own time where the function keeps it.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+
+use crate::exec::Window;
+use crate::exec::aggregate::Aggregate;
+use crate::exec::aggregate::Partial;
+use crate::exec::aggregate::Selected;
+use crate::exec::aggregate::order;
+use crate::exec::expr::as_float;
+use crate::model::Bytes;
+use crate::model::Cell;
+use crate::model::Timestamp;
+use crate::query::select::stream::Row;
+use crate::query::select::stream::directed;
+use crate::query::select::stream::row_bytes;
+
+/// The functions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reducer {
+    /// One that merges.
+    Merge(Aggregate),
+    /// median(x).
+    Median,
+    /// mode(x).
+    Mode,
+    /// stddev(x).
+    Stddev,
+    /// percentile(x, p).
+    Percentile(f64),
+    /// distinct(x).
+    Distinct,
+    /// count(distinct(x)).
+    CountDistinct,
+    /// top(x, tags.., n) and bottom: cells that make groups (`None`: no tags were listed), rows, largest or smallest.
+    Best {
+        /// Cells of the listed tags.
+        by: Option<Vec<usize>>,
+        /// Rows wanted.
+        count: usize,
+        /// top or bottom.
+        largest: bool,
+    },
+    /// sample(x, n).
+    Sample(usize),
+}
+
+impl Reducer {
+    /// Whether its rows keep the points' own times even in windows.
+    pub fn keeps_times(&self) -> bool {
+        matches!(self, Reducer::Best { .. } | Reducer::Sample(_))
+    }
+
+    /// Whether it chooses points.
+    pub fn is_selector(&self) -> bool {
+        match self {
+            Reducer::Merge(aggregate) => aggregate.is_selector(),
+            Reducer::Percentile(_) => true,
+            _ => self.keeps_times(),
+        }
+    }
+}
+
+/// A reducer at work on one group.
+#[derive(Debug)]
+pub struct Reduce {
+    reducer: Reducer,
+    window: Window,
+    descending: bool,
+    current: Option<(Timestamp, Timestamp)>,
+    partial: Partial,
+    rows: Vec<Row>,
+    held: usize,
+}
+
+impl Reduce {
+    /// A reducer over the windows of `window`.
+    pub fn new(reducer: Reducer, window: Window, descending: bool) -> Reduce {
+        Reduce { reducer, window, descending, current: None, partial: Partial::Empty, rows: Vec::new(), held: 0 }
+    }
+
+    /// top and bottom: the best of each combination of these cells.
+    pub fn set_groups(&mut self, cells: Vec<usize>) {
+        if let Reducer::Best { by, .. } = &mut self.reducer {
+            *by = Some(cells);
+        }
+    }
+
+    /// Forgets everything: another group follows.
+    pub fn reset(&mut self) {
+        self.current = None;
+        self.partial = Partial::Empty;
+        self.rows.clear();
+        self.held = 0;
+    }
+
+    /// Bytes of the window being collected.
+    pub fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// Takes one row; results of a window that ended go to `out`.
+    pub fn push(&mut self, row: Row, out: &mut VecDeque<Row>) {
+        if row.cells.first().is_none_or(|value| *value == Cell::Null) {
+            return;
+        }
+        if self.current.is_none_or(|(start, end)| row.time < start || row.time >= end) {
+            self.finish(out);
+            let (start, end) = self.window.of(row.time);
+            // Also the outermost windows hold the instant they were made for.
+            self.current = Some((start, end.max(row.time.saturating_add(1))));
+        }
+        match &self.reducer {
+            Reducer::Merge(aggregate) => merge_row(&mut self.partial, *aggregate, row),
+            _ => {
+                self.held += row_bytes(&row);
+                self.rows.push(row);
+            }
+        }
+    }
+
+    /// The end of the window, and of the group.
+    pub fn finish(&mut self, out: &mut VecDeque<Row>) {
+        let Some((start, _)) = self.current.take() else { return };
+        self.held = 0;
+        let rows = std::mem::take(&mut self.rows);
+        let keep_time = self.reducer.keeps_times() || (self.reducer.is_selector() && self.window.interval <= 0);
+        let results = match &self.reducer {
+            Reducer::Merge(_) => {
+                let mut partial = std::mem::take(&mut self.partial);
+                partial.settle();
+                let found = partial.finish();
+                found.into_iter().map(selected_row).collect()
+            }
+            reducer => reduce(reducer, rows, self.descending),
+        };
+        out.extend(results.into_iter().map(|row| if keep_time { row } else { Row { time: start, ..row } }));
+    }
+}
+
+fn selected_row(selected: Selected) -> Row {
+    let mut cells = vec![selected.value];
+    cells.extend(selected.carried);
+    Row { time: selected.time, cells }
+}
+
+/// Adds one point to a merging state.
+fn merge_row(partial: &mut Partial, aggregate: Aggregate, row: Row) {
+    let mut cells = row.cells.into_iter();
+    let value = cells.next().unwrap_or(Cell::Null);
+    let one = match aggregate {
+        Aggregate::Count => Partial::Count(1),
+        Aggregate::Sum => Partial::Sum(value),
+        Aggregate::Mean => {
+            if let Partial::Summing(sum, count) = partial {
+                *sum = crate::exec::expr::binary(crate::exec::Op::Add, sum, &value, crate::exec::expr::Division::Float);
+                *count += 1;
+            } else {
+                *partial = Partial::Summing(value, 1);
+            }
+            return;
+        }
+        Aggregate::Spread => Partial::Spread(value.clone(), value),
+        Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => {
+            Partial::Point(Box::new(Selected { time: row.time, value, carried: cells.collect() }))
+        }
+    };
+    partial.merge(aggregate, one);
+}
+
+fn reduce(reducer: &Reducer, rows: Vec<Row>, descending: bool) -> Vec<Row> {
+    let value = |value: Option<Cell>| value.map(|value| Row { time: 0, cells: vec![value] }).into_iter().collect();
+    match reducer {
+        Reducer::Merge(_) => Vec::new(),
+        Reducer::Median => value(median(rows)),
+        Reducer::Mode => value(mode(rows)),
+        Reducer::Stddev => value(stddev(&rows)),
+        Reducer::Percentile(p) => percentile(rows, *p).into_iter().collect(),
+        Reducer::Distinct => distinct(rows, descending),
+        Reducer::CountDistinct => {
+            let distinct: HashSet<Key> = rows.iter().map(|row| Key::of(&row.cells[0])).collect();
+            value(Some(Cell::Integer(distinct.len() as i64)))
+        }
+        Reducer::Best { by, count, largest } => best(rows, by.as_deref(), *count, *largest, descending),
+        Reducer::Sample(count) => sample(rows, *count, descending),
+    }
+}
+
+fn by_value(left: &Row, right: &Row) -> Ordering {
+    order(&left.cells[0], &right.cells[0])
+}
+
+fn median(mut rows: Vec<Row>) -> Option<Cell> {
+    rows.sort_by(by_value);
+    let upper = rows.get(rows.len() / 2)?.cells[0].clone();
+    if rows.len() % 2 == 1 {
+        return Some(Cell::Float(as_float(&upper)?));
+    }
+    let lower = rows[rows.len() / 2 - 1].cells[0].clone();
+    Some(Cell::Float(match (&lower, &upper) {
+        (Cell::Integer(lower), Cell::Integer(upper)) => *lower as f64 + upper.wrapping_sub(*lower) as f64 / 2.0,
+        (Cell::Unsigned(lower), Cell::Unsigned(upper)) => *lower as f64 + upper.wrapping_sub(*lower) as f64 / 2.0,
+        _ => {
+            let lower = as_float(&lower)?;
+            lower + (as_float(&upper)? - lower) / 2.0
+        }
+    }))
+}
+
+/// A value counts from its second occurrence on, except the smallest; of equal counts the run that began earlier wins.
+fn mode(mut rows: Vec<Row>) -> Option<Cell> {
+    if let Cell::Boolean(_) = rows.first()?.cells[0] {
+        let yes = rows.iter().filter(|row| row.cells[0] == Cell::Boolean(true)).count();
+        return Some(Cell::Boolean(2 * yes >= rows.len()));
+    }
+    rows.sort_by(by_value);
+    let first = rows.first()?;
+    let (mut run_value, mut run_time, mut run_count) = (&first.cells[0], first.time, 0_usize);
+    let (mut best_value, mut best_time, mut best_count) = (&first.cells[0], first.time, 0_usize);
+    for row in &rows {
+        if row.cells[0] != *run_value {
+            (run_value, run_time, run_count) = (&row.cells[0], row.time, 1);
+            continue;
+        }
+        run_count += 1;
+        if best_count > run_count || (best_count == run_count && run_time > best_time) {
+            continue;
+        }
+        (best_value, best_time, best_count) = (&row.cells[0], run_time, run_count);
+    }
+    Some(best_value.clone())
+}
+
+fn stddev(rows: &[Row]) -> Option<Cell> {
+    let values = || rows.iter().filter_map(|row| as_float(&row.cells[0])).filter(|value| !value.is_nan());
+    let (mut mean, mut count) = (0.0, 0.0);
+    for value in values() {
+        count += 1.0;
+        mean += (value - mean) / count;
+    }
+    // One point has no deviation, which prints as null but is a value: fill does not replace it.
+    if count < 2.0 {
+        return Some(Cell::Float(f64::NAN));
+    }
+    let squares: f64 = values().map(|value| (value - mean) * (value - mean)).sum();
+    Some(Cell::Float((squares / (count - 1.0)).sqrt()))
+}
+
+fn percentile(mut rows: Vec<Row>, p: f64) -> Option<Row> {
+    rows.sort_by(by_value);
+    let index = (rows.len() as f64 * p / 100.0 + 0.5).floor() - 1.0;
+    if index < 0.0 || index >= rows.len() as f64 {
+        return None;
+    }
+    Some(rows.swap_remove(index as usize))
+}
+
+/// A value that can be looked up.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Null,
+    Float(u64),
+    Integer(i64),
+    Unsigned(u64),
+    Boolean(bool),
+    String(Bytes),
+}
+
+impl Key {
+    fn of(cell: &Cell) -> Key {
+        match cell {
+            // Both zeros are one value.
+            Cell::Float(value) => Key::Float((value + 0.0).to_bits()),
+            Cell::Integer(value) => Key::Integer(*value),
+            Cell::Unsigned(value) => Key::Unsigned(*value),
+            Cell::Boolean(value) => Key::Boolean(*value),
+            Cell::String(value) => Key::String(value.clone()),
+            Cell::Null | Cell::Time { .. } | Cell::List(_) => Key::Null,
+        }
+    }
+}
+
+fn distinct(rows: Vec<Row>, descending: bool) -> Vec<Row> {
+    let mut seen = HashSet::new();
+    let mut rows: Vec<Row> = rows.into_iter().filter(|row| seen.insert(Key::of(&row.cells[0]))).collect();
+    rows.sort_by(|left, right| {
+        let by_value = if descending { by_value(right, left) } else { by_value(left, right) };
+        directed(&left.time, &right.time, descending).then(by_value)
+    });
+    rows
+}
+
+fn best(rows: Vec<Row>, by: Option<&[usize]>, count: usize, largest: bool, descending: bool) -> Vec<Row> {
+    let better = |left: &Row, right: &Row| {
+        let by_value = if largest { by_value(right, left) } else { by_value(left, right) };
+        by_value.then(left.time.cmp(&right.time))
+    };
+    let mut rows = match by {
+        None => rows,
+        Some(by) => {
+            let mut groups: HashMap<Vec<Key>, Row> = HashMap::new();
+            for row in rows {
+                let key = by.iter().map(|cell| Key::of(row.cells.get(*cell).unwrap_or(&Cell::Null))).collect();
+                match groups.get_mut(&key) {
+                    Some(chosen) if better(&row, chosen) != Ordering::Less => {}
+                    Some(chosen) => *chosen = row,
+                    None => drop(groups.insert(key, row)),
+                }
+            }
+            let mut rows: Vec<Row> = groups.into_values().collect();
+            // A map has no order of its own; equal points must not change places from run to run.
+            rows.sort_by_cached_key(|row| format!("{:?}", row.cells));
+            rows
+        }
+    };
+    rows.sort_by(better);
+    rows.truncate(count);
+    rows.sort_by(|left, right| directed(&left.time, &right.time, descending));
+    rows
+}
+
+/// Reservoir sampling; the choice depends on the data only, so one query gives one answer.
+fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
+    let mut chosen: Vec<Row> = Vec::with_capacity(count.min(rows.len()));
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ rows.len() as u64;
+    for (index, row) in rows.into_iter().enumerate() {
+        if index < count {
+            chosen.push(row);
+            continue;
+        }
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let place = (state % (index as u64 + 1)) as usize;
+        if place < count {
+            chosen[place] = row;
+        }
+    }
+    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
+    chosen
+}
+
+/// integral(x, unit): the area under the lines between consecutive points, cut at window ends.
+#[derive(Debug)]
+pub struct Integral {
+    unit: f64,
+    window: Window,
+    descending: bool,
+    previous: Option<(Timestamp, Cell)>,
+    start: Timestamp,
+    end: Timestamp,
+    sum: f64,
+}
+
+impl Integral {
+    /// An integral in units of `unit` ns.
+    pub fn new(unit: i64, window: Window, descending: bool) -> Integral {
+        Integral { unit: unit as f64, window, descending, previous: None, start: 0, end: 0, sum: 0.0 }
+    }
+
+    /// Forgets everything: another group follows.
+    pub fn reset(&mut self) {
+        self.previous = None;
+        self.sum = 0.0;
+    }
+
+    fn open_window(&mut self, time: Timestamp) {
+        let (start, end) = self.window.of(time);
+        (self.start, self.end) = if self.descending && self.window.interval > 0 { (end, start) } else { (start, end) };
+    }
+
+    fn output(&self) -> Row {
+        // Going backwards a window begins at its later edge, and stock stamps it so.
+        Row { time: self.start, cells: vec![Cell::Float(self.sum)] }
+    }
+
+    /// Takes one row; a window that ended goes to `out`.
+    pub fn push(&mut self, row: Row, out: &mut VecDeque<Row>) {
+        let Some(cell) = row.cells.into_iter().next().filter(|cell| as_float(cell).is_some()) else { return };
+        let time = row.time;
+        let Some((mut previous_time, previous)) = self.previous.take() else {
+            self.open_window(time);
+            self.previous = Some((time, cell));
+            return;
+        };
+        if previous_time == time {
+            self.previous = Some((time, cell));
+            return;
+        }
+        let mut previous_value = as_float(&previous).unwrap_or(0.0);
+        let mut value = as_float(&cell).unwrap_or(0.0);
+        let crossed = if self.descending { time <= self.end } else { time >= self.end };
+        if self.window.interval > 0 && crossed {
+            if previous_time != self.end {
+                let part = (self.end - previous_time) as f64 / (time - previous_time) as f64;
+                let at_end = previous_value + (value - previous_value) * part;
+                self.sum += 0.5 * (at_end + previous_value) * ((self.end - previous_time) as f64 / self.unit);
+                previous_time = self.end;
+                match cell {
+                    Cell::Float(_) => previous_value = at_end,
+                    // Stock's integers go on from the boundary's value to the old point's.
+                    _ => value = at_end,
+                }
+            }
+            out.push_back(self.output());
+            self.open_window(time);
+            self.sum = 0.0;
+        }
+        self.sum += 0.5 * (value + previous_value) * ((time - previous_time) as f64 / self.unit);
+        self.previous = Some((time, cell));
+    }
+
+    /// The end of the group.
+    pub fn finish(&mut self, out: &mut VecDeque<Row>) {
+        let Some((time, _)) = self.previous.take() else { return };
+        if self.window.interval <= 0 || time != self.start {
+            out.push_back(self.output());
+        }
+        self.reset();
+    }
+}

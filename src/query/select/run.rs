@@ -1,0 +1,282 @@
+//! A running SELECT: rows of its chains joined by series and time, select items computed, pieces cut.
+
+use std::rc::Rc;
+
+use jiff::tz::TimeZone;
+
+use crate::exec::window::offset_seconds;
+use crate::model::Bytes;
+use crate::model::Cell;
+use crate::model::FieldType;
+use crate::model::ResultPiece;
+use crate::model::RowSet;
+use crate::query::compile::Compiled;
+use crate::query::fabric::Fabric;
+use crate::query::select::feed::Feed;
+use crate::query::select::operator::Pipeline;
+use crate::query::select::plan::Absent;
+use crate::query::select::plan::Plan;
+use crate::query::select::plan::Value;
+use crate::query::select::source::memory_error;
+use crate::query::select::stream::Batch;
+use crate::query::select::stream::GroupKey;
+use crate::query::select::stream::Row;
+use crate::query::select::stream::directed;
+use crate::query::select::stream::rows_bytes;
+
+/// A feed, and which pipelines its outputs go to.
+struct Input<F> {
+    feed: Feed<F>,
+    /// What comes next; not yet given to the pipelines.
+    pending: Option<Batch>,
+    started: bool,
+    /// Output and pipeline.
+    readers: Vec<(usize, usize)>,
+}
+
+/// See the module's doc.
+pub struct SelectRun<F> {
+    plan: Plan,
+    inputs: Vec<Input<F>>,
+    pipelines: Vec<Pipeline>,
+    /// The series being shown.
+    group: Option<Rc<GroupKey>>,
+    /// The one shown last.
+    last_group: Option<Rc<GroupKey>>,
+    /// Last cell shown of each slot, for fill(previous).
+    shown: Vec<Cell>,
+    descending: bool,
+    time_column: String,
+    zone: Option<TimeZone>,
+    memory_bytes_max: usize,
+    /// Rows that follow the piece given out last.
+    ahead: Option<(Rc<GroupKey>, Vec<Row>)>,
+    finished: bool,
+}
+
+impl<F: Fabric> SelectRun<F> {
+    /// A run of `plan` over `feeds`, one for each demand.
+    pub fn new(
+        mut plan: Plan,
+        feeds: Vec<Feed<F>>,
+        compiled: &Compiled,
+        zone: Option<TimeZone>,
+        memory_bytes_max: usize,
+    ) -> SelectRun<F> {
+        let mut inputs: Vec<Input<F>> =
+            feeds.into_iter().map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() }).collect();
+        let mut pipelines = Vec::new();
+        for (index, chain) in plan.chains.iter_mut().enumerate() {
+            inputs[chain.demand].readers.push((chain.output, index));
+            pipelines.push(Pipeline::new(std::mem::take(&mut chain.operators)));
+        }
+        SelectRun {
+            shown: vec![Cell::Null; plan.slots.len()],
+            plan,
+            inputs,
+            pipelines,
+            group: None,
+            last_group: None,
+            descending: !compiled.ascending,
+            time_column: compiled.time_column.clone(),
+            zone,
+            memory_bytes_max,
+            ahead: None,
+            finished: false,
+        }
+    }
+
+    /// Names and types of the columns, as an outer query sees them.
+    pub fn column_types(&self) -> Vec<(Bytes, Option<FieldType>)> {
+        let column_type = |column: &crate::query::select::plan::Column| {
+            let name = Bytes::from(column.source_name.as_bytes());
+            (name, if column.is_tag { Some(FieldType::String) } else { column.field_type })
+        };
+        self.plan.columns.iter().map(column_type).collect()
+    }
+
+    /// Sorted keys of the GROUP BY tags.
+    pub fn dimensions(&self) -> &[Bytes] {
+        &self.plan.dimensions
+    }
+
+    /// The next piece: rows of one series, at most `row_max`. `None` at the end; a statement without rows has one
+    /// piece without series.
+    pub async fn next_piece(&mut self, row_max: usize) -> Result<Option<ResultPiece>, String> {
+        if self.finished {
+            return Ok(None);
+        }
+        let row_max = row_max.max(1);
+        let current = match self.ahead.take() {
+            Some(ahead) => Some(ahead),
+            None => self.next_rows(row_max).await?,
+        };
+        let Some((group, rows)) = current else {
+            self.finished = true;
+            return Ok(Some(ResultPiece::default()));
+        };
+        // What follows decides what this piece is marked with.
+        self.ahead = self.next_rows(row_max).await?;
+        let more = self.ahead.as_ref().map(|(next, _)| *next == group);
+        self.finished = more.is_none();
+        let set = self.row_set(&group, rows, more == Some(true));
+        Ok(Some(ResultPiece { series: vec![set], partial: more.is_some(), ..ResultPiece::default() }))
+    }
+
+    fn row_set(&self, group: &GroupKey, rows: Vec<Row>, partial: bool) -> RowSet {
+        let columns = self.plan.columns.iter().map(|column| Bytes::from(column.name.as_bytes()));
+        let time = |ns| {
+            let utc_offset_s = self.zone.as_ref().map_or(0, |zone| offset_seconds(zone, ns));
+            Cell::Time { ns, utc_offset_s }
+        };
+        RowSet {
+            name: Some(group.name.clone()),
+            tags: self.plan.dimensions.iter().cloned().zip(group.tags.iter().cloned()).collect(),
+            columns: std::iter::once(Bytes::from(self.time_column.as_bytes())).chain(columns).collect(),
+            rows: rows.into_iter().map(|row| std::iter::once(time(row.time)).chain(row.cells).collect()).collect(),
+            partial,
+        }
+    }
+
+    /// The next rows of the next series, at most `row_max`; cells are those of the columns.
+    pub async fn next_rows(&mut self, row_max: usize) -> Result<Option<(Rc<GroupKey>, Vec<Row>)>, String> {
+        loop {
+            if self.group.is_none() && !self.next_group().await? {
+                return Ok(None);
+            }
+            let mut rows = Vec::new();
+            while rows.len() < row_max {
+                self.fill_pipelines().await?;
+                match self.join_row() {
+                    Some(row) => rows.push(row),
+                    None => break,
+                }
+            }
+            let group = if rows.len() < row_max { self.group.take() } else { self.group.clone() };
+            if let (Some(group), false) = (group, rows.is_empty()) {
+                return Ok(Some((group, rows)));
+            }
+        }
+    }
+
+    /// Goes to the next series that any feed has.
+    async fn next_group(&mut self) -> Result<bool, String> {
+        for input in &mut self.inputs {
+            if !input.started {
+                input.started = true;
+                input.pending = input.feed.next().await?;
+            }
+            // Behind a limit the rest of a series was not wanted.
+            while let (Some(pending), Some(last)) = (&input.pending, &self.last_group) {
+                if pending.group != *last {
+                    break;
+                }
+                input.pending = input.feed.next().await?;
+            }
+        }
+        let descending = self.descending;
+        let groups = self.inputs.iter().filter_map(|input| input.pending.as_ref().map(|batch| &batch.group));
+        let Some(group) = groups.min_by(|left, right| directed(*left, *right, descending)).cloned() else {
+            return Ok(false);
+        };
+        for input in &self.inputs {
+            let has_input = input.pending.as_ref().is_some_and(|batch| batch.group == group);
+            for (_, pipeline) in &input.readers {
+                self.pipelines[*pipeline].begin(has_input);
+            }
+        }
+        self.shown.fill(Cell::Null);
+        self.last_group = Some(group.clone());
+        self.group = Some(group);
+        Ok(true)
+    }
+
+    /// Brings every pipeline to a row or to its end.
+    async fn fill_pipelines(&mut self) -> Result<(), String> {
+        for index in 0..self.pipelines.len() {
+            loop {
+                let pipeline = &mut self.pipelines[index];
+                if pipeline.head().is_some() {
+                    break;
+                }
+                pipeline.pump();
+                if pipeline.head().is_some() || pipeline.is_ended() {
+                    break;
+                }
+                self.feed(self.plan.chains[index].demand).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the next batch of one input to its pipelines; at the end of the series, that.
+    async fn feed(&mut self, input: usize) -> Result<(), String> {
+        let input = &mut self.inputs[input];
+        let here = |batch: &Batch| self.group.as_ref().is_some_and(|group| batch.group == *group);
+        if let Some(batch) = input.pending.take_if(|batch| here(batch)) {
+            for (output, rows) in batch.outputs.into_iter().enumerate() {
+                // One output has one reader.
+                if let Some((_, pipeline)) = input.readers.iter().find(|(wanted, _)| *wanted == output) {
+                    self.pipelines[*pipeline].push(rows);
+                }
+            }
+            input.pending = input.feed.next().await?;
+        }
+        if !input.pending.as_ref().is_some_and(here) {
+            for (_, pipeline) in &input.readers {
+                self.pipelines[*pipeline].end();
+            }
+        }
+        self.check_memory()
+    }
+
+    fn check_memory(&self) -> Result<(), String> {
+        if self.memory_bytes_max == 0 {
+            return Ok(());
+        }
+        let pending = |input: &Input<F>| {
+            input.pending.iter().flat_map(|batch| &batch.outputs).map(|rows| rows_bytes(rows)).sum::<usize>()
+        };
+        let held: usize = self.pipelines.iter().map(Pipeline::held_bytes).sum();
+        if held + self.inputs.iter().map(pending).sum::<usize>() > self.memory_bytes_max {
+            return Err(memory_error(self.memory_bytes_max));
+        }
+        Ok(())
+    }
+
+    /// The row of the next instant: cells of all pipelines that stand there, defaults of the others.
+    fn join_row(&mut self) -> Option<Row> {
+        let times = self.pipelines.iter().filter_map(|pipeline| pipeline.head().map(|row| row.time));
+        let time = if self.descending { times.max() } else { times.min() }?;
+        let mut taken: Vec<Option<Row>> = Vec::with_capacity(self.pipelines.len());
+        for pipeline in &mut self.pipelines {
+            let here = pipeline.head().is_some_and(|row| row.time == time);
+            taken.push(if here { pipeline.take() } else { None });
+        }
+        let mut slots = Vec::with_capacity(self.plan.slots.len());
+        for (index, slot) in self.plan.slots.iter().enumerate() {
+            let found = slot.place.and_then(|(chain, cell)| taken[chain].as_mut()?.cells.get_mut(cell));
+            let mut cell = found.map_or(Cell::Null, |cell| std::mem::replace(cell, Cell::Null));
+            if cell == Cell::Null {
+                cell = match &slot.absent {
+                    Absent::Cell(cell) => cell.clone(),
+                    Absent::Previous => self.shown[index].clone(),
+                };
+            }
+            if slot.absent == Absent::Previous {
+                self.shown[index] = cell.clone();
+            }
+            slots.push(cell);
+        }
+        let cells = self.plan.columns.iter().map(|column| shown(&column.value, &slots)).collect();
+        Some(Row { time, cells })
+    }
+}
+
+/// A cell as it is shown: what is not a number is no value.
+fn shown(value: &Value, slots: &[Cell]) -> Cell {
+    match value.eval(slots) {
+        Cell::Float(value) if value.is_nan() => Cell::Null,
+        cell => cell,
+    }
+}

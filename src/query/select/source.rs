@@ -1,0 +1,274 @@
+//! From a compiled SELECT to its running streams: looks at the schema, plans, and opens what the plan demands.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::exec::Fragment;
+use crate::exec::Request;
+use crate::exec::Response;
+use crate::exec::Work;
+use crate::exec::schema::MeasurementPattern;
+use crate::exec::schema::Schema;
+use crate::exec::schema::SchemaRequest;
+use crate::influxql::ast::Measurement;
+use crate::influxql::zone;
+use crate::limits::TIME_MIN;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::PolicyId;
+use crate::query::compile::Compiled;
+use crate::query::compile::CompiledSource;
+use crate::query::fabric::Fabric;
+use crate::query::select::condition::condition;
+use crate::query::select::feed::Feed;
+use crate::query::select::feed::Leaf;
+use crate::query::select::gather::Gather;
+use crate::query::select::gather::join_all;
+use crate::query::select::names::Names;
+use crate::query::select::names::dimensions;
+use crate::query::select::plan::Demand;
+use crate::query::select::plan::DemandWork;
+use crate::query::select::plan::plan;
+use crate::query::select::run::SelectRun;
+use crate::query::select::stream::row_bytes;
+use crate::query::select::subquery::Table;
+
+/// Bounds of one SELECT; 0 is none.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// `max-select-series`.
+    pub series_max: u64,
+    /// `max-select-buckets`.
+    pub buckets_max: u64,
+    /// Bytes of memory on the asking core.
+    pub memory_bytes_max: usize,
+}
+
+/// What a SELECT needs of the world.
+#[derive(Clone)]
+pub struct Context<F> {
+    /// The cores.
+    pub fabric: F,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// One measurement of one policy.
+#[derive(Clone, Debug)]
+struct Input {
+    database: DatabaseId,
+    policy: PolicyId,
+    name: Bytes,
+}
+
+/// Starts a SELECT. `more_dimensions`: tags an outer query groups by.
+pub fn start<'a, F: Fabric>(
+    context: &'a Context<F>,
+    compiled: &'a Compiled,
+    more_dimensions: &'a [Bytes],
+) -> Pin<Box<dyn Future<Output = Result<SelectRun<F>, String>> + 'a>> {
+    Box::pin(async move {
+        let zone = compiled
+            .zone
+            .as_deref()
+            .map(|name| zone::find(name).ok_or_else(|| format!("unable to find time zone {name}")));
+        let zone = zone.transpose()?;
+        let mut names = Names::default();
+        let inputs = measurements(context, compiled, &mut names).await?;
+        let tables = tables(context, compiled, &mut names, more_dimensions).await?;
+        let pushdown = tables.is_empty() && is_unique(&inputs);
+        let plan = plan(compiled, &names, zone.clone(), pushdown, more_dimensions)?;
+        let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
+        let compiled = &restricted(compiled, &context.limits)?;
+        let descending = !compiled.ascending;
+        let mut feeds = Vec::new();
+        for demand in &plan.demands {
+            let fragment = |input: &Input| Fragment {
+                database: input.database,
+                policy: input.policy,
+                measurement: input.name.clone(),
+                range: demand.range,
+                fields: demand.fields.clone(),
+                tags: demand.tags.clone(),
+                ties: demand.ties.clone(),
+                filter: condition.clone(),
+                dimensions: plan.dimensions.clone(),
+                groups: None,
+                descending,
+                series_max: context.limits.series_max,
+                work: work_of(demand),
+            };
+            let mut leaves = Vec::new();
+            for layer in layers(&inputs, descending) {
+                let mut fragments: Vec<Fragment> = layer.into_iter().map(fragment).collect();
+                choose_groups(context, compiled, &mut fragments).await?;
+                let gather = Gather::new(context.fabric.clone(), fragments, context.limits.series_max);
+                leaves.push(Leaf::Gather(Box::new(gather)));
+            }
+            let DemandWork::Rows { required, .. } = &demand.work else {
+                feeds.push(Feed::new(leaves, descending));
+                continue;
+            };
+            for table in &tables {
+                let filter = condition.as_ref();
+                let rows = table.rows(demand, *required, demand.range, filter, &plan.dimensions, descending)?;
+                leaves.push(Leaf::Memory(rows));
+            }
+            feeds.push(Feed::new(leaves, descending));
+        }
+        Ok(SelectRun::new(plan, feeds, compiled, zone, context.limits.memory_bytes_max))
+    })
+}
+
+fn work_of(demand: &Demand) -> Work {
+    match &demand.work {
+        DemandWork::Rows { required, limit } => Work::Rows { required: *required, limit: *limit },
+        DemandWork::Windows { window, calls, carried } => {
+            Work::Windows { window: window.clone(), calls: calls.clone(), carried: carried.clone() }
+        }
+    }
+}
+
+/// The statement within `max-select-buckets`.
+fn restricted(compiled: &Compiled, limits: &Limits) -> Result<Compiled, String> {
+    let compiled = compiled.clone();
+    let Some(interval) = compiled.interval.filter(|_| limits.buckets_max > 0) else { return Ok(compiled) };
+    if compiled.time.min > TIME_MIN && !compiled.time.is_empty() {
+        let window =
+            crate::exec::Window { interval: interval.every, offset: interval.offset, zone: None, range: compiled.time };
+        let (first, _) = window.of(compiled.time.min);
+        let (_, end) = window.of(compiled.time.max);
+        let count = end.saturating_sub(first) / interval.every;
+        if count as u64 > limits.buckets_max {
+            return Err(format!("max-select-buckets limit exceeded: ({count}/{})", limits.buckets_max));
+        }
+    }
+    Ok(compiled)
+}
+
+/// The measurements of FROM that have data in range, and their names and types.
+async fn measurements<F: Fabric>(
+    context: &Context<F>,
+    compiled: &Compiled,
+    names: &mut Names,
+) -> Result<Vec<Input>, String> {
+    let mut inputs = Vec::new();
+    for source in &compiled.sources {
+        let CompiledSource::Measurement(measurement) = source else { continue };
+        let (database, policy) = place(context, measurement)?;
+        let pattern = match &measurement.regex {
+            Some(regex) => MeasurementPattern::Regex(regex.compiled.as_str().to_owned()),
+            None => MeasurementPattern::Name(measurement.name.as_bytes().into()),
+        };
+        let request = SchemaRequest { database, policy, range: compiled.time, measurements: pattern };
+        for (name, schema) in schema(&context.fabric, request).await?.measurements {
+            names.add(&schema);
+            inputs.push(Input { database, policy, name });
+        }
+    }
+    Ok(inputs)
+}
+
+/// The schema over all cores.
+pub async fn schema<F: Fabric>(fabric: &F, request: SchemaRequest) -> Result<Schema, String> {
+    let asked = (0..fabric.core_count()).map(|core| fabric.ask(core, Request::Schema(Box::new(request.clone()))));
+    let mut schema = Schema::default();
+    for answer in join_all(asked).await {
+        match answer.map_err(|error| error.to_string())? {
+            Response::Schema(one) => schema.merge(one),
+            Response::Failed(error) => return Err(error),
+            other => return Err(format!("a core answered a schema request with something else: {other:?}")),
+        }
+    }
+    Ok(schema)
+}
+
+/// Database and policy of a source, which normalisation has named.
+fn place<F: Fabric>(context: &Context<F>, source: &Measurement) -> Result<(DatabaseId, PolicyId), String> {
+    let catalog = context.fabric.catalog();
+    crate::query::place(&catalog, &source.database, &source.policy)
+}
+
+/// Runs the subqueries of FROM to their ends.
+async fn tables<F: Fabric>(
+    context: &Context<F>,
+    compiled: &Compiled,
+    names: &mut Names,
+    more_dimensions: &[Bytes],
+) -> Result<Vec<Rc<Table>>, String> {
+    let mut tables = Vec::new();
+    let mut bytes = 0;
+    for source in &compiled.sources {
+        let CompiledSource::Subquery(inner) = source else { continue };
+        // Tags named outside group the inner rows too; `*` and regular expressions stand for the inner tags only.
+        let mut pushed = dimensions(&compiled.dimensions, &Names::default());
+        pushed.extend(more_dimensions.iter().cloned());
+        let mut run = start(context, inner, &pushed).await?;
+        let mut table = Table { columns: run.column_types(), dimensions: run.dimensions().to_vec(), rows: Vec::new() };
+        while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
+            for row in rows {
+                bytes += row_bytes(&row);
+                table.rows.push((group.clone(), row));
+            }
+            let max = context.limits.memory_bytes_max;
+            if max > 0 && bytes > max {
+                return Err(memory_error(max));
+            }
+        }
+        table.add_names(names);
+        tables.push(Rc::new(table));
+    }
+    Ok(tables)
+}
+
+/// The text of a query that needs too much memory.
+pub fn memory_error(max: usize) -> String {
+    format!("query needs more than its {max} bytes of memory; narrow its time range, or group by less")
+}
+
+fn is_unique(inputs: &[Input]) -> bool {
+    layers(inputs, false).len() <= 1
+}
+
+/// Inputs in output order; one name from several policies, or listed twice, goes to layers of its own.
+fn layers(inputs: &[Input], descending: bool) -> Vec<Vec<&Input>> {
+    let mut by_name: BTreeMap<&[u8], Vec<&Input>> = BTreeMap::new();
+    for input in inputs {
+        by_name.entry(&input.name).or_default().push(input);
+    }
+    let depth = by_name.values().map(Vec::len).max().unwrap_or(0);
+    let layer = |index: usize| {
+        let inputs = by_name.values().filter_map(|same| same.get(index).copied());
+        if descending { inputs.rev().collect() } else { inputs.collect() }
+    };
+    (0..depth).map(layer).collect()
+}
+
+/// SLIMIT and SOFFSET: the first tag sets of each measurement, also when they are shown backwards.
+async fn choose_groups<F: Fabric>(
+    context: &Context<F>,
+    compiled: &Compiled,
+    fragments: &mut [Fragment],
+) -> Result<(), String> {
+    if compiled.slimit == 0 && compiled.soffset == 0 {
+        return Ok(());
+    }
+    for fragment in fragments {
+        let fabric = &context.fabric;
+        let count = compiled.soffset.saturating_add(compiled.slimit);
+        let ask = |core| fabric.ask(core, Request::Groups(Box::new(fragment.clone()), count));
+        let mut groups = std::collections::BTreeSet::new();
+        for answer in join_all((0..fabric.core_count()).map(ask)).await {
+            match answer.map_err(|error| error.to_string())? {
+                Response::Groups(found) => groups.extend(found),
+                Response::Failed(error) => return Err(error),
+                other => return Err(format!("a core answered with something else than groups: {other:?}")),
+            }
+        }
+        let (skip, take) = (compiled.soffset as usize, compiled.slimit as usize);
+        // SOFFSET alone leaves nothing, as in stock.
+        fragment.groups = Some(groups.into_iter().skip(skip).take(take).collect());
+    }
+    Ok(())
+}

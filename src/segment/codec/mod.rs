@@ -1,0 +1,76 @@
+//! Columns of values to bytes and back. Each column says with its first byte how it is coded; the writer takes the
+//! smallest of what fits. A decoder trusts nothing: bytes that make no sense are [`CodecError`], never a panic.
+
+mod bits;
+mod float;
+mod integer;
+mod text;
+
+use crate::model::Bytes;
+use crate::model::FieldType;
+use crate::model::Values;
+
+/// A column does not follow its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed column: {0}")]
+pub struct CodecError(pub &'static str);
+
+/// Appends the values of one column.
+pub fn encode(values: &Values, out: &mut Vec<u8>) {
+    match values {
+        Values::Float(values) => float::encode(values, out),
+        Values::Integer(values) => integer::encode(values, out),
+        Values::Unsigned(values) => {
+            let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
+            integer::encode(&signed, out);
+        }
+        Values::Boolean(values) => bits::encode(values, out),
+        Values::String(values) => text::encode(values, out),
+    }
+}
+
+/// The `count` values of a column of `field_type`.
+pub fn decode(field_type: FieldType, bytes: &[u8], count: usize) -> Result<Values, CodecError> {
+    Ok(match field_type {
+        FieldType::Float => Values::Float(float::decode(bytes, count)?),
+        FieldType::Integer => Values::Integer(integer::decode(bytes, count)?),
+        FieldType::Unsigned => {
+            Values::Unsigned(integer::decode(bytes, count)?.into_iter().map(|value| value as u64).collect())
+        }
+        FieldType::Boolean => Values::Boolean(bits::decode(bytes, count)?),
+        FieldType::String => Values::String(text::decode(bytes, count)?),
+    })
+}
+
+/// Appends timestamps.
+pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
+    integer::encode(times, out);
+}
+
+/// The `count` timestamps of a column.
+pub fn decode_times(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {
+    integer::decode(bytes, count)
+}
+
+/// Appends which rows have a value.
+pub fn encode_valid(valid: &[bool], out: &mut Vec<u8>) {
+    bits::encode(valid, out);
+}
+
+/// Which of `count` rows have a value.
+pub fn decode_valid(bytes: &[u8], count: usize) -> Result<Vec<bool>, CodecError> {
+    bits::decode(bytes, count)
+}
+
+/// Largest column a decoder makes room for before it has seen the bytes behind it.
+const COUNT_MAX: usize = 1 << 20;
+
+fn check_count(count: usize) -> Result<(), CodecError> {
+    if count > COUNT_MAX { Err(CodecError("more values than a block may hold")) } else { Ok(()) }
+}
+
+/// Values of strings, kept apart for the length check above.
+type Strings = Vec<Bytes>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Types of fields: one type for each field of a measurement inside a shard group, other groups may differ.
+//!
+//! Owns:  [`SchemaRegistry`], the one that decides; core 0 has it. Other cores cache what it answered.
+//! In:    claims from ingest; what was on disk, on recovery.
+//! Out:   the type that holds. The first claim wins.
+
+use std::collections::BTreeMap;
+
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::FieldType;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+
+/// Fields of one measurement, sorted by name.
+pub type Fields = BTreeMap<Bytes, FieldType>;
+
+/// Field types of every measurement of every shard group.
+#[derive(Debug, Default)]
+pub struct SchemaRegistry {
+    groups: BTreeMap<(DatabaseId, PolicyId, GroupId), BTreeMap<Bytes, Fields>>,
+}
+
+impl SchemaRegistry {
+    /// Gives each field the asked type unless it has one; the types that hold, in the order of `fields`.
+    pub fn claim(
+        &mut self,
+        database: DatabaseId,
+        policy: PolicyId,
+        group: GroupId,
+        measurement: &[u8],
+        fields: &[(&[u8], FieldType)],
+    ) -> Vec<FieldType> {
+        let measurements = self.groups.entry((database, policy, group)).or_default();
+        if !measurements.contains_key(measurement) {
+            measurements.insert(measurement.into(), Fields::new());
+        }
+        let known = measurements.get_mut(measurement).expect("put there above");
+        fields.iter().map(|&(name, asked)| claim_one(known, name, asked)).collect()
+    }
+
+    /// Takes in what a shard found on its disk; an earlier claim wins.
+    pub fn observe(
+        &mut self,
+        database: DatabaseId,
+        policy: PolicyId,
+        group: GroupId,
+        measurement: &[u8],
+        name: &[u8],
+        field_type: FieldType,
+    ) {
+        self.claim(database, policy, group, measurement, &[(name, field_type)]);
+    }
+
+    /// The fields of `measurement` in a shard group.
+    pub fn fields(
+        &self,
+        database: DatabaseId,
+        policy: PolicyId,
+        group: GroupId,
+        measurement: &[u8],
+    ) -> Option<&Fields> {
+        self.groups.get(&(database, policy, group))?.get(measurement)
+    }
+
+    /// The database was dropped.
+    pub fn forget_database(&mut self, database: DatabaseId) {
+        self.groups.retain(|&(of, _, _), _| of != database);
+    }
+
+    /// The shard group was dropped.
+    pub fn forget_group(&mut self, database: DatabaseId, policy: PolicyId, group: GroupId) {
+        self.groups.remove(&(database, policy, group));
+    }
+
+    /// The measurement lost its last series: another type may be written from now on.
+    pub fn forget_measurement(&mut self, database: DatabaseId, measurement: &[u8]) {
+        for (_, measurements) in self.groups.iter_mut().filter(|((of, _, _), _)| *of == database) {
+            measurements.remove(measurement);
+        }
+    }
+}
+
+fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> FieldType {
+    match known.get(name) {
+        Some(&held) => held,
+        None => *known.entry(name.into()).or_insert(asked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: DatabaseId = DatabaseId(1);
+    const POLICY: PolicyId = PolicyId(1);
+
+    #[test]
+    fn first_claim_wins_inside_a_shard_group_only() {
+        let mut registry = SchemaRegistry::default();
+        let mut claim = |group: u64, asked| registry.claim(DATABASE, POLICY, GroupId(group), b"m", &[(b"v", asked)]);
+        assert_eq!(claim(1, FieldType::Float), [FieldType::Float]);
+        assert_eq!(claim(1, FieldType::Integer), [FieldType::Float]);
+        assert_eq!(claim(2, FieldType::Integer), [FieldType::Integer]);
+    }
+
+    #[test]
+    fn what_is_forgotten_may_change_its_type() {
+        let mut registry = SchemaRegistry::default();
+        let claim = |registry: &mut SchemaRegistry, asked| {
+            registry.claim(DATABASE, POLICY, GroupId(1), b"m", &[(b"v", asked)])[0]
+        };
+        claim(&mut registry, FieldType::Float);
+        registry.forget_measurement(DatabaseId(2), b"m");
+        assert_eq!(claim(&mut registry, FieldType::String), FieldType::Float);
+        registry.forget_measurement(DATABASE, b"m");
+        assert_eq!(claim(&mut registry, FieldType::String), FieldType::String);
+        registry.forget_group(DATABASE, POLICY, GroupId(1));
+        assert_eq!(claim(&mut registry, FieldType::Boolean), FieldType::Boolean);
+        registry.forget_database(DATABASE);
+        assert_eq!(registry.fields(DATABASE, POLICY, GroupId(1), b"m"), None);
+    }
+}

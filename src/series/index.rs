@@ -1,0 +1,323 @@
+//! The series of one database in one shard: key to id and back, tags to sets of ids.
+//!
+//! Owns:  every series key of the database in this shard, in memory. Ids come from the shard's allocator.
+//! In:    canonical keys ([`super::key`]) with the ids given to them.
+//! Out:   ids, keys, decoded tags, sets of series.
+//!
+//! Key text is not kept: a series is a record of small numbers that stand for its measurement, tag keys and values,
+//! whose texts are kept once a measurement. A key is written out of its record when asked for, and compared with a
+//! text without writing it.
+//!
+//! ```text
+//! record   measurement varint | tags varint | tag: key ordinal varint, value ordinal varint    (sorted by tag key)
+//! table    hash of the canonical text (32 bits), id; so that growing never reads a record
+//! ```
+//!
+//! Ten tags with one value of their own cost about 110 bytes a series (test `ten_tags_cost_less_than_300_bytes`).
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+
+use super::arena::Arena;
+use super::arena::Place;
+use super::key;
+use super::key::KeyError;
+use super::measurement::MeasurementIndex;
+use crate::model::Bytes;
+use crate::model::SeriesId;
+use crate::stdx::varint;
+
+/// Why a series was not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertError {
+    /// The key is not canonical.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The key or the id is there already.
+    #[error("series key or id exists")]
+    Exists,
+}
+
+/// The series of one database in one shard.
+#[derive(Debug, Default)]
+pub struct Index {
+    table: HashTable<Entry>,
+    records: Arena,
+    places: Places,
+    measurements: Vec<Option<MeasurementIndex>>,
+    ordinals: BTreeMap<Bytes, u32>,
+    free: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    id: u32,
+}
+
+impl Entry {
+    /// 64 well-mixed bits out of 32: the table takes its tag from the top, its place from the bottom.
+    fn spread(self) -> u64 {
+        let wide = u64::from(self.hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        wide ^ (wide >> 32)
+    }
+}
+
+impl Index {
+    /// How many series.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The series with this canonical key.
+    pub fn lookup(&self, key: &[u8]) -> Option<SeriesId> {
+        let sought = Entry { hash: hash(key), id: 0 };
+        let is_it = |entry: &Entry| entry.hash == sought.hash && self.is_key(SeriesId(entry.id), key);
+        self.table.find(sought.spread(), is_it).map(|entry| SeriesId(entry.id))
+    }
+
+    /// Takes in a series under the id that the shard gave it.
+    pub fn insert(&mut self, id: SeriesId, key: &[u8]) -> Result<(), InsertError> {
+        let decoded = key::decode(key)?;
+        if self.places.get(id).is_some() || self.lookup(key).is_some() {
+            return Err(InsertError::Exists);
+        }
+        let ordinal = self.measurement_ordinal(&decoded.measurement);
+        let measurement = self.measurements[ordinal as usize].as_mut().expect("named measurements exist");
+        let mut record = Vec::with_capacity(2 + decoded.tags.len() * 4);
+        varint::put(&mut record, u64::from(ordinal));
+        varint::put(&mut record, decoded.tags.len() as u64);
+        for (name, value) in &decoded.tags {
+            let (name, value) = measurement.insert_tag(name, value, id);
+            varint::put(&mut record, u64::from(name));
+            varint::put(&mut record, u64::from(value));
+        }
+        measurement.insert_series(id);
+        let place = self.records.push(&record);
+        self.places.set(id, Some(place));
+        let entry = Entry { hash: hash(key), id: id.0 };
+        self.table.insert_unique(entry.spread(), entry, |entry| entry.spread());
+        Ok(())
+    }
+
+    /// Takes a series out; whether it was there. Its measurement, tag keys and values go with the last series that
+    /// has them.
+    pub fn remove(&mut self, id: SeriesId) -> bool {
+        let Some(key) = self.key(id) else { return false };
+        let place = self.places.get(id).expect("a series with a key has a record");
+        let Record { measurement: ordinal, tags } = Record::read(self.records.get(place));
+        let slot = &mut self.measurements[ordinal as usize];
+        let measurement = slot.as_mut().expect("records name measurements that exist");
+        for (name, value) in tags {
+            measurement.remove_tag(name, value, id);
+        }
+        measurement.remove_series(id);
+        if measurement.series().is_empty() {
+            self.ordinals.remove(measurement.name());
+            self.free.push(ordinal);
+            *slot = None;
+        }
+        let entry = Entry { hash: hash(&key), id: id.0 };
+        let found = self.table.find_entry(entry.spread(), |other| other.id == id.0);
+        found.expect("a series with a record is in the table").remove();
+        self.places.set(id, None);
+        self.records.release(place);
+        if self.records.is_wasteful() {
+            self.copy_records();
+        }
+        true
+    }
+
+    /// The canonical key of a series.
+    pub fn key(&self, id: SeriesId) -> Option<Vec<u8>> {
+        let mut key = Vec::with_capacity(128);
+        self.write_key(id, &mut key).then_some(key)
+    }
+
+    /// Appends the canonical key of a series; false when there is no such series.
+    pub fn write_key(&self, id: SeriesId, out: &mut Vec<u8>) -> bool {
+        let Some((measurement, tags)) = self.parts(id) else { return false };
+        key::escape_measurement(measurement.name(), out);
+        for (name, value) in tags {
+            out.push(b',');
+            key::escape_tag(name, out);
+            out.push(b'=');
+            key::escape_tag(value, out);
+        }
+        true
+    }
+
+    /// The measurement of a series.
+    pub fn measurement_of(&self, id: SeriesId) -> Option<&MeasurementIndex> {
+        self.parts(id).map(|(measurement, _)| measurement)
+    }
+
+    /// The tags of a series, decoded, sorted by key.
+    pub fn tags_of(&self, id: SeriesId) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
+        self.parts(id).map(|(_, tags)| tags)
+    }
+
+    /// The value of one tag of a series; `None` when the series or the tag is not there.
+    pub fn tag_of(&self, id: SeriesId, key: &[u8]) -> Option<&[u8]> {
+        self.tags_of(id)?.find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// Measurements, sorted by name.
+    pub fn measurements(&self) -> impl DoubleEndedIterator<Item = &MeasurementIndex> {
+        self.ordinals.values().map(|&ordinal| self.by_ordinal(ordinal))
+    }
+
+    /// Measurements after `name`, sorted by name.
+    pub fn measurements_after(&self, name: &[u8]) -> impl Iterator<Item = &MeasurementIndex> {
+        let after = (std::ops::Bound::Excluded(name), std::ops::Bound::Unbounded);
+        self.ordinals.range::<[u8], _>(after).map(|(_, &ordinal)| self.by_ordinal(ordinal))
+    }
+
+    /// The measurement `name` (decoded).
+    pub fn measurement(&self, name: &[u8]) -> Option<&MeasurementIndex> {
+        self.ordinals.get(name).map(|&ordinal| self.by_ordinal(ordinal))
+    }
+
+    /// The series of one measurement of this index in the order SHOW SERIES prints them: by tags, see [`compare_tags`].
+    pub fn ordered<'a>(&'a self, measurement: &'a MeasurementIndex) -> &'a [u32] {
+        measurement.ordered.get_or_init(|| {
+            let mut ids: Box<[u32]> = measurement.series().iter().collect();
+            ids.sort_by(|&left, &right| self.compare(SeriesId(left), SeriesId(right)));
+            ids
+        })
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let measurements = self.measurements().map(|measurement| measurement.bytes() + measurement.name().len() + 40);
+        self.table.allocation_size()
+            + self.records.bytes()
+            + self.places.bytes()
+            + self.measurements.capacity() * size_of::<Option<MeasurementIndex>>()
+            + measurements.sum::<usize>()
+    }
+
+    fn by_ordinal(&self, ordinal: u32) -> &MeasurementIndex {
+        self.measurements[ordinal as usize].as_ref().expect("records and names lead to measurements that exist")
+    }
+
+    #[allow(clippy::type_complexity, reason = "an iterator has no name to make an alias of")]
+    fn parts(&self, id: SeriesId) -> Option<(&MeasurementIndex, impl Iterator<Item = (&[u8], &[u8])>)> {
+        let record = Record::read(self.records.get(self.places.get(id)?));
+        let measurement = self.by_ordinal(record.measurement);
+        Some((measurement, record.tags.map(|(name, value)| measurement.tag_text(name, value))))
+    }
+
+    /// Whether the canonical key of series `id` is `text`.
+    fn is_key(&self, id: SeriesId, text: &[u8]) -> bool {
+        self.parts(id).is_some_and(|(measurement, tags)| {
+            let mut rest = key::strip_measurement(text, measurement.name());
+            for (name, value) in tags {
+                rest = rest
+                    .and_then(|rest| key::strip_tag(rest.strip_prefix(b",")?, name))
+                    .and_then(|rest| key::strip_tag(rest.strip_prefix(b"=")?, value));
+            }
+            rest.is_some_and(<[u8]>::is_empty)
+        })
+    }
+
+    fn compare(&self, left: SeriesId, right: SeriesId) -> Ordering {
+        match (self.tags_of(left), self.tags_of(right)) {
+            (Some(left), Some(right)) => compare_tags(left, right),
+            (left, right) => left.is_some().cmp(&right.is_some()),
+        }
+    }
+
+    fn measurement_ordinal(&mut self, name: &[u8]) -> u32 {
+        if let Some(&ordinal) = self.ordinals.get(name) {
+            return ordinal;
+        }
+        let ordinal = self.free.pop().unwrap_or_else(|| {
+            self.measurements.push(None);
+            self.measurements.len() as u32 - 1
+        });
+        self.measurements[ordinal as usize] = Some(MeasurementIndex::new(name));
+        self.ordinals.insert(name.into(), ordinal);
+        ordinal
+    }
+
+    fn copy_records(&mut self) {
+        let mut records = Arena::default();
+        for entry in &self.table {
+            let id = SeriesId(entry.id);
+            let place = self.places.get(id).expect("a series in the table has a record");
+            self.places.set(id, Some(records.push(self.records.get(place))));
+        }
+        self.records = records;
+    }
+}
+
+/// Order of two series of one measurement: tag by tag, key before value; the one that ends first is less.
+pub fn compare_tags<'a>(
+    left: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    right: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Ordering {
+    left.cmp(right)
+}
+
+fn hash(key: &[u8]) -> u32 {
+    rapidhash::v3::rapidhash_v3(key) as u32
+}
+
+/// A series record, read; see the module's doc.
+struct Record<T> {
+    measurement: u32,
+    tags: T,
+}
+
+impl Record<()> {
+    fn read(bytes: &[u8]) -> Record<impl Iterator<Item = (u32, u32)>> {
+        const OURS: &str = "records are written by insert only";
+        let mut reader = varint::Reader::new(bytes);
+        let measurement = reader.varint_u32().expect(OURS);
+        let count = reader.varint_u32().expect(OURS);
+        let mut next = move || reader.varint_u32().expect(OURS);
+        Record { measurement, tags: (0..count).map(move |_| (next(), next())) }
+    }
+}
+
+/// Ids of one chunk; one database has few gaps inside a chunk, many databases share the shard's ids in runs.
+const CHUNK_IDS: usize = 256;
+
+/// Record places by series id.
+#[derive(Debug, Default)]
+struct Places {
+    chunks: Vec<Option<Box<[Option<Place>; CHUNK_IDS]>>>,
+}
+
+impl Places {
+    fn get(&self, id: SeriesId) -> Option<Place> {
+        let index = id.0 as usize;
+        self.chunks.get(index / CHUNK_IDS)?.as_ref()?[index % CHUNK_IDS]
+    }
+
+    fn set(&mut self, id: SeriesId, place: Option<Place>) {
+        let index = id.0 as usize;
+        if self.chunks.len() <= index / CHUNK_IDS {
+            self.chunks.resize_with(index / CHUNK_IDS + 1, || None);
+        }
+        let chunk = self.chunks[index / CHUNK_IDS].get_or_insert_with(|| Box::new([None; CHUNK_IDS]));
+        chunk[index % CHUNK_IDS] = place;
+    }
+
+    fn bytes(&self) -> usize {
+        let chunks = self.chunks.iter().flatten().count();
+        self.chunks.capacity() * size_of::<usize>() + chunks * size_of::<[Option<Place>; CHUNK_IDS]>()
+    }
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

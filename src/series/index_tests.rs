@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use roaring::RoaringBitmap;
+
+use super::*;
+
+/// Small deterministic generator; a failing seed is printed by the test that uses it.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+}
+
+type Tags = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The same facts, kept in the plainest way.
+#[derive(Default)]
+struct Twin(BTreeMap<u32, (Vec<u8>, Tags)>);
+
+impl Twin {
+    fn select(&self, measurement: &[u8], keep: impl Fn(&Tags) -> bool) -> BTreeSet<u32> {
+        let all = self.0.iter().filter(|(_, (name, tags))| name == measurement && keep(tags));
+        all.map(|(&id, _)| id).collect()
+    }
+}
+
+fn key_of(measurement: &[u8], tags: &Tags) -> Vec<u8> {
+    let tags: Vec<(&[u8], &[u8])> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
+    key::encode_key(measurement, &tags)
+}
+
+fn random_series(random: &mut Random) -> (Vec<u8>, Tags) {
+    let names: [&[u8]; 3] = [b"cpu", b"a b,c=d", b"disk"];
+    let keys: [&[u8]; 4] = [b"host", b"region", b"k =,", b"z"];
+    let mut tags = Tags::new();
+    for name in keys {
+        if random.below(3) > 0 {
+            let value = format!("v {},={}", random.below(2), random.below(40));
+            tags.insert(name.to_vec(), value.into_bytes());
+        }
+    }
+    (names[random.below(3) as usize].to_vec(), tags)
+}
+
+fn set(bitmap: RoaringBitmap) -> BTreeSet<u32> {
+    bitmap.iter().collect()
+}
+
+fn compare(index: &Index, twin: &Twin) {
+    assert_eq!(index.len(), twin.0.len());
+    let names: BTreeSet<&[u8]> = twin.0.values().map(|(name, _)| &**name).collect();
+    assert!(index.measurements().map(MeasurementIndex::name).eq(names.iter().copied()));
+    for (&id, (name, tags)) in &twin.0 {
+        let key = key_of(name, tags);
+        assert_eq!(index.lookup(&key), Some(SeriesId(id)));
+        assert_eq!(index.key(SeriesId(id)), Some(key));
+        let expected = tags.iter().map(|(name, value)| (&**name, &**value));
+        assert!(index.tags_of(SeriesId(id)).expect("it is there").eq(expected));
+    }
+    for name in names {
+        let measurement = index.measurement(name).expect("it has series");
+        let value: &[u8] = b"v 1,=7";
+        for tag in [&b"host"[..], b"k =,", b"nowhere"] {
+            let has = |tags: &Tags, value: &[u8]| tags.get(tag).map_or(&b""[..], |found| found) == value;
+            let short = |value: &[u8]| value.len().is_multiple_of(2);
+            let text = |tags: &Tags| tags.get(tag).cloned().unwrap_or_default();
+            assert_eq!(set(measurement.equal(tag, value)), twin.select(name, |tags| has(tags, value)));
+            assert_eq!(set(measurement.not_equal(tag, value)), twin.select(name, |tags| !has(tags, value)));
+            assert_eq!(set(measurement.equal(tag, b"")), twin.select(name, |tags| has(tags, b"")));
+            assert_eq!(set(measurement.having(tag)), twin.select(name, |tags| tags.contains_key(tag)));
+            assert_eq!(set(measurement.matching(tag, short)), twin.select(name, |tags| short(&text(tags))));
+            assert_eq!(set(measurement.not_matching(tag, short)), twin.select(name, |tags| !short(&text(tags))));
+            let values: BTreeSet<Vec<u8>> =
+                twin.0.values().filter(|(of, _)| of == name).filter_map(|(_, tags)| tags.get(tag).cloned()).collect();
+            let sorted: Option<Vec<Vec<u8>>> =
+                measurement.tag(tag).map(|tag| tag.values_after(None).map(|(text, _)| text.to_vec()).collect());
+            assert_eq!(sorted.unwrap_or_default(), values.iter().cloned().collect::<Vec<_>>());
+        }
+        let ordered: Vec<&Tags> = index.ordered(measurement).iter().map(|id| &twin.0[id].1).collect();
+        assert!(ordered.is_sorted_by_key(|tags| tags.iter().collect::<Vec<_>>()));
+        assert_eq!(ordered.len() as u64, measurement.series().len());
+    }
+}
+
+#[test]
+fn agrees_with_a_naive_twin_through_inserts_and_removals() {
+    for seed in 1..20_u64 {
+        println!("seed {seed}");
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let (mut index, mut twin, mut next) = (Index::default(), Twin::default(), 0_u32);
+        for step in 0..300 {
+            let (name, tags) = random_series(&mut random);
+            let known = twin.0.iter().find(|(_, series)| series.0 == name && series.1 == tags).map(|(&id, _)| id);
+            let removing = random.below(100) < if step < 200 { 20 } else { 80 };
+            if removing && let Some((&id, _)) = twin.0.iter().nth(random.below(1 + twin.0.len() as u64) as usize) {
+                twin.0.remove(&id);
+                assert!(index.remove(SeriesId(id)));
+                assert!(!index.remove(SeriesId(id)));
+            } else if known.is_some() {
+                assert_eq!(index.insert(SeriesId(u32::MAX), &key_of(&name, &tags)), Err(InsertError::Exists));
+            } else {
+                next += 1 + random.below(400) as u32;
+                assert_eq!(index.lookup(&key_of(&name, &tags)), None);
+                index.insert(SeriesId(next), &key_of(&name, &tags)).expect("new");
+                twin.0.insert(next, (name, tags));
+            }
+            if step % 50 == 49 {
+                compare(&index, &twin);
+            }
+        }
+        for id in twin.0.keys().copied().collect::<Vec<_>>() {
+            assert!(index.remove(SeriesId(id)));
+        }
+        compare(&index, &Twin::default());
+    }
+}
+
+#[test]
+fn keys_that_are_not_canonical_leave_no_trace() {
+    let mut index = Index::default();
+    for text in ["", "m,b=1,a=2", "m,a=", "m x"] {
+        assert_eq!(index.insert(SeriesId(1), text.as_bytes()), Err(InsertError::Key(KeyError)));
+    }
+    assert!(index.is_empty() && index.measurements().next().is_none());
+    index.insert(SeriesId(1), b"m").expect("new");
+    assert_eq!(index.insert(SeriesId(1), b"n"), Err(InsertError::Exists));
+    assert_eq!(index.measurements().count(), 1);
+}
+
+#[test]
+fn records_survive_being_copied_when_most_are_gone() {
+    let mut index = Index::default();
+    let key = |id: u32| format!("m,host=host_{id},rack={}", id % 7).into_bytes();
+    for id in 0..40_000 {
+        index.insert(SeriesId(id), &key(id)).expect("new");
+    }
+    let full = index.records.bytes();
+    for id in 0..39_000 {
+        assert!(index.remove(SeriesId(id)));
+    }
+    for id in 39_000..40_000 {
+        assert_eq!(index.lookup(&key(id)), Some(SeriesId(id)));
+        assert_eq!(index.key(SeriesId(id)), Some(key(id)));
+    }
+    assert!(index.records.bytes() < full / 2, "what died was given back");
+}
+
+#[test]
+fn ten_tags_cost_less_than_300_bytes() {
+    let mut index = Index::default();
+    let count = 50_000_u32;
+    for id in 0..count {
+        let text = format!(
+            "cpu,arch=x86,datacenter=eu-central-1{},hostname=host_{id},os=Ubuntu15.10,rack={},region=eu-central-1,\
+             service={},service_environment=test,service_version={},team=SF",
+            id % 3,
+            id % 100,
+            id % 20,
+            id % 2
+        );
+        index.insert(SeriesId(id), text.as_bytes()).expect("new");
+    }
+    let each = index.bytes() / count as usize;
+    println!("{each} bytes a series");
+    assert!(each < 200, "{each} bytes a series");
+}

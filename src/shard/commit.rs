@@ -1,0 +1,380 @@
+//! From a write to its acknowledgement: room, one frame and one sync for all that wait, memtables; and the freeze
+//! between two commits.
+
+use std::io;
+
+use futures_channel::oneshot;
+
+use crate::batch::Batch;
+use crate::batch::Reader;
+use crate::disk::Clock;
+use crate::disk::Disk;
+use crate::disk::names;
+use crate::disk::names::WalName;
+use crate::model::SeriesId;
+use crate::shard::Assigned;
+use crate::shard::Durability;
+use crate::shard::Engine;
+use crate::shard::Frozen;
+use crate::shard::Pending;
+use crate::shard::PendingBatch;
+use crate::shard::Phase;
+use crate::shard::WriteError;
+use crate::shard::record;
+use crate::shard::record::PartitionKey;
+use crate::wal::Log;
+
+/// Most bytes of one frame: what waits beyond it gets the next sync.
+const COMMIT_BYTES_MAX: usize = 32 << 20;
+/// Pause before a failed log is tried again.
+const RETRY_NS: u64 = 500_000_000;
+/// How often a waiter looks at its deadline, and the loop at the age of the memtables.
+const TICK_NS: u64 = 100_000_000;
+
+type Done = oneshot::Receiver<Result<Vec<Assigned>, WriteError>>;
+
+/// What a commit loop does next.
+enum Step {
+    Commit,
+    Freeze,
+    Sync,
+    Repair,
+    Wait,
+    End,
+}
+
+impl<P: Disk + Clock> Engine<P> {
+    /// Waits until a write may enter, or says why not.
+    pub(super) async fn wait_for_room(&self) -> Result<(), WriteError> {
+        let deadline = self.platform.monotonic_ns().saturating_add(self.options.write_wait_ns);
+        loop {
+            let changed = self.room.notified();
+            let refusal = match self.refusal() {
+                Ok(()) => return Ok(()),
+                Err(Some(refusal)) => return Err(refusal),
+                Err(None) => WriteError::Overloaded("timed out waiting for memtable space"),
+            };
+            let now = self.platform.monotonic_ns();
+            if now >= deadline {
+                return Err(refusal);
+            }
+            let pause = self.platform.sleep_ns(TICK_NS.min(deadline - now));
+            futures_lite::future::or(changed, pause).await;
+        }
+    }
+
+    /// `Err(None)`: no room yet.
+    fn refusal(&self) -> Result<(), Option<WriteError>> {
+        let state = self.state.borrow();
+        if state.phase == Phase::Stopping {
+            return Err(Some(WriteError::Stopping));
+        }
+        if let Some(failure) = &state.log_failure {
+            return Err(Some(WriteError::Log(failure.clone())));
+        }
+        let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
+        let queued = state.pending_bytes >= self.options.pending_bytes;
+        if full || queued { Err(None) } else { Ok(()) }
+    }
+
+    /// Checks batches, gives their keys ids and queues them for the next commit.
+    pub(super) fn enqueue(&self, batches: Vec<Batch>) -> Result<Done, WriteError> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let readers = batches.iter().map(|batch| self.check(batch, state)).collect::<Result<Vec<_>, _>>()?;
+        let mut writes = Vec::with_capacity(batches.len());
+        for (batch, reader) in batches.iter().zip(&readers) {
+            let destination = reader.destination;
+            let shard = state.shards.get_mut(&destination.shard).expect("checked");
+            let mut created = Vec::new();
+            let mut assigned = Vec::with_capacity(reader.keys.len());
+            for key in &reader.keys {
+                let (id, new) = shard
+                    .series_id(destination.database, key)
+                    .map_err(|error| WriteError::Malformed(error.to_string()))?;
+                assigned.push(id);
+                if new {
+                    created.push(id);
+                }
+            }
+            let mut record = record::encode_batch_head(destination.shard, &assigned);
+            let batch_start = record.len();
+            record.extend_from_slice(batch.bytes());
+            state.pending_bytes += record.len();
+            writes.push(PendingBatch { record, batch_start, shard: destination.shard, assigned, created });
+        }
+        let (done, receiver) = oneshot::channel();
+        state.pending.push(Pending { writes, done });
+        Ok(receiver)
+    }
+
+    fn check<'a>(&self, batch: &'a Batch, state: &super::State<P>) -> Result<Reader<'a>, WriteError> {
+        let reader = batch.read().map_err(|error| WriteError::Malformed(error.to_string()))?;
+        let destination = reader.destination;
+        let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
+        if !state.shards.contains_key(&destination.shard) {
+            return Err(WriteError::Malformed(format!("shard {} is not of this core", destination.shard)));
+        }
+        if !state.live.groups.contains_key(&key) {
+            return Err(WriteError::Gone);
+        }
+        Ok(reader)
+    }
+
+    /// Commits, freezes and repairs until the engine is closed. Spawned once.
+    pub async fn commit_loop(&self) {
+        loop {
+            let changed = self.commit_work.notified();
+            match self.next_step() {
+                Step::Commit => self.commit().await,
+                Step::Freeze => self.freeze().await,
+                Step::Sync => self.sync().await,
+                Step::Repair => {
+                    self.platform.sleep_ns(RETRY_NS).await;
+                    self.replace_failed_log().await;
+                }
+                Step::Wait => {
+                    let idle = self.state.borrow().active_bytes == 0;
+                    if idle {
+                        changed.await;
+                    } else {
+                        futures_lite::future::or(changed, self.platform.sleep_ns(TICK_NS)).await;
+                    }
+                }
+                Step::End => break,
+            }
+        }
+        self.state.borrow_mut().commit_loop_ended = true;
+        self.flush_work.notify_all();
+        self.room.notify_all();
+    }
+
+    fn next_step(&self) -> Step {
+        let state = self.state.borrow();
+        let now = self.platform.monotonic_ns();
+        if state.log_failure.is_some() {
+            return if state.phase == Phase::Stopping { Step::End } else { Step::Repair };
+        }
+        let stopping = state.phase == Phase::Stopping;
+        let old = state.active_since_ns.is_some_and(|since| now.saturating_sub(since) >= self.options.cold_flush_ns);
+        let full =
+            state.active_bytes >= self.options.memtable_bytes || state.active_log_bytes >= self.options.wal_bytes;
+        let wanted = full || old || state.freeze_asked || (stopping && state.pending.is_empty());
+        if wanted && state.frozen.is_none() && state.active_bytes > 0 {
+            return Step::Freeze;
+        }
+        if !state.pending.is_empty() {
+            return Step::Commit;
+        }
+        if let Durability::Interval(interval) = self.options.durability
+            && state.unsynced
+            && (stopping || now.saturating_sub(state.last_sync_ns) >= interval)
+        {
+            return Step::Sync;
+        }
+        if stopping && state.active_bytes == 0 { Step::End } else { Step::Wait }
+    }
+
+    /// Takes what waits, up to a bound, writes it as one frame, syncs, applies and acknowledges.
+    async fn commit(&self) {
+        if self.options.commit_delay_ns > 0 {
+            self.platform.sleep_ns(self.options.commit_delay_ns).await;
+        }
+        let (group, mut log) = {
+            let mut state = self.state.borrow_mut();
+            let group = take_group(&mut state.pending);
+            let log = state.log.take().expect("a healthy log is idle between commits");
+            (group, log)
+        };
+        let records: Vec<&[u8]> =
+            group.iter().flat_map(|pending| &pending.writes).map(|write| write.record.as_slice()).collect();
+        let tail = log.bytes();
+        let result = self.write_frame(&mut log, &records).await;
+        let bytes: usize = records.iter().map(|record| record.len()).sum();
+        match result {
+            Ok(()) => {
+                {
+                    let mut state = self.state.borrow_mut();
+                    state.active_log_bytes += log.bytes() - tail;
+                    state.pending_bytes -= bytes;
+                    state.log = Some(log);
+                }
+                self.apply(group).await;
+            }
+            Err(error) => self.fail(log, tail, bytes, group, &error).await,
+        }
+        self.room.notify_all();
+    }
+
+    async fn write_frame(&self, log: &mut Log<P>, records: &[&[u8]]) -> io::Result<()> {
+        log.write(records).await?;
+        match self.options.durability {
+            Durability::Always => log.sync().await,
+            Durability::Interval(_) => {
+                self.state.borrow_mut().unsynced = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts durable batches into the memtables, in log order, and acknowledges each write when all of it is visible.
+    async fn apply(&self, group: Vec<Pending>) {
+        for pending in group {
+            for write in &pending.writes {
+                self.apply_one(write);
+                self.platform.yield_now().await;
+            }
+            let assigned = pending.writes.into_iter().map(|write| write.assigned).collect();
+            // The writer may be gone (its client hung up); the points are stored all the same.
+            let _ = pending.done.send(Ok(assigned));
+        }
+    }
+
+    fn apply_one(&self, write: &PendingBatch) {
+        let batch = Batch::from_bytes(write.record[write.batch_start..].to_vec());
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let reader = batch.read().expect("it was read before it was queued");
+        let destination = reader.destination;
+        let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
+        // Dropped while it waited for the disk: acknowledged and gone, as if the drop had come after.
+        let Some(&range) = state.live.groups.get(&key) else { return };
+        let Some(shard) = state.shards.get_mut(&write.shard) else { return };
+        let bytes = shard.apply(key, range, &reader, &write.assigned);
+        state.active_bytes += bytes;
+        state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
+    }
+
+    /// The log failed: nothing that waits is acknowledged, and the file is cut back to what was.
+    async fn fail(&self, mut log: Log<P>, tail: u64, bytes: usize, group: Vec<Pending>, error: &io::Error) {
+        let text = format!("write-ahead log failed: {error}");
+        tracing::error!("{text}; no writes until it has been replaced");
+        let waiting = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            state.pending_bytes -= bytes;
+            state.log_failure = Some(text.clone());
+            let mut failed = group;
+            failed.append(&mut state.pending);
+            state.pending_bytes = 0;
+            for write in failed.iter().flat_map(|pending| &pending.writes) {
+                forget(state, write);
+            }
+            failed
+        };
+        if let Err(error) = log.repair(tail).await {
+            tracing::error!("the failed log could not be cut back: {error}; unacknowledged points may come back");
+        }
+        for pending in waiting {
+            let _ = pending.done.send(Err(WriteError::Log(text.clone())));
+        }
+    }
+
+    /// Goes on in a new file; the failed one stays until its points are in segments.
+    async fn replace_failed_log(&self) {
+        let name = self.next_log_name();
+        match self.create_log(name).await {
+            Ok(log) => {
+                tracing::info!("write-ahead log replaced; writes are accepted again");
+                let mut state = self.state.borrow_mut();
+                state.log = Some(log);
+                state.log_failure = None;
+                state.log_name = name;
+                state.active_logs.push(name);
+            }
+            Err(error) => tracing::error!("no new write-ahead log yet: {error}"),
+        }
+    }
+
+    async fn sync(&self) {
+        let mut log = self.state.borrow_mut().log.take().expect("a healthy log is idle between commits");
+        let tail = log.bytes();
+        match log.sync().await {
+            Ok(()) => {
+                let mut state = self.state.borrow_mut();
+                state.log = Some(log);
+                state.unsynced = false;
+                state.last_sync_ns = self.platform.monotonic_ns();
+            }
+            Err(error) => self.fail(log, tail, 0, Vec::new(), &error).await,
+        }
+    }
+
+    fn next_log_name(&self) -> WalName {
+        let name = self.state.borrow().log_name;
+        WalName { epoch: name.epoch + 1, ..name }
+    }
+
+    pub(super) async fn create_log(&self, name: WalName) -> io::Result<Log<P>> {
+        let dir = names::wal_dir(&self.options.dir);
+        let log = Log::create(&self.platform, &dir.join(name.file_name()), log_id(name)).await?;
+        self.platform.sync_dir(&dir).await?;
+        Ok(log)
+    }
+
+    /// A new log file, and all active memtables become the frozen ones.
+    async fn freeze(&self) {
+        let name = self.next_log_name();
+        let log = match self.create_log(name).await {
+            Ok(log) => log,
+            Err(error) => {
+                tracing::error!("no new write-ahead log for a freeze: {error}");
+                self.state.borrow_mut().freeze_asked = false;
+                self.platform.sleep_ns(RETRY_NS).await;
+                return;
+            }
+        };
+        let old = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            for shard in state.shards.values_mut() {
+                shard.partitions.values_mut().for_each(super::state::Partition::freeze);
+            }
+            state.frozen = Some(Frozen {
+                up_to: state.log_name,
+                logs: std::mem::replace(&mut state.active_logs, vec![name]),
+                bytes: std::mem::take(&mut state.active_bytes),
+                log_bytes: std::mem::take(&mut state.active_log_bytes),
+                old_logs: None,
+            });
+            state.active_since_ns = None;
+            state.freeze_asked = false;
+            state.log_name = name;
+            state.unsynced = false;
+            state.log.replace(log)
+        };
+        if let Some(old) = old {
+            // Nothing to lose: its records are durable (or, with an interval, about to be in segments).
+            let _ = old.close().await;
+        }
+        self.flush_work.notify_all();
+    }
+}
+
+/// Tells the frames of one log file from those of every other.
+pub(super) fn log_id(name: WalName) -> u64 {
+    u64::from(name.generation) << 40 ^ u64::from(name.core) << 28 ^ u64::from(name.epoch)
+}
+
+/// The writes of the next frame: all that wait, up to a bound, at least one.
+fn take_group(pending: &mut Vec<Pending>) -> Vec<Pending> {
+    let mut bytes = 0;
+    let count = pending
+        .iter()
+        .take_while(|pending| {
+            let before = bytes;
+            bytes += pending.writes.iter().map(|write| write.record.len()).sum::<usize>();
+            before < COMMIT_BYTES_MAX
+        })
+        .count();
+    pending.drain(..count).collect()
+}
+
+fn forget<P: Disk>(state: &mut super::State<P>, write: &PendingBatch) {
+    let batch = Batch::from_bytes(write.record[write.batch_start..].to_vec());
+    let Ok(reader) = batch.read() else { return };
+    let created: &[SeriesId] = &write.created;
+    if let Some(shard) = state.shards.get_mut(&write.shard) {
+        shard.forget_series(reader.destination.database, created);
+    }
+}

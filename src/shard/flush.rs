@@ -1,0 +1,214 @@
+//! Frozen memtables to segments: series log, segment files, manifest; then the logs behind them can go.
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use crate::disk::Clock;
+use crate::disk::Disk;
+use crate::disk::names;
+use crate::memtable::FlushCursor;
+use crate::memtable::Memtable;
+use crate::model::SeriesId;
+use crate::segment::Segment;
+use crate::segment::SegmentWriter;
+use crate::shard::Engine;
+use crate::shard::Frozen;
+use crate::shard::Phase;
+use crate::shard::record;
+use crate::shard::record::FlushRecord;
+use crate::shard::record::PartitionKey;
+use crate::wal::Log;
+
+/// Pause before a failed flush is tried again.
+const RETRY_NS: u64 = 1_000_000_000;
+
+impl<P: Disk + Clock> Engine<P> {
+    /// Flushes what was frozen and removes what was dropped, until the engine is closed. Spawned once, with fewer
+    /// shares than requests.
+    pub async fn flush_loop(&self) {
+        loop {
+            let changed = self.flush_work.notified();
+            self.remove_garbage().await;
+            let frozen = self.state.borrow().frozen.clone();
+            if let Some(frozen) = frozen {
+                if let Err(error) = self.flush(&frozen).await {
+                    tracing::error!("flush failed, and is tried again: {error}");
+                    if self.gives_up() {
+                        break;
+                    }
+                    self.platform.sleep_ns(RETRY_NS).await;
+                }
+                continue;
+            }
+            if self.may_end() {
+                break;
+            }
+            changed.await;
+        }
+        self.state.borrow_mut().flush_loop_ended = true;
+        self.room.notify_all();
+    }
+
+    fn may_end(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase == Phase::Stopping && state.commit_loop_ended
+    }
+
+    /// A stop does not wait for a disk that fails: the logs keep what could not be flushed.
+    fn gives_up(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase == Phase::Stopping
+    }
+
+    async fn flush(&self, frozen: &Frozen) -> io::Result<()> {
+        let age = record::log_age(frozen.up_to);
+        let shards: Vec<u16> = self.options.shards().collect();
+        for shard in shards {
+            let done = self.state.borrow().shards[&shard].flushed >= age;
+            if !done {
+                self.flush_shard(shard, age).await?;
+            }
+        }
+        let dir = names::wal_dir(&self.options.dir);
+        for name in &frozen.logs {
+            remove_if_there(&self.platform, &dir.join(name.file_name())).await?;
+        }
+        if let Some(old_logs) = &frozen.old_logs {
+            old_logs.release(&self.platform, &dir).await?;
+        }
+        self.state.borrow_mut().frozen = None;
+        self.room.notify_all();
+        self.commit_work.notify_all();
+        Ok(())
+    }
+
+    async fn flush_shard(&self, shard: u16, age: (u32, u32)) -> io::Result<()> {
+        let partitions = self.frozen_partitions(shard);
+        self.save_series(shard).await?;
+        let mut segments = Vec::new();
+        for (key, memtable) in partitions {
+            let segment = self.write_segment(shard, &memtable).await?;
+            segments.push((key, segment));
+        }
+        let dir = names::shard_dir(&self.options.dir, shard);
+        if !segments.is_empty() {
+            self.platform.sync_dir(&dir).await?;
+        }
+        let visible: Vec<(u64, PartitionKey)> =
+            segments.iter().map(|(key, segment)| (segment.number(), *key)).collect();
+        let record = FlushRecord { flushed: age, segments: visible };
+        self.append_manifest(shard, &record).await?;
+        self.publish(shard, age, segments);
+        Ok(())
+    }
+
+    fn frozen_partitions(&self, shard: u16) -> Vec<(PartitionKey, Rc<Memtable>)> {
+        let state = self.state.borrow();
+        let partitions = state.shards[&shard].partitions.iter();
+        partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.clone()?))).collect()
+    }
+
+    /// Every id that a segment may name must be in the series log before the segment is visible.
+    async fn save_series(&self, shard: u16) -> io::Result<()> {
+        let (mut log, series) = {
+            let mut state = self.state.borrow_mut();
+            let shard = state.shards.get_mut(&shard).expect("own shard");
+            let series = std::mem::take(&mut shard.unsaved_series);
+            if series.is_empty() {
+                return Ok(());
+            }
+            (shard.series_log.take(), series)
+        };
+        let path = names::shard_dir(&self.options.dir, shard).join("series.log");
+        let records: Vec<Vec<u8>> =
+            series.iter().map(|(database, id, key)| record::encode_series(*database, *id, key)).collect();
+        let result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
+        let mut state = self.state.borrow_mut();
+        let shard = state.shards.get_mut(&shard).expect("own shard");
+        shard.series_log = log;
+        if result.is_err() {
+            let newer = std::mem::replace(&mut shard.unsaved_series, series);
+            shard.unsaved_series.extend(newer);
+        }
+        result
+    }
+
+    async fn append_manifest(&self, shard: u16, record: &FlushRecord) -> io::Result<()> {
+        let mut log = self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").manifest.take();
+        let path = names::shard_dir(&self.options.dir, shard).join("manifest.log");
+        let result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &[record.encode()]).await;
+        self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").manifest = log;
+        result
+    }
+
+    async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
+        let number = {
+            let mut state = self.state.borrow_mut();
+            let shard = state.shards.get_mut(&shard).expect("own shard");
+            shard.next_segment += 1;
+            shard.next_segment
+        };
+        let path = names::shard_dir(&self.options.dir, shard).join(names::segment_name(number));
+        while FlushCursor::prepare_step(memtable) {
+            self.platform.yield_now().await;
+        }
+        let mut writer = SegmentWriter::create(&self.platform, &path).await?;
+        let mut cursor = FlushCursor::new(memtable);
+        while let Some(rows) = cursor.next(memtable) {
+            writer.add(SeriesId(rows.series), &rows.measurement, &rows.fields, &rows.block).await?;
+            self.platform.yield_now().await;
+        }
+        writer.finish(shard, number).await?;
+        Segment::open(&self.platform, &path).await.map_err(io::Error::other)
+    }
+
+    /// Segments take the place of the frozen memtables, in one step for readers.
+    fn publish(&self, shard: u16, age: (u32, u32), segments: Vec<(PartitionKey, Segment<P>)>) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let shard = state.shards.get_mut(&shard).expect("own shard");
+        for (key, segment) in segments {
+            // A drop may have come in between.
+            match shard.partitions.get_mut(&key) {
+                Some(partition) => {
+                    partition.add_segment(Rc::new(segment));
+                    partition.frozen = None;
+                }
+                None => state.garbage.push(segment.path().to_path_buf()),
+            }
+        }
+        shard.flushed = age;
+    }
+
+    async fn remove_garbage(&self) {
+        let garbage = std::mem::take(&mut self.state.borrow_mut().garbage);
+        for path in garbage {
+            if let Err(error) = remove_if_there(&self.platform, &path).await {
+                tracing::warn!("a dropped segment could not be removed, a restart will try again: {error}");
+            }
+        }
+    }
+}
+
+/// Appends to a log; one that failed before is first read back and reopened, which cuts what was not acknowledged.
+async fn append_or_reopen<P: Disk>(
+    platform: &P,
+    path: &PathBuf,
+    log: &mut Option<Log<P>>,
+    id: u64,
+    records: &[Vec<u8>],
+) -> io::Result<()> {
+    let open = match log.take() {
+        Some(open) if !open.has_failed() => open,
+        _ => Log::open(platform, path, id, |_| ()).await?.0,
+    };
+    log.insert(open).append(records).await
+}
+
+pub(super) async fn remove_if_there<P: Disk>(platform: &P, path: &std::path::Path) -> io::Result<()> {
+    match platform.remove(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

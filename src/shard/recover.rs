@@ -1,0 +1,389 @@
+//! Opens a core's shards: manifest and segments, series log, then whatever of the logs is not in segments.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crate::batch::Batch;
+use crate::batch::BatchError;
+use crate::disk::Clock;
+use crate::disk::Disk;
+use crate::disk::names;
+use crate::disk::names::WalName;
+use crate::segment::Segment;
+use crate::segment::SegmentError;
+use crate::shard::Engine;
+use crate::shard::Frozen;
+use crate::shard::Live;
+use crate::shard::Options;
+use crate::shard::Phase;
+use crate::shard::State;
+use crate::shard::commit::log_id;
+use crate::shard::flush::remove_if_there;
+use crate::shard::record;
+use crate::shard::record::FlushRecord;
+use crate::shard::record::PartitionKey;
+use crate::shard::state::Partition;
+use crate::shard::state::ShardState;
+use crate::stdx::notify::Notify;
+use crate::wal;
+use crate::wal::Log;
+use crate::wal::Replayed;
+
+/// The shards could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The device failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A segment was written by a later version.
+    #[error("{0}")]
+    Newer(SegmentError),
+}
+
+/// The log files of earlier runs. Every core reads them; the last core that has its part in segments removes them.
+#[derive(Debug, Default)]
+pub struct OldLogs {
+    names: Vec<WalName>,
+    generation: u32,
+    cores_left: AtomicUsize,
+}
+
+impl OldLogs {
+    /// Lists the logs in `dir` (the data directory); `cores` engines will each release them once.
+    pub async fn list<P: Disk>(platform: &P, dir: &Path, shard_count: u16, cores: usize) -> io::Result<Arc<OldLogs>> {
+        let folder = names::wal_dir(dir);
+        platform.create_dir(&folder).await?;
+        let mut names: Vec<WalName> =
+            platform.list(&folder).await?.iter().filter_map(|name| WalName::parse(name)).collect();
+        names.sort_unstable();
+        let mut generation = names.iter().map(|name| name.generation).max().unwrap_or(0);
+        for shard in 0..shard_count {
+            generation = generation.max(flushed_generation(platform, dir, shard).await?);
+        }
+        Ok(Arc::new(OldLogs { names, generation: generation + 1, cores_left: AtomicUsize::new(cores) }))
+    }
+
+    /// The generation that this run must have: later than any log file, even one that is gone.
+    pub fn next_generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) async fn release<P: Disk>(&self, platform: &P, dir: &Path) -> io::Result<()> {
+        if self.cores_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        for name in &self.names {
+            remove_if_there(platform, &dir.join(name.file_name())).await?;
+        }
+        platform.sync_dir(dir).await
+    }
+}
+
+/// The last run whose logs a shard's manifest mentions; 0 for a shard that has none yet.
+async fn flushed_generation<P: Disk>(platform: &P, dir: &Path, shard: u16) -> io::Result<u32> {
+    let path = names::shard_dir(dir, shard).join("manifest.log");
+    let mut generation = 0;
+    let replayed = wal::replay(platform, &path, u64::from(shard), |bytes| {
+        generation = FlushRecord::decode(bytes).map_or(generation, |record| generation.max(record.flushed.0));
+    });
+    match replayed.await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+        Ok(_) => Ok(generation),
+    }
+}
+
+/// What a start found. Prints as one line for the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Segments opened.
+    pub segments: u64,
+    /// Series known.
+    pub series: u64,
+    /// Batches taken from the logs.
+    pub batches: u64,
+    /// Points in them.
+    pub points: u64,
+    /// Log files read.
+    pub logs: u64,
+    /// Torn tails: file and bytes cut off, never acknowledged.
+    pub cut: Vec<(String, u64)>,
+    /// Damage: what and where. The rest was recovered.
+    pub damage: Vec<String>,
+}
+
+impl Recovery {
+    /// Adds what another core found.
+    pub fn join(&mut self, other: Recovery) {
+        self.segments += other.segments;
+        self.series += other.series;
+        self.batches += other.batches;
+        self.points += other.points;
+        self.logs = self.logs.max(other.logs);
+        self.cut.extend(other.cut);
+        self.cut.sort();
+        self.cut.dedup();
+        self.damage.extend(other.damage);
+        self.damage.sort();
+        self.damage.dedup();
+    }
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Recovery { segments, series, batches, points, logs, .. } = self;
+        write!(
+            f,
+            "recovered {series} series in {segments} segments, {points} points in {batches} batches from {logs} logs"
+        )?;
+        for (file, bytes) in &self.cut {
+            write!(f, "; cut {bytes} bytes off {file} (torn tail, never acknowledged)")?;
+        }
+        for damage in &self.damage {
+            write!(f, "; damaged: {damage}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<P: Disk + Clock> Engine<P> {
+    /// Opens the shards of one core. Afterwards spawn [`Engine::commit_loop`] and [`Engine::flush_loop`].
+    pub async fn open(
+        platform: P,
+        options: Options,
+        live: Live,
+        old_logs: Arc<OldLogs>,
+    ) -> Result<(Rc<Engine<P>>, Recovery), OpenError> {
+        let mut recovery = Recovery::default();
+        let mut shards = BTreeMap::new();
+        for shard in options.shards() {
+            let state = open_shard(&platform, &options.dir, shard, &live, &mut recovery).await?;
+            shards.insert(shard, state);
+        }
+        for &name in &old_logs.names {
+            replay_log(&platform, &options.dir, name, &mut shards, &live, &mut recovery).await?;
+        }
+        recovery.logs = old_logs.names.len() as u64;
+        recovery.series = shards.values().map(|shard| u64::from(shard.next_series)).sum();
+        let log_name = WalName { generation: options.generation, epoch: 1, core: options.core };
+        let frozen = (!old_logs.names.is_empty()).then(|| freeze_recovered(&options, &mut shards, old_logs));
+        let engine = Engine {
+            platform,
+            state: std::cell::RefCell::new(State {
+                live,
+                shards,
+                log: None,
+                log_failure: None,
+                log_name,
+                active_logs: vec![log_name],
+                active_log_bytes: 0,
+                pending: Vec::new(),
+                pending_bytes: 0,
+                active_bytes: 0,
+                active_since_ns: None,
+                frozen,
+                freeze_asked: false,
+                phase: Phase::Running,
+                commit_loop_ended: false,
+                flush_loop_ended: false,
+                garbage: Vec::new(),
+                last_sync_ns: 0,
+                unsynced: false,
+            }),
+            options,
+            commit_work: Notify::default(),
+            flush_work: Notify::default(),
+            room: Notify::default(),
+        };
+        let log = engine.create_log(log_name).await?;
+        engine.state.borrow_mut().log = Some(log);
+        Ok((Rc::new(engine), recovery))
+    }
+}
+
+/// What the logs held is flushed first, as the freeze before the first file of this run.
+fn freeze_recovered<P: Disk>(
+    options: &Options,
+    shards: &mut BTreeMap<u16, ShardState<P>>,
+    old_logs: Arc<OldLogs>,
+) -> Frozen {
+    let mut bytes = 0;
+    for partition in shards.values_mut().flat_map(|shard| shard.partitions.values_mut()) {
+        bytes += partition.active.bytes();
+        partition.freeze();
+    }
+    Frozen {
+        up_to: WalName { generation: options.generation, epoch: 0, core: options.core },
+        logs: Vec::new(),
+        bytes,
+        log_bytes: 0,
+        old_logs: Some(old_logs),
+    }
+}
+
+async fn open_shard<P: Disk>(
+    platform: &P,
+    dir: &Path,
+    shard: u16,
+    live: &Live,
+    recovery: &mut Recovery,
+) -> Result<ShardState<P>, OpenError> {
+    let folder = names::shard_dir(dir, shard);
+    platform.create_dir(&folder).await?;
+    let mut state = ShardState {
+        next_series: 0,
+        next_segment: 0,
+        indexes: BTreeMap::new(),
+        partitions: BTreeMap::new(),
+        unsaved_series: Vec::new(),
+        series_log: None,
+        manifest: None,
+        flushed: (0, 0),
+    };
+    let series_path = folder.join("series.log");
+    let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
+        if !restore(&mut state, live, bytes) {
+            recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
+        }
+    })
+    .await?;
+    state.series_log = Some(log);
+    note(recovery, &series_path, &replayed);
+    let manifest_path = folder.join("manifest.log");
+    let mut records = Vec::new();
+    let (log, replayed) =
+        open_or_create(platform, &manifest_path, shard, |bytes| records.extend(FlushRecord::decode(bytes))).await?;
+    state.manifest = Some(log);
+    note(recovery, &manifest_path, &replayed);
+    platform.sync_dir(&folder).await?;
+    platform.sync_dir(dir).await?;
+    open_segments(platform, &folder, &records, live, &mut state, recovery).await?;
+    Ok(state)
+}
+
+/// Takes a record of the series log; whether it made sense.
+fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bool {
+    let Some((database, id, key)) = record::decode_series(record) else { return false };
+    if live.databases.contains(&database) {
+        return state.restore_series(database, id, key, true).is_ok();
+    }
+    state.next_series = state.next_series.max(id.0.saturating_add(1));
+    true
+}
+
+async fn open_or_create<P: Disk>(
+    platform: &P,
+    path: &PathBuf,
+    shard: u16,
+    on_record: impl FnMut(&[u8]),
+) -> io::Result<(Log<P>, Replayed)> {
+    match Log::open(platform, path, u64::from(shard), on_record).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok((Log::create(platform, path, u64::from(shard)).await?, Replayed::default()))
+        }
+        other => other,
+    }
+}
+
+/// Opens the segments that the manifest names and removes the files that it does not.
+async fn open_segments<P: Disk>(
+    platform: &P,
+    folder: &Path,
+    records: &[FlushRecord],
+    live: &Live,
+    state: &mut ShardState<P>,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    state.flushed = records.iter().map(|record| record.flushed).max().unwrap_or((0, 0));
+    let visible: BTreeMap<u64, PartitionKey> = records.iter().flat_map(|record| record.segments.clone()).collect();
+    for name in platform.list(folder).await? {
+        let Some(number) = names::parse_segment(&name) else { continue };
+        state.next_segment = state.next_segment.max(number);
+        if !visible.get(&number).is_some_and(|key| live.groups.contains_key(key)) {
+            remove_if_there(platform, &folder.join(name)).await?;
+        }
+    }
+    for (number, key) in visible {
+        state.next_segment = state.next_segment.max(number);
+        let Some(&range) = live.groups.get(&key) else { continue };
+        match Segment::open(platform, &folder.join(names::segment_name(number))).await {
+            Ok(segment) => {
+                recovery.segments += 1;
+                let partition = state.partitions.entry(key).or_insert_with(|| Partition::new(range));
+                partition.add_segment(Rc::new(segment));
+            }
+            Err(error @ SegmentError::Newer { .. }) => return Err(OpenError::Newer(error)),
+            // The rest of the data stays readable; the file stays for whoever wants to look at it.
+            Err(error) => recovery.damage.push(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// Takes from one log what is of these shards and not in segments.
+async fn replay_log<P: Disk>(
+    platform: &P,
+    dir: &Path,
+    name: WalName,
+    shards: &mut BTreeMap<u16, ShardState<P>>,
+    live: &Live,
+    recovery: &mut Recovery,
+) -> Result<(), OpenError> {
+    let path = names::wal_dir(dir).join(name.file_name());
+    let replayed = wal::replay(platform, &path, log_id(name), |bytes| {
+        let Some(found) = record::decode_batch(bytes) else {
+            recovery.damage.push(format!("{}: a record of an unknown kind", path.display()));
+            return;
+        };
+        let Some(shard) = shards.get_mut(&found.shard) else { return };
+        if shard.flushed >= record::log_age(name) {
+            return;
+        }
+        let batch = Batch::from_bytes(found.batch.to_vec());
+        match take_batch(shard, live, &batch, &found.ids) {
+            Ok(points) => {
+                recovery.batches += 1;
+                recovery.points += u64::from(points);
+            }
+            Err(error) => recovery.damage.push(format!("{}: {error}", path.display())),
+        }
+    })
+    .await?;
+    note(recovery, &path, &replayed);
+    Ok(())
+}
+
+fn take_batch<P: Disk>(
+    shard: &mut ShardState<P>,
+    live: &Live,
+    batch: &Batch,
+    ids: &[crate::model::SeriesId],
+) -> Result<u32, BatchError> {
+    let reader = batch.read()?;
+    let destination = reader.destination;
+    let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
+    let Some(&range) = live.groups.get(&key) else { return Ok(0) };
+    for (&id, series) in ids.iter().zip(&reader.keys) {
+        shard
+            .restore_series(destination.database, id, series, false)
+            .map_err(|_| BatchError("a key that names no series"))?;
+    }
+    shard.apply(key, range, &reader, ids);
+    Ok(reader.row_count)
+}
+
+fn note(recovery: &mut Recovery, path: &Path, replayed: &Replayed) {
+    if replayed.cut_bytes > 0 {
+        recovery.cut.push((path.display().to_string(), replayed.cut_bytes));
+    }
+    for damage in &replayed.damage {
+        recovery.damage.push(format!("{}: bytes {} to {}", path.display(), damage.start, damage.end));
+    }
+}

@@ -1,0 +1,215 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use glommio::LocalExecutor;
+
+use super::*;
+use crate::batch::BatchBuilder;
+use crate::batch::Destination;
+use crate::batch::SeriesRef;
+use crate::disk::real::RealDisk;
+use crate::exec::view::Cursor;
+use crate::exec::view::ReadRequest;
+use crate::exec::view::View;
+use crate::model::FieldValue;
+use crate::model::TimeRange;
+use crate::model::Values;
+
+const DATABASE: DatabaseId = DatabaseId(1);
+const POLICY: PolicyId = PolicyId(1);
+const EVERYTHING: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+const SHARDS: u16 = 4;
+
+/// Two shard groups: times below 1000, and the rest below 2000.
+fn live() -> Live {
+    let mut live = Live::default();
+    live.databases.insert(DATABASE);
+    for (group, min, max) in [(1, 0, 999), (2, 1000, 1999)] {
+        let key = PartitionKey { database: DATABASE, policy: POLICY, group: GroupId(group) };
+        live.groups.insert(key, TimeRange { min, max });
+    }
+    live
+}
+
+/// The engines of all cores of one run, in one thread.
+struct Run {
+    engines: Vec<Rc<Engine<RealDisk>>>,
+    tasks: Vec<glommio::Task<()>>,
+    recovery: Recovery,
+}
+
+impl Run {
+    async fn start(dir: &Path, cores: u16, memtable_bytes: usize) -> Run {
+        let disk = RealDisk::new();
+        disk.probe(dir).await.unwrap();
+        let old_logs = OldLogs::list(&disk, dir, SHARDS, usize::from(cores)).await.unwrap();
+        let mut run = Run { engines: Vec::new(), tasks: Vec::new(), recovery: Recovery::default() };
+        for core in 0..cores {
+            let options = Options {
+                dir: dir.to_path_buf(),
+                shard_count: SHARDS,
+                core,
+                core_count: cores,
+                generation: old_logs.next_generation(),
+                memtable_bytes,
+                wal_bytes: 1 << 30,
+                cold_flush_ns: u64::MAX,
+                pending_bytes: 1 << 20,
+                write_wait_ns: 10_000_000_000,
+                commit_delay_ns: 0,
+                durability: Durability::Always,
+            };
+            let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
+            run.recovery.join(recovery);
+            for part in 0..2 {
+                let engine = engine.clone();
+                run.tasks.push(glommio::spawn_local(async move {
+                    if part == 0 { engine.commit_loop().await } else { engine.flush_loop().await }
+                }));
+            }
+            run.engines.push(engine);
+        }
+        run
+    }
+
+    async fn write(&self, shard: u16, key: &str, time: i64, value: i64) {
+        let group = GroupId(if time < 1000 { 1 } else { 2 });
+        let mut builder = BatchBuilder::new(Destination { shard, database: DATABASE, policy: POLICY, group });
+        let layout = builder.layout(b"m", [(&b"i"[..], FieldType::Integer)].into_iter());
+        let series = builder.key(key.as_bytes());
+        builder.row(SeriesRef::New(series), layout, time);
+        builder.value(FieldValue::Integer(value));
+        let engine = &self.engines[usize::from(shard) % self.engines.len()];
+        engine.write(vec![builder.finish()]).await.unwrap();
+    }
+
+    /// Every point of the field `i`: (key, time) to value. Checks on the way that both directions agree.
+    async fn points(&self, keys: &[&str]) -> BTreeMap<(String, i64), i64> {
+        let mut points = BTreeMap::new();
+        for view in self.engines.iter().flat_map(Engine::views) {
+            for key in keys {
+                let id = view.index(DATABASE, |index| index.lookup(key.as_bytes())).flatten();
+                let Some(series) = id else { continue };
+                let mut found = Vec::new();
+                for descending in [false, true] {
+                    let fields = vec![Bytes::from(&b"i"[..])];
+                    let request = ReadRequest {
+                        database: DATABASE,
+                        policy: POLICY,
+                        series,
+                        fields,
+                        range: EVERYTHING,
+                        descending,
+                    };
+                    let mut cursor = view.read(request);
+                    let mut rows = Vec::new();
+                    while let Some(block) = cursor.next().await.unwrap() {
+                        let Some(Values::Integer(values)) = block.columns[0].as_ref().map(|column| &column.values)
+                        else {
+                            panic!("{block:?}")
+                        };
+                        rows.extend(block.times.iter().copied().zip(values.iter().copied()));
+                    }
+                    if descending {
+                        rows.reverse();
+                    }
+                    found.push(rows);
+                }
+                assert_eq!(found[0], found[1]);
+                assert!(found[0].is_sorted_by_key(|row| row.0));
+                points.extend(found[0].iter().map(|&(time, value)| ((key.to_string(), time), value)));
+            }
+        }
+        points
+    }
+
+    async fn stop(self) {
+        for engine in &self.engines {
+            engine.close().await;
+        }
+        for task in self.tasks {
+            task.await;
+        }
+    }
+
+    /// Lets go of everything without another step, as a kill does.
+    async fn kill(self) {
+        for task in self.tasks {
+            task.cancel().await;
+        }
+    }
+}
+
+fn test<F: Future<Output = ()>>(body: impl FnOnce(std::path::PathBuf) -> F) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_path_buf();
+    LocalExecutor::default().run(body(dir));
+}
+
+const KEYS: [&str; 3] = ["m,h=a", "m,h=b", "m,h=c"];
+
+async fn fill(run: &Run, model: &mut BTreeMap<(String, i64), i64>, salt: i64) {
+    for index in 0..60 {
+        let key = KEYS[(index % 3) as usize];
+        let time = (index * 37 + salt * 11) % 2000;
+        run.write((index % 3) as u16, key, time, index + salt).await;
+        model.insert((key.to_string(), time), index + salt);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_and_any_change_of_cores() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        for (round, cores) in [2, 3, 1, 4, 2].into_iter().enumerate() {
+            let run = Run::start(&dir, cores, 1 << 30).await;
+            assert_eq!(run.points(&KEYS).await, model, "round {round}");
+            fill(&run, &mut model, round as i64).await;
+            assert_eq!(run.points(&KEYS).await, model, "round {round}");
+            run.kill().await;
+        }
+    });
+}
+
+#[test]
+fn flushes_in_between_change_no_answer_and_a_clean_stop_leaves_nothing_to_replay() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        for round in 0..3 {
+            let run = Run::start(&dir, 2, 2000).await;
+            assert_eq!(run.recovery.points, 0, "{}", run.recovery);
+            assert!(round == 0 || run.recovery.segments > 4, "{}", run.recovery);
+            assert_eq!(run.points(&KEYS).await, model, "round {round}");
+            fill(&run, &mut model, round).await;
+            assert_eq!(run.points(&KEYS).await, model, "round {round}");
+            run.stop().await;
+        }
+        let run = Run::start(&dir, 2, 2000).await;
+        assert_eq!(run.points(&KEYS).await, model);
+        run.stop().await;
+        let logs = std::fs::read_dir(dir.join("wal")).unwrap().count();
+        assert_eq!(logs, 2, "only the log in use of each core stays");
+    });
+}
+
+#[test]
+fn a_dropped_database_is_gone_at_once_and_after_a_restart() {
+    test(async |dir| {
+        let run = Run::start(&dir, 2, 2000).await;
+        fill(&run, &mut BTreeMap::new(), 0).await;
+        run.engines.iter().for_each(|engine| engine.set_live(Live::default()));
+        assert!(run.points(&KEYS).await.is_empty());
+        let builder =
+            BatchBuilder::new(Destination { shard: 0, database: DATABASE, policy: POLICY, group: GroupId(1) });
+        assert_eq!(run.engines[0].write(vec![builder.finish()]).await, Err(WriteError::Gone));
+        run.stop().await;
+        let segments = |shard: u16| {
+            let dir = dir.join(format!("shard-{shard:04}"));
+            std::fs::read_dir(dir)
+                .unwrap()
+                .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "seg"))
+                .count()
+        };
+        assert_eq!((0..SHARDS).map(segments).sum::<usize>(), 0);
+    });
+}

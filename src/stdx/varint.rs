@@ -1,0 +1,177 @@
+//! Variable-length integers: seven bits a byte, low bits first, the top bit says that more follow.
+
+/// Appends `value`, 1 to 10 bytes.
+#[inline]
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a signed value, small in either direction in few bytes.
+#[inline]
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put(out, zigzag(value));
+}
+
+/// Appends a length and the bytes.
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Maps 0, -1, 1, -2, ... to 0, 1, 2, 3, ...
+#[inline]
+pub fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// Undoes [`zigzag`].
+#[inline]
+pub fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Reads from the front of a slice; every method answers `None` when the bytes run out or make no sense.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `bytes` from the front.
+    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { rest: bytes }
+    }
+
+    /// What has not been read.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Whether everything has been read.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// See [`put`].
+    #[inline]
+    pub fn varint(&mut self) -> Option<u64> {
+        let first = *self.rest.first()?;
+        if first < 0x80 {
+            self.rest = &self.rest[1..];
+            return Some(u64::from(first));
+        }
+        self.varint_long()
+    }
+
+    fn varint_long(&mut self) -> Option<u64> {
+        let mut value = 0_u64;
+        for (index, &byte) in self.rest.iter().enumerate().take(10) {
+            let bits = u64::from(byte & 0x7f);
+            if index == 9 && bits > 1 {
+                return None;
+            }
+            value |= bits << (7 * index);
+            if byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    /// See [`put_signed`].
+    #[inline]
+    pub fn signed(&mut self) -> Option<i64> {
+        self.varint().map(unzigzag)
+    }
+
+    /// A varint that fits 32 bits.
+    #[inline]
+    pub fn varint_u32(&mut self) -> Option<u32> {
+        self.varint().and_then(|value| u32::try_from(value).ok())
+    }
+
+    /// The next `count` bytes.
+    #[inline]
+    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    /// See [`put_bytes`].
+    pub fn bytes(&mut self) -> Option<&'a [u8]> {
+        let count = usize::try_from(self.varint()?).ok()?;
+        self.take(count)
+    }
+
+    /// A byte.
+    #[inline]
+    pub fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    /// Two bytes, little-endian.
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Four bytes, little-endian.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes, little-endian.
+    #[inline]
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_value_reads_back(values in proptest::collection::vec(any::<u64>(), 0..20), shift in 0_u32..64) {
+            let mut bytes = Vec::new();
+            for value in &values {
+                put(&mut bytes, value >> shift);
+                put_signed(&mut bytes, (value >> shift) as i64);
+            }
+            let mut reader = Reader::new(&bytes);
+            for value in &values {
+                prop_assert_eq!(reader.varint(), Some(value >> shift));
+                prop_assert_eq!(reader.signed(), Some((value >> shift) as i64));
+            }
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let mut reader = Reader::new(&bytes);
+            while reader.varint().is_some() && reader.bytes().is_some() && reader.u64().is_some() {}
+        }
+    }
+
+    #[test]
+    fn a_varint_past_64_bits_is_refused() {
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), None);
+        assert_eq!(Reader::new(&[0xff; 9]).varint(), None);
+        assert_eq!(Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]).varint(), Some(u64::MAX));
+    }
+}
