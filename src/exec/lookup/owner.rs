@@ -141,7 +141,8 @@ impl<'a> Lookup<'a> {
 
     /// The measurement after `name`; fields are looked up outside of the index, so that it is let go in between.
     fn next_name<V: View>(&self, view: &V, name: Option<&[u8]>) -> Option<Bytes> {
-        let next = |index: &Index| index.measurements_after(name.unwrap_or_default()).next().map(|next| next.name().into());
+        let next =
+            |index: &Index| index.measurements_after(name.unwrap_or_default()).next().map(|next| next.name().into());
         view.index(self.request.database, next).flatten()
     }
 
