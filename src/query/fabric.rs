@@ -24,4 +24,9 @@ pub trait Fabric: Clone + 'static {
 
     /// Asks core 0 to change the catalog; when it returns, every core sees the change and it is durable.
     fn change(&self, command: meta::Command) -> impl Future<Output = Result<meta::Outcome, meta::MetaError>>;
+
+    /// Runs `work`, which blocks (hashing of a password), where it holds up no core. Tests run it in place.
+    fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
+        async move { work() }
+    }
 }

@@ -4,6 +4,7 @@ pub mod compile;
 pub mod fabric;
 pub mod request;
 pub mod select;
+pub mod statement;
 
 use crate::meta::Catalog;
 use crate::model::DatabaseId;
