@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// A time series server for clients of InfluxDB 1.x.
 #[derive(Debug, Parser)]
-#[command(name = "millrace", args_conflicts_with_subcommands = true)]
+#[command(name = "millrace", args_conflicts_with_subcommands = true, args_override_self = true)]
 pub struct Arguments {
     /// What to do; `run` when nothing is said.
     #[command(subcommand)]
@@ -25,8 +25,10 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server (the default).
+    #[command(args_override_self = true)]
     Run(RunArguments),
     /// Print the effective configuration.
+    #[command(args_override_self = true)]
     Config(ConfigArguments),
     /// Print the version.
     Version,
@@ -111,6 +113,13 @@ mod tests {
         assert_eq!(all.config.data, Some(PathBuf::from("d")));
         assert_eq!((all.config.bind.as_deref(), all.config.cores), (Some(":1"), Some(2)));
         assert_eq!(run("").config.config, None);
+    }
+
+    #[test]
+    fn the_last_of_several_counts() {
+        for line in ["run -config a -config b", "-config a --config=b"] {
+            assert_eq!(run(line).config.config, Some(PathBuf::from("b")), "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::load_config;
 use super::logging;
 use crate::config::Config;
 use crate::config::ConfigError;
+use crate::server::boot;
 use crate::server::checks;
 use crate::server::checks::BootError;
 use crate::server::layout;
@@ -65,7 +66,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     }
     let ground = prepare(&config)?;
     let _pid_file = arguments.pidfile.as_deref().map(PidFile::write).transpose()?;
-    serve(config, ground).map_err(RunError::Server)
+    boot::run(config, ground.core_count, ground.address, &ground.layout).map_err(RunError::Server)
 }
 
 /// Runs all checks, cheapest first; the directory last, since it is the only one that changes anything.
@@ -82,14 +83,9 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
         .shard_count
         .unwrap_or_else(|| u16::try_from(machine_count.saturating_mul(SHARDS_PER_CORE)).unwrap_or(u16::MAX));
     let layout = layout::open_or_create(&config.data.dir, shard_count)?;
-    tracing::info!(dir = %layout.dir.display(), shards = layout.shard_count, new = layout.is_new, "Data directory open");
+    let dir = layout.dir.display();
+    tracing::info!(%dir, shards = layout.shard_count, new = layout.is_new, "Data directory open");
     Ok(Ground { core_count, address, layout })
-}
-
-/// Hands everything to the executors.
-fn serve(config: Config, ground: Ground) -> Result<(), String> {
-    let _ = config;
-    Err(format!("nothing serves {} yet", ground.address))
 }
 
 /// A file with the process id, gone again when the server stops.

@@ -163,3 +163,14 @@ fn printed_settings_mean_the_same_when_read_again() {
         assert_eq!(Config { notices: Vec::new(), ..before }, Config { notices: Vec::new(), ..after }, "{printed}");
     }
 }
+
+#[test]
+fn the_files_that_recordings_were_made_with_are_understood() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/configs");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let config = loaded(&text);
+        assert!(!config.monitor.store_enabled);
+        assert!(config.notices.iter().all(|line| !line.contains("unknown")), "{:?}", config.notices);
+    }
+}

@@ -1,5 +1,7 @@
 //! The disk and clock of the machine, on glommio: direct I/O through io_uring, metadata work off the executor.
 
+#![allow(clippy::disallowed_methods, reason = "blocking calls stand inside blocking(), off the executor")]
+
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;

@@ -145,7 +145,8 @@ fn pieces_of_one_series_are_joined_and_lose_their_partial() {
         CHUNKED,
         &[open, piece(0, vec![second])],
         concat!(
-            r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[1]],"partial":true}],"partial":true}]}"#,
+            r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[1]],"#,
+            r#""partial":true}],"partial":true}]}"#,
             "\n",
             r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[2]]}]}]}"#,
             "\n"
@@ -176,7 +177,11 @@ fn an_error_takes_back_the_rows_that_were_not_sent() {
     sent.extend_from_slice(encoder.sendable());
     assert_eq!(
         String::from_utf8(sent).unwrap(),
-        "{\"results\":[{\"statement_id\":1,\"series\":[{\"name\":\"m\",\"columns\":[\"v\"],\"values\":[[1]]}],\"error\":\"boom\"}]}\n"
+        concat!(
+            r#"{"results":[{"statement_id":1,"series":[{"name":"m","columns":["v"],"values":[[1]]}],"#,
+            r#""error":"boom"}]}"#,
+            "\n"
+        )
     );
 }
 
@@ -188,7 +193,7 @@ fn an_infinity_replaces_the_document_until_it_was_sent() {
     let chunked = String::from_utf8(encode(CHUNKED, &[fine.clone(), bad.clone(), fine.clone()])).unwrap();
     assert_eq!(chunked.lines().nth(1).unwrap(), "{\"error\":\"json: unsupported value: -Inf\"}");
     assert_eq!(chunked.lines().count(), 3);
-    check(CSV, &[bad.clone()], "name,tags,v\nm,,-Inf\n");
+    check(CSV, std::slice::from_ref(&bad), "name,tags,v\nm,,-Inf\n");
 
     let mut encoder = Encoder::new(JSON);
     encoder.push(&fine);

@@ -333,12 +333,12 @@ fn extreme_row<T: PartialOrd + Copy>(
 ) -> Option<usize> {
     let mut best = first_valid(column, rows.clone())?;
     let mut best_value = values[best];
-    for row in best + 1..rows.end {
-        let value = values[row];
-        let better = if side == Ordering::Less { value < best_value } else { value > best_value };
-        if (better || (!ascending && value == best_value)) && column.has(row) {
-            best = row;
-            best_value = value;
+    let from = best + 1;
+    for (offset, value) in values[from..rows.end].iter().enumerate() {
+        let better = if side == Ordering::Less { *value < best_value } else { *value > best_value };
+        if (better || (!ascending && *value == best_value)) && column.has(from + offset) {
+            best = from + offset;
+            best_value = *value;
         }
     }
     Some(best)
@@ -370,10 +370,8 @@ mod tests {
 
     #[test]
     fn states_of_two_series_merge() {
-        let both: Vec<(&[Timestamp], Column)> = vec![(&[1, 2, 4, 7], floats(&[1.0, 4.0, 4.0, 2.0])), (
-            &[2, 4, 10],
-            floats(&[9.0, 3.0, 0.5]),
-        )];
+        let both: Vec<(&[Timestamp], Column)> =
+            vec![(&[1, 2, 4, 7], floats(&[1.0, 4.0, 4.0, 2.0])), (&[2, 4, 10], floats(&[9.0, 3.0, 0.5]))];
         check(Aggregate::Count, &both, 0, Cell::Integer(7));
         check(Aggregate::Sum, &both, 0, Cell::Float(23.5));
         check(Aggregate::Max, &both, 2, Cell::Float(9.0));

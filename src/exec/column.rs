@@ -32,7 +32,8 @@ fn map<A, B>(values: Vec<A>, convert: impl Fn(A) -> B) -> Vec<B> {
 
 /// Go on amd64 gives the smallest integer for what does not fit; Rust would saturate.
 pub fn float_to_integer(value: f64) -> i64 {
-    if value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0 { value as i64 } else { i64::MIN }
+    let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value);
+    if fits { value as i64 } else { i64::MIN }
 }
 
 /// Negative numbers wrap, as Go on amd64 does.

@@ -65,12 +65,7 @@ impl<V: View> Scan<V> {
 impl<V: View> Executor<V> {
     /// An executor over the shards of this core.
     pub fn new(views: Vec<V>) -> Executor<V> {
-        Executor {
-            views,
-            cursors: RefCell::new(BTreeMap::new()),
-            next_id: StdCell::new(1),
-            clock: StdCell::new(0),
-        }
+        Executor { views, cursors: RefCell::new(BTreeMap::new()), next_id: StdCell::new(1), clock: StdCell::new(0) }
     }
 
     /// The shards.

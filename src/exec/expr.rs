@@ -163,7 +163,11 @@ pub fn binary(op: Op, left: &Cell, right: &Cell, division: Division) -> Cell {
             _ => None,
         },
     };
-    result.unwrap_or(if op.is_comparison() || matches!(op, Op::And | Op::Or) { Cell::Boolean(false) } else { Cell::Null })
+    result.unwrap_or(if op.is_comparison() || matches!(op, Op::And | Op::Or) {
+        Cell::Boolean(false)
+    } else {
+        Cell::Null
+    })
 }
 
 /// A number as float.

@@ -135,12 +135,7 @@ struct Room {
 }
 
 impl<V: View> GroupRows<V> {
-    async fn open(
-        views: &[V],
-        fragment: &Fragment,
-        plan: &Rc<ReadPlan>,
-        group: Group,
-    ) -> Result<GroupRows<V>, String> {
+    async fn open(views: &[V], fragment: &Fragment, plan: &Rc<ReadPlan>, group: Group) -> Result<GroupRows<V>, String> {
         let origins = group.series.iter().map(|series| origin(views, fragment, series)).collect();
         let left = match &fragment.work {
             Work::Rows { limit: Some(limit), .. } => *limit,

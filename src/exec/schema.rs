@@ -67,9 +67,7 @@ impl Schema {
 pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schema, String> {
     let regex = match &request.measurements {
         MeasurementPattern::Name(_) => None,
-        MeasurementPattern::Regex(text) => {
-            Some(regex::bytes::Regex::new(text).map_err(|error| error.to_string())?)
-        }
+        MeasurementPattern::Regex(text) => Some(regex::bytes::Regex::new(text).map_err(|error| error.to_string())?),
     };
     let mut schema = Schema::default();
     for view in views {

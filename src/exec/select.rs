@@ -218,9 +218,7 @@ impl Node {
             Node::And(left, right) => match (left.rest(id), right.rest(id)) {
                 (Rest::No, _) | (_, Rest::No) => Rest::No,
                 (Rest::All, rest) | (rest, Rest::All) => rest,
-                (Rest::Rows(left), Rest::Rows(right)) => {
-                    Rest::Rows(RowFilter::And(Box::new(left), Box::new(right)))
-                }
+                (Rest::Rows(left), Rest::Rows(right)) => Rest::Rows(RowFilter::And(Box::new(left), Box::new(right))),
             },
             Node::Or(left, right) => match (left.rest(id), right.rest(id)) {
                 (Rest::All, _) | (_, Rest::All) => Rest::All,
@@ -252,9 +250,7 @@ impl Scope<'_> {
             (Op::And, ..) => {
                 Node::And(Box::new(self.condition(left, fields)?), Box::new(self.condition(right, fields)?))
             }
-            (Op::Or, ..) => {
-                Node::Or(Box::new(self.condition(left, fields)?), Box::new(self.condition(right, fields)?))
-            }
+            (Op::Or, ..) => Node::Or(Box::new(self.condition(left, fields)?), Box::new(self.condition(right, fields)?)),
             (_, Expr::Tag(a), Expr::Tag(b)) => Node::Series(self.two_tags(op, a, b)),
             (_, Expr::Tag(key), other) => Node::Series(self.tag(op, key, other)?),
             (Op::Equal | Op::NotEqual, other, Expr::Tag(key)) => Node::Series(self.tag(op, key, other)?),

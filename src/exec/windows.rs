@@ -37,13 +37,16 @@ const PASS_STATES: usize = 128 * 1024;
 /// States of one chunk.
 const CHUNK_STATES: usize = 4096;
 
+/// Windows by time with the states of all calls.
+type States = VecDeque<(Timestamp, Vec<Partial>)>;
+
 /// The windows of a fragment on one core, being computed.
 pub struct WindowScan {
     fragment: Rc<Fragment>,
     plan: Rc<ReadPlan>,
     groups: VecDeque<Group>,
     /// Group, what further passes look at, states not yet sent.
-    current: Option<(Group, Option<TimeRange>, VecDeque<(Timestamp, Vec<Partial>)>)>,
+    current: Option<(Group, Option<TimeRange>, States)>,
 }
 
 impl WindowScan {
@@ -199,11 +202,11 @@ impl<'a> Pass<'a> {
             for (index, call) in self.calls.iter().enumerate() {
                 let Some(column) = &block.columns[call.field] else { continue };
                 let moved = run.partials[index].update(call.aggregate, column, &block.times, row..end);
-                if let (Some(at), Partial::Point(point)) = (moved, &mut run.partials[index]) {
-                    if !self.carried.is_empty() || !tags.is_empty() {
-                        let cell = |field: &usize| block.columns[*field].as_ref().map_or(Cell::Null, |c| c.cell(at));
-                        point.carried = self.carried.iter().map(cell).chain(tags.iter().cloned()).collect();
-                    }
+                if let (Some(at), Partial::Point(point)) = (moved, &mut run.partials[index])
+                    && !(self.carried.is_empty() && tags.is_empty())
+                {
+                    let cell = |field: &usize| block.columns[*field].as_ref().map_or(Cell::Null, |c| c.cell(at));
+                    point.carried = self.carried.iter().map(cell).chain(tags.iter().cloned()).collect();
                 }
             }
             row = end;
@@ -251,7 +254,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn finish(self) -> (VecDeque<(Timestamp, Vec<Partial>)>, Option<TimeRange>) {
+    fn finish(self) -> (States, Option<TimeRange>) {
         let rest = if self.fragment.descending {
             TimeRange { min: self.whole.min, max: self.range.min.saturating_sub(1) }
         } else {

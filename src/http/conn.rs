@@ -124,11 +124,12 @@ impl<T: Transport, S: Services> Connection<T, S> {
             self.skip_blank_lines();
             let filled = self.input.filled();
             // Parsed when it has just begun, so that what is no HTTP is refused early, and when its end is there.
-            if !filled.is_empty() && (end.find(filled) || std::mem::take(&mut first)) {
-                if let Some(length) = head.parse(filled).map_err(NoRequest::Refused)? {
-                    self.input.consume(length);
-                    return Ok(());
-                }
+            if !filled.is_empty()
+                && (end.find(filled) || std::mem::take(&mut first))
+                && let Some(length) = head.parse(filled).map_err(NoRequest::Refused)?
+            {
+                self.input.consume(length);
+                return Ok(());
             }
             if filled.len() >= self.edge.options.head_bytes_max {
                 return Err(NoRequest::Refused(HeadError::TooLarge));

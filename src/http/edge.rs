@@ -14,6 +14,7 @@ use std::time::SystemTime;
 
 use crate::http::input::Buffers;
 use crate::http::options::Options;
+use crate::http::throttle::Throttle;
 use crate::http::wire::gzip::Gunzip;
 use crate::observe::http::HttpCounters;
 
@@ -29,11 +30,13 @@ pub struct Edge<S> {
     pub services: S,
     /// Counters of this core.
     pub counters: HttpCounters,
+    /// The gate of `/write`.
+    pub throttle: Throttle,
     /// Spare receive buffers.
     pub buffers: Buffers,
     /// When this core started to serve, ns.
     pub started_ns: i64,
-    unpackers: RefCell<Vec<Box<Gunzip>>>,
+    unpackers: RefCell<Vec<Gunzip>>,
     stop: Stop,
     date: RefCell<(i64, String)>,
     node: [u8; 6],
@@ -44,6 +47,7 @@ impl<S> Edge<S> {
     /// The edge of one core; `node` tells request ids of this core from all others.
     pub fn new(options: Options, services: S, node: [u8; 6], started_ns: i64) -> Edge<S> {
         Edge {
+            throttle: Throttle::new(options.write_bounds),
             options,
             services,
             counters: HttpCounters::default(),
@@ -85,13 +89,13 @@ impl<S> Edge<S> {
     }
 
     /// An unpacker, fresh or used before.
-    pub fn take_unpacker(&self) -> Box<Gunzip> {
+    pub fn take_unpacker(&self) -> Gunzip {
         let spare = self.unpackers.borrow_mut().pop();
         spare.unwrap_or_default()
     }
 
     /// Keeps an unpacker for the next one who asks.
-    pub fn give_unpacker(&self, mut unpacker: Box<Gunzip>) {
+    pub fn give_unpacker(&self, mut unpacker: Gunzip) {
         let mut spare = self.unpackers.borrow_mut();
         if spare.len() < UNPACKERS_MAX {
             unpacker.reset();

@@ -10,6 +10,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -68,7 +69,7 @@ struct Body {
     admitted: usize,
     /// Decoded bytes, unless the handler can read the input itself.
     staged: Option<Window>,
-    unpacker: Option<Box<Gunzip>>,
+    unpacker: Option<Gunzip>,
     /// The peer waits for a `100 Continue` before it sends the body.
     awaits_continue: bool,
     received: u64,
@@ -125,6 +126,11 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
     /// What the connections of this core share.
     pub fn edge(&self) -> &Edge<S> {
         &self.connection.edge
+    }
+
+    /// What the connections of this core share, to be held while the exchange goes on.
+    pub fn shared_edge(&self) -> Rc<Edge<S>> {
+        self.connection.edge.clone()
     }
 
     /// Services of this core.

@@ -22,6 +22,7 @@ pub mod listen;
 pub mod options;
 pub mod route;
 pub mod services;
+pub mod throttle;
 pub mod wire;
 
 pub use options::Options;

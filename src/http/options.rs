@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::throttle::Bounds;
+
 /// Settings of the HTTP edge. Every wait for a peer has a deadline, every buffer a bound.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,6 +41,8 @@ pub struct Options {
     pub write_deadline: Duration,
     /// How long a peer that is still sending gets to read the answer before the connection is cut.
     pub linger: Duration,
+    /// Writes to `/write` at the same time on one core; a limit for the server is to be divided by its cores.
+    pub write_bounds: Bounds,
     /// One log line for each request.
     pub access_log: bool,
     /// None for writes.
@@ -65,6 +69,7 @@ impl Default for Options {
             idle_deadline: Duration::from_secs(600),
             write_deadline: Duration::from_secs(60),
             linger: Duration::from_millis(500),
+            write_bounds: Bounds::default(),
             access_log: true,
             suppress_write_log: false,
         }

@@ -24,6 +24,7 @@ use crate::http::services::Health;
 use crate::http::services::QueryRun;
 use crate::http::services::Services;
 use crate::http::services::WriteSession;
+use crate::http::throttle::Bounds;
 use crate::ingest::WriteError;
 use crate::ingest::WriteParams;
 use crate::ingest::Written;
@@ -40,11 +41,13 @@ use crate::query::request::QueryRequest;
 #[derive(Clone, Default)]
 struct Fake {
     /// Finished writes: parameters and body.
-    stored: Rc<RefCell<Vec<(WriteParams, Vec<u8>)>>>,
+    stored: Rc<RefCell<Stored>>,
     /// Queries that were dropped before their end.
     dropped: Rc<RefCell<usize>>,
     needs_login: bool,
 }
+
+type Stored = Vec<(WriteParams, Vec<u8>)>;
 
 struct FakeWrite {
     fake: Fake,
@@ -423,7 +426,8 @@ fn a_line_longer_than_the_read_buffer_makes_the_window_grow() {
     let outcome = serve(options, false, |address| {
         check(&exchange(address, post("/write?db=d", "", &line)), "204 No Content", &[]);
         let packed = chunked(&gzip(line.as_bytes()), 5000);
-        let head = "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                    Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(&exchange(address, [head.as_bytes(), &packed].concat()), "204 No Content", &[]);
         let endless = "x".repeat(6 << 20);
         check(&exchange(address, post("/write?db=d", "", &endless)), "413 Request Entity Too Large", &[]);
@@ -437,7 +441,8 @@ fn broken_gzip_is_refused_with_gos_text() {
     let outcome = serve(quiet(), false, |address| {
         let error = |body: &[u8], text: &str| {
             let head = format!(
-                "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+                "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                 Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             let answer = exchange(address, [head.as_bytes(), body].concat());
@@ -604,7 +609,8 @@ fn rows_are_streamed_in_chunks() {
 #[test]
 fn answers_are_packed_when_the_client_can_unpack() {
     serve(quiet(), false, |address| {
-        let request = "GET /query?q=ROWS+3+9000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAccept-Encoding: deflate, gzip\r\n\r\n";
+        let request = "GET /query?q=ROWS+3+9000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                       Accept-Encoding: deflate, gzip\r\n\r\n";
         let mut stream = connect(address);
         stream.write_all(request.as_bytes()).unwrap();
         let head = read_until(&mut stream, "\r\n\r\n");
@@ -718,5 +724,93 @@ fn debug_vars_is_an_object_telegraf_can_read() {
         assert_eq!(body["memstats"]["Sys"], 1);
         assert_eq!(body["write"]["values"]["req"], 1);
         assert!(body["cmdline"].is_array());
+    });
+}
+
+#[test]
+fn a_request_in_flight_is_finished_when_the_server_stops() {
+    let mut client = None;
+    let outcome = serve(quiet(), false, |address| {
+        let mut idle = connect(address);
+        idle.write_all(b"GET /ping HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        read_until(&mut idle, "\r\n\r\n");
+        let mut busy = connect(address);
+        let head = b"POST /write?db=d HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        busy.write_all(head).unwrap();
+        read_until(&mut busy, "\r\n\r\n");
+        client = Some(std::thread::spawn(move || {
+            // The idle connection ends: the server has been told to stop.
+            assert_eq!(read_to_end(idle), "");
+            busy.write_all(b"m v=1").unwrap();
+            check(&read_to_end(busy), "204 No Content", &["Connection: close"]);
+        }));
+    });
+    client.unwrap().join().unwrap();
+    assert_eq!(outcome.stored.len(), 1);
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let mut unread = None;
+    let options = Options { write_deadline: Duration::from_millis(50), ..quiet() };
+    let outcome = serve(options, false, |address| {
+        let mut stream = connect(address);
+        stream.write_all(get("/query?q=ROWS+10000+9000").as_bytes()).unwrap();
+        read_until(&mut stream, "\r\n\r\n");
+        unread = Some(stream);
+    });
+    assert_eq!(outcome.dropped, 1);
+}
+
+#[test]
+fn arbitrary_bytes_end_in_an_answer_or_a_closed_connection() {
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+    use proptest::test_runner::TestRunner;
+
+    let wait = Duration::from_millis(20);
+    let options = Options { head_deadline: wait, body_stall: wait, idle_deadline: wait, linger: wait, ..quiet() };
+    let fragment = prop_oneof![
+        Just(&b"POST /write?db=d HTTP/1.1\r\nHost: h\r\n"[..]),
+        Just(&b"GET /query?q=ROWS+2+2 HTTP/1.1\r\nHost: h\r\n"[..]),
+        Just(&b"Content-Length: 7\r\n"[..]),
+        Just(&b"Transfer-Encoding: chunked\r\n"[..]),
+        Just(&b"Content-Encoding: gzip\r\n"[..]),
+        Just(&b"Content-Type: multipart/form-data; boundary=B\r\n"[..]),
+        Just(&b"\r\n"[..]),
+        Just(&b"5\r\nm v=1\r\n"[..]),
+        Just(&b"0\r\n\r\n"[..]),
+        Just(&b"\x1f\x8b\x08\x00"[..]),
+        Just(&b"\xff\x00 "[..]),
+    ];
+    serve(options, false, |address| {
+        let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+        let property = |parts: Vec<&[u8]>| {
+            let mut stream = connect(address);
+            // The server may close while this is still being sent.
+            let _ = stream.write_all(&parts.concat());
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "));
+            Ok(())
+        };
+        TestRunner::new(config).run(&proptest::collection::vec(fragment, 0..12), property).unwrap();
+    });
+}
+
+#[test]
+fn writes_over_the_bound_wait_and_are_refused_when_it_takes_too_long() {
+    let bounds = Bounds { running_max: 1, waiting_max: 1, wait_max: Duration::from_millis(50) };
+    serve(Options { write_bounds: bounds, ..quiet() }, false, |address| {
+        let mut busy = connect(address);
+        let head = "POST /write?db=d HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+        busy.write_all(head.as_bytes()).unwrap();
+        read_until(&mut busy, "\r\n\r\n");
+        let answer = exchange(address, post("/write?db=d", "", "m v=1"));
+        check(&answer, "503 Service Unavailable", &["Content-Type: text/plain; charset=utf-8"]);
+        assert!(answer.ends_with("request throttled, exceeds timeout\n"));
+        busy.write_all(b"m v=1").unwrap();
+        check(&read_until(&mut busy, "\r\n\r\n"), "204 No Content", &[]);
+        check(&exchange(address, post("/write?db=d", "", "m v=1")), "204 No Content", &[]);
     });
 }

@@ -208,11 +208,7 @@ fn condition(f: &mut Formatter<'_>, condition: Option<&Expr>) -> fmt::Result {
     condition.map_or(Ok(()), |condition| write!(f, " WHERE {condition}"))
 }
 
-fn policy_options(
-    f: &mut Formatter<'_>,
-    options: &PolicyOptions,
-    shown: fn(ast::Duration) -> String,
-) -> fmt::Result {
+fn policy_options(f: &mut Formatter<'_>, options: &PolicyOptions, shown: fn(ast::Duration) -> String) -> fmt::Result {
     if let Some(span) = options.duration {
         write!(f, " DURATION {}", shown(span))?;
     }

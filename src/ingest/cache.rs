@@ -34,7 +34,11 @@ pub struct PolicyCache {
     bytes: usize,
     measurements: HashMap<Bytes, u32>,
     names: Vec<Bytes>,
-    groups: HashMap<GroupId, GroupCache>,
+    schemas: Vec<Schema>,
+    /// Number of the schema of a measurement in a shard group.
+    schema_numbers: HashMap<(GroupId, u32), u32>,
+    /// The one met last: most requests stay in one shard group.
+    last_schema: Option<((GroupId, u32), u32)>,
 }
 
 /// One series, as this core met it.
@@ -52,13 +56,6 @@ pub struct Series {
     pub id: Option<SeriesId>,
     /// Canonical key, until the id is known.
     pub key: Box<[u8]>,
-}
-
-/// What is remembered of one shard group.
-#[derive(Debug, Default)]
-struct GroupCache {
-    /// By measurement number.
-    schemas: HashMap<u32, Schema>,
 }
 
 /// The fields of one measurement in one shard group.
@@ -225,31 +222,45 @@ impl PolicyCache {
         &self.names[number as usize]
     }
 
-    /// The schema of a measurement in a shard group.
+    /// The number of the schema of a measurement in a shard group.
     #[inline]
-    pub fn schema(&mut self, group: GroupId, measurement: u32) -> &mut Schema {
-        self.groups.entry(group).or_default().schemas.entry(measurement).or_default()
+    pub fn schema_number(&mut self, group: GroupId, measurement: u32) -> u32 {
+        if let Some((last, number)) = self.last_schema
+            && last == (group, measurement)
+        {
+            return number;
+        }
+        let schemas = &mut self.schemas;
+        let number = *self.schema_numbers.entry((group, measurement)).or_insert_with(|| {
+            schemas.push(Schema::default());
+            schemas.len() as u32 - 1
+        });
+        self.last_schema = Some(((group, measurement), number));
+        number
     }
 
-    /// The schema of a measurement in a shard group, as far as it was met.
+    /// A schema by number.
     #[inline]
-    pub fn known_schema(&self, group: GroupId, measurement: u32) -> Option<&Schema> {
-        self.groups.get(&group)?.schemas.get(&measurement)
+    pub fn schema(&self, number: u32) -> &Schema {
+        &self.schemas[number as usize]
+    }
+
+    /// A schema by number, to add what was met.
+    #[inline]
+    pub fn schema_mut(&mut self, number: u32) -> &mut Schema {
+        &mut self.schemas[number as usize]
     }
 
     /// The schema of a measurement by name.
     pub fn schema_of(&mut self, group: GroupId, measurement: &[u8]) -> &mut Schema {
         let measurement = self.measurement(measurement);
-        self.schema(group, measurement)
+        let number = self.schema_number(group, measurement);
+        self.schema_mut(number)
     }
 
     /// Forgets what has grown too large. Between requests' steps only: numbers of series and layouts change.
     pub fn trim(&mut self) -> bool {
-        let layouts = self
-            .groups
-            .values()
-            .flat_map(|group| group.schemas.values())
-            .any(|schema| schema.layouts.len() > LAYOUTS_MAX);
+        let layouts = self.schemas.iter().any(|schema| schema.layouts.len() > LAYOUTS_MAX);
         if self.bytes <= KEY_BYTES_MAX && !layouts {
             return false;
         }

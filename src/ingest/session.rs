@@ -19,6 +19,7 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
+use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
 use crate::ingest::owners::Target;
@@ -53,7 +54,10 @@ pub struct Session<O: Owners> {
 struct Rows {
     /// Of the cache, when its series numbers were last used.
     generation: u64,
-    open: HashMap<(GroupId, u16), Open>,
+    /// By shard group, in the order met, and shard.
+    groups: Vec<(GroupId, Vec<Option<Open>>)>,
+    /// The group met last.
+    last_group: usize,
     closed: Vec<Closed>,
     written: Written,
     parsed: u64,
@@ -65,7 +69,7 @@ struct Rows {
 #[derive(Debug)]
 struct Open {
     builder: BatchBuilder,
-    /// Index in the batch of each (measurement, layout) of the cache.
+    /// Index in the batch of each (schema, layout) of the cache.
     layouts: HashMap<(u32, usize), u32>,
     last_layout: Option<((u32, usize), u32)>,
     /// Index in the batch of each series without an id.
@@ -233,8 +237,21 @@ async fn join_all<F: Future<Output = Result<(), WriteError>> + Unpin>(futures: V
 
 impl Rows {
     fn close_all(&mut self) {
-        let open: Vec<Open> = self.open.drain().map(|(_, open)| open).collect();
-        self.closed.extend(open.into_iter().map(Open::close));
+        let open = self.groups.drain(..).flat_map(|(_, shards)| shards).flatten();
+        self.closed.extend(open.map(Open::close));
+    }
+
+    /// The batches of a shard group, by shard.
+    #[inline]
+    fn shards(&mut self, group: GroupId, shard_count: u16) -> &mut Vec<Option<Open>> {
+        if self.groups.get(self.last_group).is_none_or(|known| known.0 != group) {
+            self.last_group = self.groups.iter().position(|known| known.0 == group).unwrap_or_else(|| {
+                let shards = std::iter::repeat_with(|| None).take(usize::from(shard_count)).collect();
+                self.groups.push((group, shards));
+                self.groups.len() - 1
+            });
+        }
+        &mut self.groups[self.last_group].1
     }
 
     fn refuse(&mut self, reason: impl FnOnce() -> String) {
@@ -260,6 +277,20 @@ impl Open {
         Closed { shard, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
     }
 
+    /// The batch's name for a series.
+    #[inline]
+    fn series_ref(&mut self, number: u32, series: &Series) -> SeriesRef {
+        if let Some(id) = series.id {
+            return SeriesRef::Known(id);
+        }
+        let (builder, key_series) = (&mut self.builder, &mut self.key_series);
+        SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
+            key_series.push(number);
+            builder.key(&series.key)
+        }))
+    }
+
+    /// The batch's number of a layout; `number` is (schema, layout) in the cache.
     #[inline]
     fn layout<'a>(&mut self, number: (u32, usize), measurement: impl FnOnce() -> &'a Bytes, layout: &Layout) -> u32 {
         if let Some((last, index)) = self.last_layout
@@ -352,37 +383,29 @@ impl Walk<'_> {
             }
             (series.measurement, series.shard)
         };
-        let layout_number = self.layout(group, measurement, point)?;
-        let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
-        let open =
-            self.rows.open.entry((group, shard)).or_insert_with(|| Open::new(destination, self.cache.generation));
-        let series = self.cache.series(number);
-        let series_ref = match series.id {
-            Some(id) => SeriesRef::Known(id),
-            None => {
-                let (builder, key_series) = (&mut open.builder, &mut open.key_series);
-                SeriesRef::New(*open.keys.entry(number).or_insert_with(|| {
-                    key_series.push(number);
-                    builder.key(&series.key)
-                }))
-            }
-        };
-        let layout = self.cache.known_schema(group, measurement).expect("found above").layout(layout_number);
-        let layout_index =
-            open.layout((measurement, layout_number), || self.cache.measurement_name(measurement), layout);
+        let schema_number = self.cache.schema_number(group, measurement);
+        let layout_number = self.layout(schema_number, measurement, point)?;
+        let cache = &*self.cache;
+        let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
+        let open = slot.get_or_insert_with(|| {
+            let (database, policy) = (self.target.database, self.target.policy);
+            Open::new(Destination { shard, database, policy, group }, cache.generation)
+        });
+        let series_ref = open.series_ref(number, cache.series(number));
+        let layout = cache.schema(schema_number).layout(layout_number);
+        let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
         if layout.is_plain {
             point.fields.iter().for_each(|field| open.builder.value(field.value));
         } else {
             layout.stored.iter().for_each(|&index| open.builder.value(point.fields[index as usize].value));
         }
-        self.rows.written.points += 1;
-        self.rows.written.values += layout.stored.len() as u64;
-        if open.builder.bytes() >= BATCH_BYTES_MAX
-            && let Some(full) = self.rows.open.remove(&(group, shard))
-        {
+        let full = open.builder.bytes() >= BATCH_BYTES_MAX;
+        if full && let Some(full) = slot.take() {
             self.rows.closed.push(full.close());
         }
+        self.rows.written.points += 1;
+        self.rows.written.values += layout.stored.len() as u64;
         Ok(())
     }
 
@@ -395,8 +418,8 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, group: GroupId, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
-        let schema = self.cache.schema(group, measurement);
+    fn layout(&mut self, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
+        let schema = self.cache.schema_mut(schema);
         if let Some(number) = schema.find(point.fields) {
             return Ok(number);
         }
@@ -443,7 +466,8 @@ impl Walk<'_> {
             }
             return;
         };
-        let schema = self.cache.schema(group, measurement);
+        let schema = self.cache.schema_number(group, measurement);
+        let schema = self.cache.schema(schema);
         let unknown: Vec<(Bytes, FieldType)> = point
             .fields
             .iter()

@@ -19,6 +19,7 @@ mod number;
 mod parser;
 mod reference;
 mod simd;
+mod template;
 
 pub use errors::Errors;
 pub use errors::LineError;
@@ -27,6 +28,7 @@ pub use key::CanonicalKey;
 pub use key::canonical;
 pub use parser::Parser;
 pub use reference::Reference;
+pub use simd::CHUNK_BYTES;
 pub use simd::Index;
 pub use simd::Tier;
 
@@ -51,7 +53,7 @@ impl Options {
 }
 
 /// Number of a raw key in the [`Parser`] that reported it; small, and the same for the same bytes until
-/// [`Sink::forget_slots`].
+/// [`Sink::forget_slots`]. It says nothing about database or policy: a cache of series by slot is one for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeySlot(pub u32);
 

@@ -4,9 +4,8 @@
 //! or its share of start and stop. Each is a leaf: it is answered without asking further cores, but for `Change`, for
 //! which core 0 sends `Catalog` to all, and `Catalog` is a leaf.
 
+use std::any::Any;
 use std::sync::Arc;
-
-use glommio::net::AcceptedTcpStream;
 
 use crate::batch::Batch;
 use crate::exec;
@@ -36,7 +35,7 @@ pub enum Request {
     /// The statistics of this core. Answer: [`Response::Statistics`].
     Statistics,
     /// Serve this connection. Answered when it was taken: [`Response::Done`].
-    Connection(Connection),
+    Connection(Parcel),
     /// Open the shards. Answer: [`Response::Opened`].
     Open(Box<Opening>),
     /// Finish the requests of this core's connections, and close them. Answer: [`Response::Done`].
@@ -103,28 +102,20 @@ pub struct Opened {
     pub schema: Vec<shard::SchemaFact>,
 }
 
-/// An accepted connection on its way to the core that will serve it; closed when nobody takes it.
+/// Something on its way to another core whose type only the two ends know: an accepted connection belongs to `http`,
+/// which lies above.
 #[derive(Debug)]
-pub struct Connection(Option<AcceptedTcpStream>);
+pub struct Parcel(Box<dyn Any + Send>);
 
-impl Connection {
-    /// Wraps what was accepted.
-    pub fn new(stream: AcceptedTcpStream) -> Connection {
-        Connection(Some(stream))
+impl Parcel {
+    /// Wraps it.
+    pub fn new<T: Any + Send>(content: T) -> Parcel {
+        Parcel(Box::new(content))
     }
 
-    /// The stream, on this core.
-    pub fn take(mut self) -> glommio::net::TcpStream {
-        self.0.take().expect("taken once, here, by value").bind_to_executor()
-    }
-}
-
-impl Drop for Connection {
-    // glommio's type is a bare descriptor that nobody closes. Connections are only dropped on executors.
-    fn drop(&mut self) {
-        if let Some(stream) = self.0.take() {
-            drop(stream.bind_to_executor());
-        }
+    /// What was wrapped, if it is a `T`.
+    pub fn take<T: Any>(self) -> Option<T> {
+        self.0.downcast().ok().map(|content| *content)
     }
 }
 

@@ -7,10 +7,10 @@ pub mod message;
 mod peer;
 mod transport;
 
-pub use message::Connection;
 pub use message::FieldClaim;
 pub use message::Opened;
 pub use message::Opening;
+pub use message::Parcel;
 pub use message::Request;
 pub use message::Response;
 pub use peer::Room;

@@ -55,7 +55,8 @@ pub struct Compiled {
     pub has_plain_fields: bool,
     /// `top` or `bottom` if one of them is called; then it is the only call.
     pub top_bottom: Option<String>,
-    /// What is left of WHERE without its time bounds; folded, `now()` replaced.
+    /// What is left of WHERE without its time bounds; folded, `now()` replaced. Calls other than math functions can occur
+    /// inside parentheses; they have no value.
     pub condition: Option<Expr>,
     /// Time bounds with the defaults filled in: [`TIME_MIN`] without a lower bound; without an upper bound [`TIME_MAX`],
     /// or now if there is an interval. A subquery's are within its parent's.

@@ -2,9 +2,14 @@
 
 pub mod compile;
 pub mod fabric;
+pub mod normalise;
 pub mod request;
+pub mod run;
 pub mod select;
 pub mod statement;
+
+pub use run::QueryRun;
+pub use run::run;
 
 use crate::meta::Catalog;
 use crate::model::DatabaseId;

@@ -97,7 +97,8 @@ pub enum BootError {
     },
     /// It holds something else.
     #[error(
-        "data directory {} holds files but no FORMAT file, so it is not Millrace's ({example}); choose another directory",
+        "data directory {} holds files but no FORMAT file, so it is not Millrace's ({example}); \
+         choose another directory",
         path.display()
     )]
     DirectoryForeign {
@@ -108,7 +109,8 @@ pub enum BootError {
     },
     /// A newer version wrote it.
     #[error(
-        "data directory {} has format {found}, this version reads up to {known}; use the version that wrote it, or newer",
+        "data directory {} has format {found}, this version reads up to {known}; \
+         use the version that wrote it, or newer",
         path.display()
     )]
     FormatNewer {

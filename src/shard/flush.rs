@@ -41,16 +41,18 @@ impl<P: Disk + Clock> Engine<P> {
                 }
                 continue;
             }
-            let state = self.state.borrow();
-            let ended = state.phase == Phase::Stopping && state.commit_loop_ended;
-            drop(state);
-            if ended {
+            if self.may_end() {
                 break;
             }
             changed.await;
         }
         self.state.borrow_mut().flush_loop_ended = true;
         self.room.notify_all();
+    }
+
+    fn may_end(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase == Phase::Stopping && state.commit_loop_ended
     }
 
     /// A stop does not wait for a disk that fails: the logs keep what could not be flushed.

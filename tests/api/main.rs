@@ -1,5 +1,7 @@
 //! Black box: the real binary on loopback, asked as a client asks and treated as an operator treats it.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a test may block")]
+
 mod harness;
 mod process;
 mod wire;

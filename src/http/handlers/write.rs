@@ -23,7 +23,14 @@ pub(super) struct Target {
 
 /// Handles the request.
 pub async fn write<T: Transport, S: Services>(exchange: &mut Exchange<'_, T, S>) {
-    run(exchange, parse_target).await;
+    let edge = exchange.shared_edge();
+    match edge.throttle.enter().await {
+        Ok(_permit) => run(exchange, parse_target).await,
+        Err(throttled) => {
+            edge.counters.server_error.add(1);
+            exchange.fail_plain(503, &throttled.to_string(), &[]).await;
+        }
+    }
 }
 
 /// Handles a write whose target `parse` finds in the request; counts and answers.

@@ -31,12 +31,16 @@ fn complaints_and_printed_texts_are_those_of_stock() {
 
 #[test]
 fn parameters_stand_for_any_token() {
-    let json = r#"{"n":2,"f":{"identifier":"a b"},"r":{"regex":"x/y"},"d":{"duration":"90s"},"s":"it's","neg":-5,"e":[1]}"#;
+    let json =
+        r#"{"n":2,"f":{"identifier":"a b"},"r":{"regex":"x/y"},"d":{"duration":"90s"},"s":"it's","neg":-5,"e":[1]}"#;
     let params = Params::from_json(json).expect("good JSON");
     for (text, expected) in [
         ("SELECT $f FROM $f LIMIT $n", Ok(r#"SELECT "a b" FROM "a b" LIMIT 2"#)),
         ("SELECT mean(v) FROM $r GROUP BY time($d), $r", Ok(r"SELECT mean(v) FROM /x\/y/ GROUP BY time(90s), /x\/y/")),
-        ("SELECT v FROM m WHERE a =~ $r AND b = $s AND c > $neg", Ok(r"SELECT v FROM m WHERE a =~ /x\/y/ AND b = 'it\'s' AND c > -5")),
+        (
+            "SELECT v FROM m WHERE a =~ $r AND b = $s AND c > $neg",
+            Ok(r"SELECT v FROM m WHERE a =~ /x\/y/ AND b = 'it\'s' AND c > -5"),
+        ),
         ("SELECT v FROM m LIMIT $neg", Err("LIMIT must be >= 0 at line 1, char 23")),
         ("SELECT v FROM m LIMIT $s", Err("found it's, expected integer at line 1, char 23")),
         ("SELECT v FROM m WHERE a = $e", Err("missing parameter: unable to bind parameter with type []interface {}")),

@@ -15,9 +15,8 @@ pub(super) fn fold(op: Operator, left: &Expr, right: &Expr, zone: &TimeZone) -> 
     use Expr::{Boolean, Duration, Integer, Nil, Number, String, Time, Unsigned};
     match (left, right) {
         (Nil, _) => matches!(op, Equal | NotEqual).then_some(Boolean(false)),
-        (Boolean(_) | Duration(_) | Integer(_) | Unsigned(_) | Number(_) | String(_) | Time(_), Nil) => {
-            matches!(op, Equal | NotEqual).then_some(Boolean(false))
-        }
+        (String(_), Nil) => matches!(op, Equal | NotEqual).then_some(Boolean(false)),
+        (Boolean(_) | Duration(_) | Integer(_) | Unsigned(_) | Number(_) | Time(_), Nil) => Some(Boolean(false)),
         (Boolean(a), Boolean(b)) => booleans(op, *a, *b),
 
         (Number(a), Number(b)) => numbers(op, *a, *b),

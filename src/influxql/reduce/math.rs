@@ -6,8 +6,8 @@ use crate::influxql::ast::Expr;
 pub fn argument_count(name: &str) -> Option<usize> {
     match name {
         "atan2" | "pow" | "log" => Some(2),
-        "abs" | "sin" | "cos" | "tan" | "asin" | "acos" | "atan" | "exp" | "ln" | "log2" | "log10" | "sqrt" | "ceil"
-        | "floor" | "round" => Some(1),
+        "abs" | "sin" | "cos" | "tan" | "asin" | "acos" | "atan" | "exp" | "ln" | "log2" | "log10" | "sqrt"
+        | "ceil" | "floor" | "round" => Some(1),
         _ => None,
     }
 }

@@ -30,12 +30,7 @@ impl Date {
         let (sign, offset) = (if self.utc_offset_s < 0 { '-' } else { '+' }, self.utc_offset_s.unsigned_abs() / 60);
         let zone =
             if self.utc_offset_s == 0 { "Z".into() } else { format!("{sign}{:02}:{:02}", offset / 60, offset % 60) };
-        format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{zone}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+        format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}{zone}", second / 3600, second / 60 % 60, second % 60)
     }
 }
 
@@ -101,7 +96,11 @@ fn nanoseconds(second: i64, fraction: u32) -> i128 {
 /// one; a reading that is skipped is taken with the offset of after the jump.
 fn local(clock: i64, fraction: u32, zone: &TimeZone) -> Date {
     let at = |second: i64| {
-        let time = jiff::Timestamp::from_second(second).unwrap_or(if second < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX });
+        let time = jiff::Timestamp::from_second(second).unwrap_or(if second < 0 {
+            jiff::Timestamp::MIN
+        } else {
+            jiff::Timestamp::MAX
+        });
         i64::from(zone.to_offset(time).seconds())
     };
     // The offset at the reading taken as if it were UTC is right, unless a change lies between that and the instant it

@@ -149,6 +149,54 @@ fn every_split_of_a_body_gives_the_same() {
     }
 }
 
+/// Checks that slots and raw keys stand for each other until they are forgotten.
+#[derive(Default)]
+struct Slots {
+    keys: Vec<Option<Vec<u8>>>,
+    points: usize,
+    forgotten: u64,
+}
+
+impl Sink for Slots {
+    fn point(&mut self, point: &Point<'_>) {
+        self.points += 1;
+        let slot = point.slot.unwrap().0 as usize;
+        self.keys.resize(self.keys.len().max(slot + 1), None);
+        let known = self.keys[slot].get_or_insert_with(|| point.raw_key.to_vec());
+        assert_eq!(known, point.raw_key);
+        assert_eq!(self.keys.iter().flatten().filter(|key| *key == point.raw_key).count(), 1);
+    }
+
+    fn error(&mut self, _: &LineError<'_>) {}
+
+    fn forget_slots(&mut self) {
+        self.keys.clear();
+        self.forgotten += 1;
+    }
+}
+
+#[test]
+fn slot_stands_for_one_key_until_it_is_forgotten() {
+    let body: String = (0..500).map(|row| format!("m,t={} v={row}i {row}\n", row * row % 23)).collect();
+    for (keys_max, forgets) in [(1 << 20, false), (5, true)] {
+        let mut parser = Parser::with_keys_max(OPTIONS, keys_max);
+        let mut slots = Slots::default();
+        for _ in 0..3 {
+            assert_eq!(parser.parse(body.as_bytes(), true, &mut slots), body.len());
+        }
+        assert_eq!(slots.points, 1_500);
+        assert_eq!(slots.forgotten > 0, forgets);
+        assert_eq!(slots.forgotten, parser.slot_resets());
+    }
+}
+
+#[test]
+fn forgetting_changes_no_point() {
+    let body: String = (0..300).map(|row| format!("m{} v={row}i,w{}=2 {row}\n", row % 7, row % 3)).collect();
+    let mut parser = Parser::with_keys_max(OPTIONS, 3);
+    assert_eq!(windowed(&mut parser, body.as_bytes(), 512), expected(body.as_bytes()));
+}
+
 fn token() -> impl Strategy<Value = Vec<u8>> {
     let common =
         ["m", "a", "1", "=", ",", " ", "\"", "\\", "\n", "a=1", " v=1i", "=\"x\"", ",t=b", "=t", " 12\n", "#", "\t"];

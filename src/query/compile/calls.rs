@@ -62,6 +62,10 @@ fn plain(checker: &mut Checker<'_>, name: &str, args: &[Expr]) -> Checked {
         Expr::Call { name: inner, args } if name == "count" && inner == "distinct" => {
             check_distinct(checker, args, true)
         }
+        Expr::Distinct(_) if name == "count" => {
+            checker.found.only_selectors = false;
+            Ok(())
+        }
         arg => checker.symbol(name, arg),
     }
 }
@@ -107,7 +111,9 @@ fn top_bottom(checker: &mut Checker<'_>, name: &str, args: &[Expr]) -> Checked {
     };
     let limit = checker.clauses.limit;
     match size {
-        Expr::Integer(size) if *size < 1 => return Err(format!("limit ({size}) in {name} function must be at least 1")),
+        Expr::Integer(size) if *size < 1 => {
+            return Err(format!("limit ({size}) in {name} function must be at least 1"));
+        }
         Expr::Integer(size) if limit > 0 && *size as u64 > limit => {
             return Err(format!(
                 "limit ({size}) in {name} function can not be larger than the LIMIT ({limit}) in the select statement"
@@ -193,7 +199,11 @@ fn smoothed(checker: &mut Checker<'_>, name: &str, args: &[Expr], warmups: &[&st
         }
         Some(_) => return Err(format!("{name} warmup type must be a string")),
     }
-    transformed(checker, name, &args[0])
+    match &args[0] {
+        // Here stock does not look into the call: distinct counts as standing on its own.
+        arg @ Expr::Call { .. } if checker.clauses.interval.every != 0 => checker.expr(arg),
+        arg => transformed(checker, name, arg),
+    }
 }
 
 fn integral(checker: &mut Checker<'_>, args: &[Expr]) -> Checked {
@@ -210,12 +220,6 @@ fn integral(checker: &mut Checker<'_>, args: &[Expr]) -> Checked {
 fn holt_winters(checker: &mut Checker<'_>, name: &str, args: &[Expr]) -> Checked {
     count(name, args, 3)?;
     checker.found.only_selectors = false;
-    if !matches!(args[0], Expr::Call { .. }) {
-        return Err(format!("must use aggregate function with {name}"));
-    }
-    if checker.clauses.interval.every == 0 {
-        return Err(format!("{name} aggregate requires a GROUP BY interval"));
-    }
     match &args[1] {
         Expr::Integer(rows) if *rows <= 0 => {
             return Err(format!("second arg to {name} must be greater than 0, got {rows}"));
@@ -229,6 +233,12 @@ fn holt_winters(checker: &mut Checker<'_>, name: &str, args: &[Expr]) -> Checked
         }
         Expr::Integer(_) => {}
         _ => return Err(format!("expected integer argument as third arg in {name}")),
+    }
+    if !matches!(args[0], Expr::Call { .. }) {
+        return Err(format!("must use aggregate function with {name}"));
+    }
+    if checker.clauses.interval.every == 0 {
+        return Err(format!("{name} aggregate requires a GROUP BY interval"));
     }
     checker.nested(&args[0])
 }

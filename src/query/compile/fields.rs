@@ -42,11 +42,11 @@ pub(super) fn check(items: &[Field], clauses: &Clauses) -> Result<Found, String>
                 found.time_column = item.alias.clone().or(found.time_column);
             }
             expr => {
-                let expr = fold(&spelled_out(expr), &Known::math());
+                let expr = fold(expr, &Known::math());
                 let mut checker = Checker { clauses, found: &mut found, wildcard_allowed: true, extra: Vec::new() };
                 checker.expr(&expr)?;
                 let extra = checker.extra;
-                found.fields.push(Field { expr, alias: item.alias.clone() });
+                found.fields.push(Field { expr: spelled_out(&expr), alias: item.alias.clone() });
                 found.fields.extend(extra);
             }
         }
@@ -54,17 +54,20 @@ pub(super) fn check(items: &[Field], clauses: &Clauses) -> Result<Found, String>
     Ok(found)
 }
 
+/// The field of `DISTINCT v`.
+fn spelled_argument(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Distinct(name) => Expr::VarRef { name: name.clone(), data_type: None },
+        other => other.clone(),
+    }
+}
+
 /// `DISTINCT v` as the call it means.
 fn spelled_out(expr: &Expr) -> Expr {
     let boxed = |expr: &Expr| Box::new(spelled_out(expr));
     match expr {
-        Expr::Distinct(name) => Expr::Call {
-            name: "distinct".into(),
-            args: vec![Expr::VarRef { name: name.clone(), data_type: None }],
-        },
-        Expr::Call { name, args } => {
-            Expr::Call { name: name.clone(), args: args.iter().map(spelled_out).collect() }
-        }
+        Expr::Distinct(_) => Expr::Call { name: "distinct".into(), args: vec![spelled_argument(expr)] },
+        Expr::Call { name, args } => Expr::Call { name: name.clone(), args: args.iter().map(spelled_out).collect() },
         Expr::Binary { op, left, right } => Expr::Binary { op: *op, left: boxed(left), right: boxed(right) },
         Expr::Paren(inner) => Expr::Paren(boxed(inner)),
         other => other.clone(),
@@ -98,7 +101,10 @@ impl Checker<'_> {
                     calls::check(self, name, args)
                 }
             },
-            Expr::Distinct(_) => Ok(()),
+            Expr::Distinct(_) => {
+                self.found.call_count += 1;
+                calls::check_distinct(self, std::slice::from_ref(&spelled_argument(expr)), false)
+            }
             Expr::Binary { left, right, .. } => {
                 self.wildcard_allowed = false;
                 match (is_literal(left), is_literal(right)) {

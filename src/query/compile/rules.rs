@@ -6,14 +6,14 @@ use crate::influxql::reduce::math_argument_count;
 use crate::query::compile::Clauses;
 use crate::query::compile::fields::Found;
 
-/// WHERE calls nothing but math functions, each with its number of arguments.
+/// WHERE calls nothing but math functions, each with its number of arguments. What stands in parentheses inside a larger
+/// condition is not looked at, as in stock: a call there that is unknown has no value.
 pub(super) fn check_condition(condition: &Expr) -> Result<(), String> {
     match condition {
         Expr::Binary { left, right, .. } => {
             check_condition(left)?;
             check_condition(right)
         }
-        Expr::Paren(inner) => check_condition(inner),
         Expr::Call { name, args } => {
             if math_argument_count(name).is_none() {
                 return Err(format!("invalid function call in condition: {condition}"));

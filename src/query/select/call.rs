@@ -327,13 +327,16 @@ fn reduce(name: &str, args: &[Expr], first: &Expr, names: &Names) -> Result<Call
 }
 
 fn accepts(reducer: &Reducer, field_type: FieldType) -> bool {
-    match (reducer, field_type) {
-        (_, FieldType::Float | FieldType::Integer | FieldType::Unsigned) => true,
-        (Reducer::Merge(Aggregate::Min | Aggregate::Max), FieldType::Boolean) => true,
-        (Reducer::Merge(Aggregate::Count | Aggregate::First | Aggregate::Last), _) => true,
-        (Reducer::Mode | Reducer::Distinct | Reducer::CountDistinct | Reducer::Sample(_), _) => true,
-        _ => false,
-    }
+    let any_type = matches!(
+        reducer,
+        Reducer::Merge(Aggregate::Count | Aggregate::First | Aggregate::Last)
+            | Reducer::Mode
+            | Reducer::Distinct
+            | Reducer::CountDistinct
+            | Reducer::Sample(_)
+    );
+    let boolean = matches!(reducer, Reducer::Merge(Aggregate::Min | Aggregate::Max));
+    any_type || is_number(field_type) || (boolean && field_type == FieldType::Boolean)
 }
 
 fn is_number(kind: FieldType) -> bool {

@@ -17,6 +17,10 @@ pub fn condition(expr: &Expr, names: &Names) -> Condition {
         Expr::Paren(inner) => condition(inner, names),
         Expr::VarRef { name, data_type } => reference(name, *data_type, names),
         Expr::Regex(regex) => Condition::Regex(regex.compiled.as_str().to_owned()),
+        // Names of old meta queries pass every series.
+        Expr::Binary { left, .. } if matches!(&**left, Expr::VarRef { name, .. } if name == "_tagKey") => {
+            Condition::Literal(Cell::Boolean(true))
+        }
         Expr::Binary { op, left, right } => Condition::Binary {
             op: operator(*op),
             left: Box::new(condition(left, names)),

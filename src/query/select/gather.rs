@@ -294,9 +294,9 @@ fn merge_rows(heads: Vec<&mut Items>, fragment: &Fragment, bound: Option<Timesta
         let mut best: Option<usize> = None;
         for (index, queue) in queues.iter().enumerate() {
             let Some(head) = queue.front().filter(|(row, _)| within(row.time, bound, descending)) else { continue };
-            let better = best.and_then(|best| queues[best].front()).is_none_or(|best| {
-                row_order(&fragment.ties, head, best, descending) == Ordering::Less
-            });
+            let better = best
+                .and_then(|best| queues[best].front())
+                .is_none_or(|best| row_order(&fragment.ties, head, best, descending) == Ordering::Less);
             if better {
                 best = Some(index);
             }

@@ -177,7 +177,7 @@ fn run(known: &[f64], parameters: &mut [f64], seasons: usize, more: usize) -> Ve
         let new_trend = beta * (new_level - level) + (1.0 - beta) * phi * trend;
         let new_season = gamma * (value / (level + phi * trend)) + (1.0 - gamma) * now;
         value = (new_level + damping * new_trend) * next;
-        damping += phi.powf(t as f64);
+        damping += power(phi, t);
         if seasons > 0 {
             ring[(t + offset) % seasons] = new_season;
             offset += 1;
@@ -187,6 +187,50 @@ fn run(known: &[f64], parameters: &mut [f64], seasons: usize, more: usize) -> Ve
         predicted.push(value);
     }
     predicted
+}
+
+/// `x` to the power `n` for `x` in 0..=1 by squaring the mantissa: the fit follows the last bit, and libraries differ there.
+fn power(x: f64, n: usize) -> f64 {
+    if x == 0.0 || x == 1.0 || n == 1 {
+        return x;
+    }
+    let (mut square, mut square_exponent) = mantissa(x);
+    let (mut result, mut exponent) = (1.0, 0_i64);
+    let mut rest = n;
+    while rest > 0 {
+        if square_exponent < -(1 << 12) {
+            // Far below the smallest number.
+            return 0.0;
+        }
+        if rest % 2 == 1 {
+            result *= square;
+            exponent += square_exponent;
+        }
+        square *= square;
+        square_exponent *= 2;
+        if square < 0.5 {
+            square += square;
+            square_exponent -= 1;
+        }
+        rest /= 2;
+    }
+    // In two steps, so that a result among the smallest numbers is rounded once.
+    let half = exponent / 2;
+    result * 2.0_f64.powi(half as i32) * 2.0_f64.powi((exponent - half) as i32)
+}
+
+/// `x` as a number in 0.5..1 and a power of two.
+fn mantissa(x: f64) -> (f64, i64) {
+    let (mut x, mut exponent) = (x, 0);
+    while x < 0.5 {
+        x *= 2.0;
+        exponent -= 1;
+    }
+    while x >= 1.0 {
+        x /= 2.0;
+        exponent += 1;
+    }
+    (x, exponent)
 }
 
 /// Nelder-Mead with stock's constants.

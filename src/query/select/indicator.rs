@@ -208,7 +208,7 @@ impl Indicator {
             }
             self.previous = value;
             self.seen += 1;
-            if self.ring.len() > self.period.saturating_sub(1) {
+            if self.ring.len() > self.period {
                 self.ring.pop_front();
             }
             let up: f64 = self.ring.iter().map(|(_, change)| change.max(0.0)).sum();
@@ -238,31 +238,63 @@ mod tests {
 
     #[test]
     fn averages_are_as_recorded() {
-        let plain = [2.833333333333333, 5.416666666666666, 6.208333333333333, 5.604166666666666, 5.802083333333333,
-            7.401041666666666];
+        let plain = [
+            2.833333333333333,
+            5.416666666666666,
+            6.208333333333333,
+            5.604166666666666,
+            5.802083333333333,
+            7.401041666666666,
+        ];
         check(Kind::ExponentialMovingAverage, 3, None, Warmup::Exponential, &plain);
-        let simple = [1.0, 1.5, 2.3333333333333335, 5.166666666666666, 6.083333333333333, 5.541666666666666,
-            5.770833333333333, 7.385416666666666];
+        let simple = [
+            1.0,
+            1.5,
+            2.3333333333333335,
+            5.166666666666666,
+            6.083333333333333,
+            5.541666666666666,
+            5.770833333333333,
+            7.385416666666666,
+        ];
         check(Kind::ExponentialMovingAverage, 3, Some(0), Warmup::Simple, &simple);
-        let double = [3.5277777777777777, 7.055555555555555, 7.423611111111111, 5.909722222222221, 6.053819444444445,
-            8.32638888888889];
+        let double = [
+            3.5277777777777777,
+            7.055555555555555,
+            7.423611111111111,
+            5.909722222222221,
+            6.053819444444445,
+            8.32638888888889,
+        ];
         check(Kind::DoubleExponentialMovingAverage, 3, None, Warmup::Exponential, &double);
-        let triple = [1.962962962962964, 3.9629629629629637, 7.938271604938272, 7.208504801097395, 5.079561042524006,
-            5.859625057155921, 8.877864146725605];
+        let triple = [
+            1.962962962962964,
+            3.9629629629629637,
+            7.938271604938272,
+            7.208504801097395,
+            5.079561042524006,
+            5.859625057155921,
+            8.877864146725605,
+        ];
         check(Kind::TripleExponentialMovingAverage, 2, None, Warmup::Exponential, &triple);
     }
 
     #[test]
     fn oscillators_are_as_recorded() {
-        let change = [68.5714285714286, 90.39548022598869, 33.49818661391362, 3.161274388737967, 1.4045167983401052,
-            16.5647980553151];
+        let change = [
+            68.5714285714286,
+            90.39548022598869,
+            33.49818661391362,
+            3.161274388737967,
+            1.4045167983401052,
+            16.5647980553151,
+        ];
         check(Kind::TripleExponentialDerivative, 2, None, Warmup::Exponential, &change);
         let strength = [100.0, 83.33333333333334, 55.55555555555556, 64.44444444444444, 81.28654970760235];
         check(Kind::RelativeStrengthIndex, 3, None, Warmup::Exponential, &strength);
         let ratio = [1.0, 0.7142857142857143, 0.14285714285714285, 0.5, 0.3333333333333333];
         check(Kind::KaufmansEfficiencyRatio, 3, None, Warmup::Exponential, &ratio);
-        let adaptive = [5.777777777777779, 6.076797574542979, 6.052395640838456, 6.0453925929937045,
-            6.253244883698686];
+        let adaptive = [5.777777777777779, 6.076797574542979, 6.052395640838456, 6.0453925929937045, 6.253244883698686];
         check(Kind::KaufmansAdaptiveMovingAverage, 3, None, Warmup::Exponential, &adaptive);
         let momentum = [100.0, 100.0, 71.42857142857143, 14.285714285714285, -50.0, 33.33333333333333];
         check(Kind::ChandeMomentumOscillator, 3, None, Warmup::None, &momentum);

@@ -28,6 +28,9 @@ pub mod subquery;
 pub mod transform;
 pub mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::SelectRun;
 pub use source::Context;
 pub use source::Limits;

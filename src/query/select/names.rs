@@ -208,10 +208,10 @@ fn takes(function: &str, field_type: FieldType) -> bool {
     match field_type {
         FieldType::Float | FieldType::Integer => true,
         FieldType::Unsigned => !matches!(function, "holt_winters" | "holt_winters_with_fit"),
-        FieldType::String => matches!(function, "count" | "first" | "last" | "distinct" | "elapsed" | "mode" | "sample"),
-        FieldType::Boolean => {
-            takes(function, FieldType::String) || matches!(function, "min" | "max")
+        FieldType::String => {
+            matches!(function, "count" | "first" | "last" | "distinct" | "elapsed" | "mode" | "sample")
         }
+        FieldType::Boolean => takes(function, FieldType::String) || matches!(function, "min" | "max"),
     }
 }
 

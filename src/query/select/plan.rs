@@ -16,8 +16,8 @@ use crate::exec::Op;
 use crate::exec::TieColumn;
 use crate::exec::Window;
 use crate::exec::aggregate::Aggregate;
-use crate::exec::expr::binary;
 use crate::exec::expr::Division;
+use crate::exec::expr::binary;
 use crate::influxql::ast;
 use crate::influxql::ast::Expr;
 use crate::influxql::ast::Fill;
@@ -293,8 +293,10 @@ impl Planner<'_> {
         }
         // Plain fields stand only beside a single selector (compile saw to it) and travel with its point.
         let references = std::mem::take(&mut self.references);
+        // One call alone, however often it is written.
+        let single = self.calls.len() == 1;
         for (expr, slot) in std::mem::take(&mut self.calls) {
-            self.call_chain(&expr, slot, &references)?;
+            self.call_chain(&expr, slot, &references, single)?;
         }
         Ok(())
     }
@@ -332,7 +334,11 @@ impl Planner<'_> {
             *required = field_count;
         }
         self.plan.demands.push(demand);
-        let operators = self.limit().into_iter().collect();
+        let operators = match (self.compiled.limit, self.compiled.offset) {
+            (0, 0) => Vec::new(),
+            (0, offset) => vec![Operator::limit(1, offset)],
+            (limit, offset) => vec![Operator::limit(limit, offset)],
+        };
         self.plan.chains.push(Chain { demand: 0, output: 0, operators });
         Ok(())
     }
@@ -389,14 +395,13 @@ impl Planner<'_> {
         (limit > 0 || offset > 0).then(|| Operator::limit(limit, offset))
     }
 
-    fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference]) -> Result<(), String> {
+    fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference], single: bool) -> Result<(), String> {
         let call = call::parse(expr, self.names, self.compiled)?;
         let result = call.result_type();
         let chain = self.plan.chains.len();
         let Some(source) = call.field() else {
             // Nothing to read; functions with a fixed result type still have a column that fill() applies to.
-            let absent =
-                if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
+            let absent = if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
             self.plan.slots[slot] = Slot { place: None, absent };
             return Ok(());
         };
@@ -410,11 +415,15 @@ impl Planner<'_> {
         let mut operators = Vec::new();
         let range = self.extended(&call);
         demand.range = range;
-        let windows = self.operators(&call, range, &mut operators, &mut demand);
+        let windows = self.operators(&call, range, &mut operators);
         let extra = call.extra_references(self.names);
         let listed = extra.iter().map(|(name, meaning)| {
             let known = references.iter().find(|known| known.name == *name && known.meaning == *meaning);
-            Reference { name: name.clone(), meaning: meaning.clone(), slot: known.map_or(usize::MAX, |known| known.slot) }
+            Reference {
+                name: name.clone(),
+                meaning: meaning.clone(),
+                slot: known.map_or(usize::MAX, |known| known.slot),
+            }
         });
         // Tag arguments of top and bottom that are no columns (INTO) travel too; they get a slot nobody reads.
         let mut all: Vec<Reference> = Vec::new();
@@ -442,7 +451,6 @@ impl Planner<'_> {
             reduce.set_groups(cells);
         }
         let (demand, output) = self.demand(demand, windows);
-        let single = self.compiled.single_selector && self.plan.chains.is_empty();
         if self.compiled.interval.is_none() && !call.keeps_times() && !(single && call.is_selector()) {
             let start = self.compiled.time.min;
             operators.push(Operator::SetTime(if start <= TIME_MIN { 0 } else { start }));
@@ -479,13 +487,7 @@ impl Planner<'_> {
     }
 
     /// The operators of a call, inner before outer; the aggregate that the sources compute themselves, if any.
-    fn operators(
-        &self,
-        call: &Call,
-        range: TimeRange,
-        operators: &mut Vec<Operator>,
-        demand: &mut Demand,
-    ) -> Option<Aggregate> {
+    fn operators(&self, call: &Call, range: TimeRange, operators: &mut Vec<Operator>) -> Option<Aggregate> {
         let descending = !self.compiled.ascending;
         match call {
             Call::Reduce { reducer, field_type, is_count, .. } => {
@@ -498,10 +500,11 @@ impl Planner<'_> {
                         None
                     }
                 };
-                if window.interval > 0 && call.is_filled() {
-                    if let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type) {
-                        operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending))));
-                    }
+                if window.interval > 0
+                    && call.is_filled()
+                    && let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type)
+                {
+                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending))));
                 }
                 pushed
             }
@@ -514,7 +517,7 @@ impl Planner<'_> {
                 None
             }
             Call::TransformCall { transformation, inner, lookback } => {
-                let pushed = self.operators(inner, range, operators, demand);
+                let pushed = self.operators(inner, range, operators);
                 operators.push(Operator::Transform(Box::new(Transform::new(transformation.clone(), descending))));
                 if *lookback {
                     operators.push(Operator::DropOutside(self.inside(), descending));
@@ -522,11 +525,11 @@ impl Planner<'_> {
                 pushed
             }
             Call::HoltWinters { inner, forecast, seasons, with_fit } => {
-                let pushed = self.operators(inner, range, operators, demand);
+                let pushed = self.operators(inner, range, operators);
                 let interval = self.compiled.interval.map_or(1, |interval| interval.every);
-                operators.push(Operator::HoltWinters(Box::new(
-                    crate::query::select::holt_winters::HoltWinters::new(interval, *forecast, *seasons, *with_fit),
-                )));
+                operators.push(Operator::HoltWinters(Box::new(crate::query::select::holt_winters::HoltWinters::new(
+                    interval, *forecast, *seasons, *with_fit,
+                ))));
                 pushed
             }
         }
@@ -552,7 +555,9 @@ impl Planner<'_> {
             Fill::Previous => FillWith::Previous,
             Fill::Linear if is_number(column) => FillWith::Linear,
             Fill::Linear => FillWith::Cell(Cell::Null),
-            fill @ (Fill::Integer(_) | Fill::Number(_)) => FillWith::Cell(number_as(fill, column).unwrap_or(Cell::Null)),
+            fill @ (Fill::Integer(_) | Fill::Number(_)) => {
+                FillWith::Cell(number_as(fill, column).unwrap_or(Cell::Null))
+            }
         })
     }
 

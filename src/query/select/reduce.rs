@@ -134,7 +134,9 @@ impl Reduce {
         let keep_time = self.reducer.keeps_times() || (self.reducer.is_selector() && self.window.interval <= 0);
         let results = match &self.reducer {
             Reducer::Merge(_) => {
-                let found = std::mem::take(&mut self.partial).finish();
+                let mut partial = std::mem::take(&mut self.partial);
+                partial.settle();
+                let found = partial.finish();
                 found.into_iter().map(selected_row).collect()
             }
             reducer => reduce(reducer, rows, self.descending),
@@ -158,12 +160,7 @@ fn merge_row(partial: &mut Partial, aggregate: Aggregate, row: Row) {
         Aggregate::Sum => Partial::Sum(value),
         Aggregate::Mean => {
             if let Partial::Summing(sum, count) = partial {
-                *sum = crate::exec::expr::binary(
-                    crate::exec::Op::Add,
-                    sum,
-                    &value,
-                    crate::exec::expr::Division::Float,
-                );
+                *sum = crate::exec::expr::binary(crate::exec::Op::Add, sum, &value, crate::exec::expr::Division::Float);
                 *count += 1;
             } else {
                 *partial = Partial::Summing(value, 1);
@@ -236,7 +233,7 @@ fn mode(mut rows: Vec<Row>) -> Option<Cell> {
         if best_count > run_count || (best_count == run_count && run_time > best_time) {
             continue;
         }
-        (best_value, best_time, best_count) = (&row.cells[0], row.time, run_count);
+        (best_value, best_time, best_count) = (&row.cells[0], run_time, run_count);
     }
     Some(best_value.clone())
 }
@@ -380,9 +377,8 @@ impl Integral {
     }
 
     fn output(&self) -> Row {
-        // Going backwards the window's start is its later edge.
-        let time = if self.descending && self.window.interval > 0 { self.end } else { self.start };
-        Row { time, cells: vec![Cell::Float(self.sum)] }
+        // Going backwards a window begins at its later edge, and stock stamps it so.
+        Row { time: self.start, cells: vec![Cell::Float(self.sum)] }
     }
 
     /// Takes one row; a window that ended goes to `out`.

@@ -63,10 +63,8 @@ impl<F: Fabric> SelectRun<F> {
         zone: Option<TimeZone>,
         memory_bytes_max: usize,
     ) -> SelectRun<F> {
-        let mut inputs: Vec<Input<F>> = feeds
-            .into_iter()
-            .map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() })
-            .collect();
+        let mut inputs: Vec<Input<F>> =
+            feeds.into_iter().map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() }).collect();
         let mut pipelines = Vec::new();
         for (index, chain) in plan.chains.iter_mut().enumerate() {
             inputs[chain.demand].readers.push((chain.output, index));
@@ -135,10 +133,7 @@ impl<F: Fabric> SelectRun<F> {
             name: Some(group.name.clone()),
             tags: self.plan.dimensions.iter().cloned().zip(group.tags.iter().cloned()).collect(),
             columns: std::iter::once(Bytes::from(self.time_column.as_bytes())).chain(columns).collect(),
-            rows: rows
-                .into_iter()
-                .map(|row| std::iter::once(time(row.time)).chain(row.cells).collect())
-                .collect(),
+            rows: rows.into_iter().map(|row| std::iter::once(time(row.time)).chain(row.cells).collect()).collect(),
             partial,
         }
     }

@@ -69,9 +69,10 @@ pub fn start<'a, F: Fabric>(
     more_dimensions: &'a [Bytes],
 ) -> Pin<Box<dyn Future<Output = Result<SelectRun<F>, String>> + 'a>> {
     Box::pin(async move {
-        let zone = compiled.zone.as_deref().map(|name| {
-            zone::find(name).ok_or_else(|| format!("unable to find time zone {name}"))
-        });
+        let zone = compiled
+            .zone
+            .as_deref()
+            .map(|name| zone::find(name).ok_or_else(|| format!("unable to find time zone {name}")));
         let zone = zone.transpose()?;
         let mut names = Names::default();
         let inputs = measurements(context, compiled, &mut names).await?;
@@ -134,12 +135,8 @@ fn restricted(compiled: &Compiled, limits: &Limits) -> Result<Compiled, String> 
     let compiled = compiled.clone();
     let Some(interval) = compiled.interval.filter(|_| limits.buckets_max > 0) else { return Ok(compiled) };
     if compiled.time.min > TIME_MIN && !compiled.time.is_empty() {
-        let window = crate::exec::Window {
-            interval: interval.every,
-            offset: interval.offset,
-            zone: None,
-            range: compiled.time,
-        };
+        let window =
+            crate::exec::Window { interval: interval.every, offset: interval.offset, zone: None, range: compiled.time };
         let (first, _) = window.of(compiled.time.min);
         let (_, end) = window.of(compiled.time.max);
         let count = end.saturating_sub(first) / interval.every;
@@ -208,8 +205,7 @@ async fn tables<F: Fabric>(
         let mut pushed = dimensions(&compiled.dimensions, &Names::default());
         pushed.extend(more_dimensions.iter().cloned());
         let mut run = start(context, inner, &pushed).await?;
-        let mut table =
-            Table { columns: run.column_types(), dimensions: run.dimensions().to_vec(), rows: Vec::new() };
+        let mut table = Table { columns: run.column_types(), dimensions: run.dimensions().to_vec(), rows: Vec::new() };
         while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
             for row in rows {
                 bytes += row_bytes(&row);

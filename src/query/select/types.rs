@@ -125,8 +125,21 @@ fn call_type(name: &str, argument: Option<Kind>) -> Option<Kind> {
     }
     Some(Kind::Field(match name {
         "count" | "elapsed" => FieldType::Integer,
-        "sum" | "min" | "max" | "first" | "last" | "spread" | "mode" | "distinct" | "sample" | "percentile" | "top"
-        | "bottom" | "difference" | "non_negative_difference" | "cumulative_sum" => return argument.map(Kind::Field),
+        "sum"
+        | "min"
+        | "max"
+        | "first"
+        | "last"
+        | "spread"
+        | "mode"
+        | "distinct"
+        | "sample"
+        | "percentile"
+        | "top"
+        | "bottom"
+        | "difference"
+        | "non_negative_difference"
+        | "cumulative_sum" => return argument.map(Kind::Field),
         _ => FieldType::Float,
     }))
 }

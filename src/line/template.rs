@@ -1,0 +1,384 @@
+//! Lines that look as they did last time: collectors send the same series with the same fields in the same order.
+//!
+//! Owns:  raw keys met on plain lines, numbered by [`KeySlot`]; for each the key that followed it last, and its layout.
+//! In:    plain lines that the index parser read ([`Memory::learn`]).
+//! Out:   the same reading of a line without looking for its structure ([`Memory::recall`]).
+//!
+//! ```text
+//! key of the line before ──follower──► cpu,host=b,region=x usage_user=58i,usage_system=2i 1451606400000000000
+//!                                      compared whole     └ piece ┘ number └── piece ──┘ number   number
+//! ```
+//!
+//! Recalling compares the key in one go and then alternates pieces of the layout with values, so the 200 bytes that
+//! repeat are neither searched nor hashed. Anything unexpected is a miss, and the index parser reads the line.
+
+use hashbrown::HashTable;
+
+use crate::line::Field;
+use crate::line::KeySlot;
+use crate::line::number;
+use crate::line::reference;
+use crate::model::FieldValue;
+
+/// Keys remembered; then all are forgotten. A million series between two resets make learning cheap on average.
+const KEYS_MAX: usize = 1 << 20;
+/// Bytes of keys remembered; about 60 for each.
+const KEY_BYTES_MAX: usize = 64 << 20;
+/// Longer keys are not worth their room.
+const KEY_BYTES_EACH_MAX: usize = 4 << 10;
+/// Field layouts remembered; a collector has some dozen. Their number fits 16 bits.
+const LAYOUTS_MAX: usize = 1 << 12;
+/// Bytes of a piece compared in one go.
+const HEAD_BYTES: usize = 16;
+/// Fields of a layout; lines with more are left to the index.
+const LAYOUT_FIELDS_MAX: usize = 256;
+
+const _: () = assert!(KEY_BYTES_MAX <= u32::MAX as usize && KEY_BYTES_EACH_MAX <= u16::MAX as usize);
+const _: () = assert!(KEYS_MAX <= u32::MAX as usize && LAYOUTS_MAX <= u16::MAX as usize);
+
+/// What a parser remembers.
+#[derive(Debug)]
+pub struct Memory {
+    keys_max: usize,
+    keys: Vec<Key>,
+    key_bytes: Vec<u8>,
+    by_key: HashTable<u32>,
+    layouts: Vec<Layout>,
+    by_names: HashTable<u16>,
+    previous: Option<u32>,
+    resets: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    start: u32,
+    length: u16,
+    layout: u16,
+    /// Slot of the key that came after this one last time; itself at first.
+    follower: u32,
+}
+
+#[derive(Debug)]
+struct Layout {
+    pieces: Box<[Piece]>,
+}
+
+/// `,name=` or, for the first field, ` name=`.
+#[derive(Debug)]
+struct Piece {
+    text: Box<[u8]>,
+    /// The first 16 bytes and which of them count, so that most pieces are one load and one comparison.
+    head: u128,
+    head_mask: u128,
+}
+
+/// A line as recalled or read: the places of its parts, counted from where the line starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Recalled {
+    /// Whose key it is.
+    pub slot: KeySlot,
+    /// Bytes of the key.
+    pub key_bytes: usize,
+    /// Bytes before the line feed.
+    pub line_bytes: usize,
+    /// The time as sent, if any.
+    pub units: Option<i64>,
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::with_keys_max(KEYS_MAX)
+    }
+}
+
+impl Memory {
+    /// An empty memory that forgets everything before it would hold more than `keys_max` keys.
+    pub fn with_keys_max(keys_max: usize) -> Memory {
+        Memory {
+            keys_max,
+            keys: Vec::new(),
+            key_bytes: Vec::new(),
+            by_key: HashTable::new(),
+            layouts: Vec::new(),
+            by_names: HashTable::new(),
+            previous: None,
+            resets: 0,
+        }
+    }
+
+    /// How often everything was forgotten.
+    pub fn resets(&self) -> u64 {
+        self.resets
+    }
+
+    /// Reads the first line of `text`, if it is what came here last time but for its values.
+    #[inline]
+    pub fn recall<'w>(&mut self, text: &'w [u8], fields: &mut Vec<Field<'w>>) -> Option<Recalled> {
+        let slot = self.keys.get(self.previous? as usize)?.follower;
+        let key = self.keys.get(slot as usize)?;
+        let key_bytes = usize::from(key.length);
+        if text.get(..key_bytes)? != self.raw(key) {
+            return None;
+        }
+        fields.clear();
+        let mut at = key_bytes;
+        for piece in &self.layouts.get(usize::from(key.layout))?.pieces {
+            let rest = text.get(at..)?;
+            if !piece.starts(rest) {
+                return None;
+            }
+            let name = rest.get(1..piece.text.len() - 1)?;
+            at += piece.text.len() + push_value(name, rest.get(piece.text.len()..)?, fields)?;
+        }
+        let units = match text.get(at)? {
+            b' ' => {
+                let (negative, digits) = number::leading_integer(text.get(at + 1..)?)?;
+                at += 1 + usize::from(negative) + digits.count;
+                Some(digits.signed(negative)?)
+            }
+            _ => None,
+        };
+        if text.get(at) != Some(&b'\n') {
+            return None;
+        }
+        self.previous = Some(slot);
+        Some(Recalled { slot: KeySlot(slot), key_bytes, line_bytes: at, units })
+    }
+
+    /// Remembers a plain line; `forget` is called if that makes all slots void.
+    pub fn learn(&mut self, raw_key: &[u8], fields: &[Field<'_>], forget: impl FnOnce()) -> Option<KeySlot> {
+        if raw_key.len() > KEY_BYTES_EACH_MAX || fields.len() > LAYOUT_FIELDS_MAX {
+            return None;
+        }
+        let is_full = self.keys.len() >= self.keys_max
+            || self.key_bytes.len() + raw_key.len() > KEY_BYTES_MAX
+            || self.layouts.len() >= LAYOUTS_MAX;
+        if is_full {
+            self.reset();
+            forget();
+        }
+        let slot = self.slot_of(raw_key);
+        let known = self.layouts.get(usize::from(self.keys[slot as usize].layout));
+        if !known.is_some_and(|layout| layout.has_names(fields)) {
+            self.keys[slot as usize].layout = self.layout_of(fields);
+        }
+        if let Some(previous) = self.previous {
+            self.keys[previous as usize].follower = slot;
+        }
+        self.previous = Some(slot);
+        Some(KeySlot(slot))
+    }
+
+    fn raw(&self, key: &Key) -> &[u8] {
+        let start = key.start as usize;
+        &self.key_bytes[start..start + usize::from(key.length)]
+    }
+
+    fn slot_of(&mut self, raw_key: &[u8]) -> u32 {
+        let hash = rapidhash::v3::rapidhash_v3(raw_key);
+        if let Some(&slot) = self.by_key.find(hash, |&slot| self.raw(&self.keys[slot as usize]) == raw_key) {
+            return slot;
+        }
+        let slot = self.keys.len() as u32;
+        let start = self.key_bytes.len() as u32;
+        self.key_bytes.extend_from_slice(raw_key);
+        self.keys.push(Key { start, length: raw_key.len() as u16, layout: u16::MAX, follower: slot });
+        let (keys, key_bytes) = (&self.keys, &self.key_bytes);
+        self.by_key.insert_unique(hash, slot, |&slot| {
+            let key = &keys[slot as usize];
+            rapidhash::v3::rapidhash_v3(&key_bytes[key.start as usize..][..usize::from(key.length)])
+        });
+        slot
+    }
+
+    fn layout_of(&mut self, fields: &[Field<'_>]) -> u16 {
+        let mut joined = Vec::new();
+        for field in fields {
+            joined.extend_from_slice(field.name);
+            joined.push(b'=');
+        }
+        let hash = rapidhash::v3::rapidhash_v3(&joined);
+        if let Some(&layout) = self.by_names.find(hash, |&at| self.layouts[usize::from(at)].has_names(fields)) {
+            return layout;
+        }
+        let layout = self.layouts.len() as u16;
+        self.layouts.push(Layout::new(fields));
+        // The names are looked at again only when the table grows.
+        let layouts = &self.layouts;
+        self.by_names
+            .insert_unique(hash, layout, |&at| rapidhash::v3::rapidhash_v3(&layouts[usize::from(at)].joined()));
+        layout
+    }
+
+    fn reset(&mut self) {
+        self.keys.clear();
+        self.key_bytes.clear();
+        self.by_key.clear();
+        self.layouts.clear();
+        self.by_names.clear();
+        self.previous = None;
+        self.resets += 1;
+    }
+}
+
+impl Layout {
+    fn new(fields: &[Field<'_>]) -> Layout {
+        let piece = |(index, field): (usize, &Field<'_>)| {
+            let separator: &[u8] = if index == 0 { b" " } else { b"," };
+            Piece::new(&[separator, field.name, b"="].concat())
+        };
+        Layout { pieces: fields.iter().enumerate().map(piece).collect() }
+    }
+
+    fn has_names(&self, fields: &[Field<'_>]) -> bool {
+        let is_same = |(piece, field): (&Piece, &Field<'_>)| piece.name() == field.name;
+        self.pieces.len() == fields.len() && self.pieces.iter().zip(fields).all(is_same)
+    }
+
+    fn joined(&self) -> Vec<u8> {
+        self.pieces.iter().flat_map(|piece| &piece.text[1..]).copied().collect()
+    }
+}
+
+impl Piece {
+    fn new(text: &[u8]) -> Piece {
+        let head = &text[..text.len().min(HEAD_BYTES)];
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..head.len()].copy_from_slice(head);
+        let mut mask = [0; HEAD_BYTES];
+        mask[..head.len()].fill(0xFF);
+        Piece { text: text.into(), head: u128::from_le_bytes(bytes), head_mask: u128::from_le_bytes(mask) }
+    }
+
+    /// Whether `text` starts with the piece; false when it is too short to be loaded whole.
+    #[inline(always)]
+    fn starts(&self, text: &[u8]) -> bool {
+        let Some((head, rest)) = text.split_first_chunk::<HEAD_BYTES>() else { return false };
+        if (u128::from_le_bytes(*head) ^ self.head) & self.head_mask != 0 {
+            return false;
+        }
+        self.text.len() <= HEAD_BYTES || rest.starts_with(&self.text[HEAD_BYTES..])
+    }
+
+    /// The field's name.
+    fn name(&self) -> &[u8] {
+        &self.text[1..self.text.len() - 1]
+    }
+}
+
+/// Adds the plain value that `text` starts with; returns its length. What follows it is for the caller to check.
+#[inline(always)]
+fn push_value<'w>(name: &'w [u8], text: &'w [u8], fields: &mut Vec<Field<'w>>) -> Option<usize> {
+    if let b'0'..=b'9' | b'-' | b'.' = text.first()? {
+        let number = number::leading_number(text)?;
+        number.push(name, fields);
+        return Some(number.bytes);
+    }
+    let (value, bytes) = other_value(text)?;
+    fields.push(Field { name, value });
+    Some(bytes)
+}
+
+fn other_value(text: &[u8]) -> Option<(FieldValue<'_>, usize)> {
+    if let Some(content) = text.strip_prefix(b"\"") {
+        let length = memchr::memchr2(b'"', b'\\', content)?;
+        return (content[length] == b'"').then_some((FieldValue::String(&content[..length]), length + 2));
+    }
+    let length = text.iter().take(6).position(|byte| matches!(byte, b',' | b' ' | b'\n'))?;
+    Some((FieldValue::Boolean(reference::boolean(&text[..length])?), length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str) -> Field<'_> {
+        Field { name: name.as_bytes(), value: FieldValue::Integer(0) }
+    }
+
+    fn learn(memory: &mut Memory, key: &str, names: &[&str]) -> u32 {
+        let fields: Vec<_> = names.iter().map(|name| field(name)).collect();
+        memory.learn(key.as_bytes(), &fields, || ()).unwrap().0
+    }
+
+    /// What recalling `line` gives, with room behind it as in a window.
+    fn recall(memory: &mut Memory, line: &str) -> Option<(u32, String, Option<i64>)> {
+        let text = format!("{line}{}", " ".repeat(64));
+        let mut fields = Vec::new();
+        let recalled = memory.recall(text.as_bytes(), &mut fields)?;
+        assert_eq!(recalled.line_bytes, line.len() - 1);
+        let values = fields.iter().map(|field| format!("{}={:?}", field.name.escape_ascii(), field.value));
+        Some((recalled.slot.0, values.collect::<Vec<_>>().join(" "), recalled.units))
+    }
+
+    #[test]
+    fn line_is_recalled_where_it_came_last_time() {
+        let mut memory = Memory::default();
+        let (a, b) = (learn(&mut memory, "a", &["v"]), learn(&mut memory, "b,t=1", &["v", "a_name_of_over_16_bytes"]));
+        assert_eq!(recall(&mut memory, "a v=1i 5\n"), None, "nothing came after b yet");
+        assert_eq!(learn(&mut memory, "a", &["v"]), a);
+        let line = "b,t=1 v=-12i,a_name_of_over_16_bytes=\"x, y\" -7\n";
+        let values = "v=Integer(-12) a_name_of_over_16_bytes=String([120, 44, 32, 121])".to_string();
+        assert_eq!(recall(&mut memory, line), Some((b, values, Some(-7))));
+        assert_eq!(recall(&mut memory, "a v=2.5\n"), Some((a, "v=Float(2.5)".to_string(), None)));
+    }
+
+    #[test]
+    fn line_that_differs_is_a_miss() {
+        for line in [
+            "m,t=2 v=1i 5\n",
+            "m,t=1,u=1 v=1i 5\n",
+            "m,t=1 w=1i 5\n",
+            "m,t=1 v=1i,w=1i 5\n",
+            "m,t=1 v=1u 5\n",
+            "m,t=1 v=1e5 5\n",
+            "m,t=1 v=. 5\n",
+            "m,t=1 v=i 5\n",
+            "m,t=1 v=1i 5 \n",
+            "m,t=1 v=1i  5\n",
+            "m,t=1 v=1i \n",
+            "m,t=1 v=1i 5\r\n",
+            "m,t=1 v=\"a\\\"\" 5\n",
+            "m,t=1 v=\"a\"b 5\n",
+            "m,t=1 v=yes 5\n",
+            "m,t=1 v= 5\n",
+            "m,t=1 v=99999999999999999999i 5\n",
+            "m,t=1 v=9999999999999999999i 5\n",
+            "m,t=1  v=1i 5\n",
+            "#,t=1 v=1i 5\n",
+        ] {
+            let mut memory = Memory::default();
+            let slot = learn(&mut memory, "m,t=1", &["v"]);
+            assert_eq!(recall(&mut memory, line), None, "{line}");
+            assert!(recall(&mut memory, "m,t=1 v=1i 5\n").is_some_and(|found| found.0 == slot), "{line}");
+        }
+    }
+
+    #[test]
+    fn text_that_ends_early_is_a_miss() {
+        let mut memory = Memory::default();
+        learn(&mut memory, "m,t=1", &["v"]);
+        let line = "m,t=1 v=123456789i 1500000000000000000\n";
+        for length in 0..line.len() {
+            assert!(memory.recall(&line.as_bytes()[..length], &mut Vec::new()).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn full_memory_forgets_everything_and_says_so() {
+        let mut memory = Memory::with_keys_max(2);
+        learn(&mut memory, "a", &["v"]);
+        learn(&mut memory, "b", &["v"]);
+        let mut forgot = false;
+        let slot = memory.learn(b"c", &[field("v")], || forgot = true);
+        assert_eq!((slot, forgot, memory.resets()), (Some(KeySlot(0)), true, 1));
+        assert_eq!(recall(&mut memory, "a v=1i 5\n"), None);
+    }
+
+    #[test]
+    fn oversized_keys_and_layouts_are_not_remembered() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.learn(&vec![b'k'; KEY_BYTES_EACH_MAX + 1], &[field("v")], || ()), None);
+        assert_eq!(memory.learn(b"k", &[field("v"); LAYOUT_FIELDS_MAX + 1], || ()), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! The statements of one request, one after the other.
+//!
+//! In:    a [`QueryRequest`].
+//! Out:   [`ResultPiece`]s, pulled by the connection; the statement at work stands still until the next is asked for.
+//!
+//! A statement that fails ends the run: it keeps its own error and the later ones are listed as not executed. (Stock
+//! loses the error of all but the last statement; see the compatibility table.)
+
+use std::collections::VecDeque;
+
+use crate::influxql::Params;
+use crate::influxql::ast::Statement;
+use crate::influxql::parse;
+use crate::limits::CHUNK_ROWS_DEFAULT;
+use crate::model::Message;
+use crate::model::ResultPiece;
+use crate::query::compile::compile;
+use crate::query::fabric::Fabric;
+use crate::query::normalise;
+use crate::query::normalise::Defaults;
+use crate::query::request::QueryError;
+use crate::query::request::QueryRequest;
+use crate::query::select::Context;
+use crate::query::select::Limits;
+use crate::query::select::SelectRun;
+use crate::query::select::source;
+
+/// A running request.
+pub struct QueryRun<F> {
+    context: Context<F>,
+    request: QueryRequest,
+    statements: VecDeque<Statement>,
+    /// Position of the statement at work.
+    statement_id: i32,
+    current: Option<Current<F>>,
+    /// What is left to say after a failure.
+    failed: VecDeque<ResultPiece>,
+    last_failed: bool,
+}
+
+/// The statement at work.
+enum Current<F> {
+    /// A SELECT.
+    Select(Box<SelectRun<F>>, Vec<Message>),
+    /// A statement whose answer is there.
+    Pieces(VecDeque<ResultPiece>),
+}
+
+/// Parses a request and gets ready to run it.
+pub fn run<F: Fabric>(fabric: F, request: QueryRequest, limits: Limits) -> Result<QueryRun<F>, QueryError> {
+    let params = Params::from_json(&request.params).map_err(|error| QueryError::Params(error.to_string()))?;
+    let statements = parse(&request.text, &params).map_err(|error| QueryError::Parse(error.to_string()))?;
+    Ok(QueryRun {
+        context: Context { fabric, limits },
+        request,
+        statements: statements.into(),
+        statement_id: -1,
+        current: None,
+        failed: VecDeque::new(),
+        last_failed: false,
+    })
+}
+
+impl<F: Fabric> QueryRun<F> {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Option<ResultPiece> {
+        loop {
+            if let Some(piece) = self.failed.pop_front() {
+                return Some(piece);
+            }
+            if self.last_failed {
+                return None;
+            }
+            if self.current.is_none() {
+                let statement = self.statements.pop_front()?;
+                self.statement_id += 1;
+                match self.start(statement).await {
+                    Ok(current) => self.current = Some(current),
+                    Err(error) => {
+                        self.fail(error);
+                        continue;
+                    }
+                }
+            }
+            match self.advance().await {
+                Ok(Some(mut piece)) => {
+                    piece.statement_id = self.statement_id;
+                    if !piece.partial {
+                        self.current = None;
+                    }
+                    if piece.error.is_some() {
+                        self.fail(piece.error.take().unwrap_or_default());
+                        continue;
+                    }
+                    return Some(piece);
+                }
+                Ok(None) => self.current = None,
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<ResultPiece>, String> {
+        let row_max = self.request.chunk_size.unwrap_or(CHUNK_ROWS_DEFAULT);
+        match &mut self.current {
+            None => Ok(None),
+            Some(Current::Pieces(pieces)) => Ok(pieces.pop_front()),
+            Some(Current::Select(run, messages)) => {
+                let mut piece = run.next_piece(row_max).await?;
+                if let Some(piece) = &mut piece {
+                    piece.messages.append(messages);
+                }
+                Ok(piece)
+            }
+        }
+    }
+
+    /// The error of this statement, and that the others were not executed. Chunked answers name the failed statement in
+    /// all of them, as stock does.
+    fn fail(&mut self, error: String) {
+        self.current = None;
+        self.last_failed = true;
+        let piece = |statement_id, error| ResultPiece { statement_id, error: Some(error), ..ResultPiece::default() };
+        self.failed.push_back(piece(self.statement_id, error));
+        let chunked = self.request.chunk_size.is_some();
+        for (later, _) in self.statements.drain(..).enumerate() {
+            let id = if chunked { self.statement_id } else { self.statement_id + 1 + later as i32 };
+            self.failed.push_back(piece(id, "not executed".into()));
+        }
+    }
+
+    async fn start(&mut self, statement: Statement) -> Result<Current<F>, String> {
+        match statement {
+            Statement::Select(mut select) => {
+                let catalog = self.context.fabric.catalog();
+                let defaults = Defaults { database: &self.request.database, policy: &self.request.policy };
+                normalise::select(&mut select, defaults, &catalog)?;
+                normalise::refuse_system_sources(&select.sources)?;
+                let compiled = compile(&select, self.request.now_ns).map_err(|error| error.to_string())?;
+                if compiled.target.is_some() {
+                    return Err("SELECT INTO is not supported yet".into());
+                }
+                let run = source::start(&self.context, &compiled, &[]).await?;
+                Ok(Current::Select(Box::new(run), Vec::new()))
+            }
+            other => Err(format!("{other} is not supported yet")),
+        }
+    }
+}
+
+impl<F> QueryRun<F> {
+    /// Position of the statement at work, from 0.
+    pub fn statement_id(&self) -> i32 {
+        self.statement_id
+    }
+}

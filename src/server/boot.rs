@@ -1,0 +1,296 @@
+//! How the server starts: one executor for each core, the mesh between them, shards opened, then the listener.
+//!
+//! ```text
+//! main thread   bind, signals, spawn executors, join them
+//! every core    probe the disk, join the mesh, answer it until told to leave
+//! core 0        load the catalog, Open on all cores, fill the schema registry, accept, stop
+//! ```
+//!
+//! Core 0 drives; the others only answer. The address is taken before any data is touched. A failure anywhere ends all
+//! cores with one text.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::net::TcpListener as StdListener;
+use std::os::fd::FromRawFd;
+use std::os::fd::IntoRawFd;
+use std::path::Path;
+use std::process;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use futures_channel::oneshot;
+use futures_lite::future::or;
+use glommio::LocalExecutorBuilder;
+use glommio::Placement;
+use glommio::net::TcpListener;
+
+use crate::config::Config;
+use crate::http::listen;
+use crate::http::listen::Slots;
+use crate::mesh;
+use crate::mesh::Mesh;
+use crate::mesh::Opened;
+use crate::mesh::Opening;
+use crate::mesh::Parcel;
+use crate::mesh::Request;
+use crate::mesh::Response;
+use crate::mesh::Room;
+use crate::mesh::Seat;
+use crate::meta;
+use crate::meta::Catalog;
+use crate::server::core;
+use crate::server::core::Core;
+use crate::server::core::Handover;
+use crate::server::layout::Layout;
+use crate::server::options;
+use crate::server::owner;
+use crate::server::owner::Owner;
+use crate::server::snapshots::Snapshots;
+use crate::server::stop;
+use crate::shard::OldLogs;
+use crate::shard::Recovery;
+
+/// Buffers that each executor registers with the kernel; memory that may be locked is short by default.
+const IO_MEMORY_BYTES: usize = 10 << 20;
+/// Submissions one ring holds. glommio has three for each executor.
+const RING_DEPTH: usize = 512;
+/// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.
+const MESH_ROOM: Room = Room { asks: 1024, bytes: 64 << 20 };
+/// Longest wait for all shards to open. Replay runs at hundreds of MiB/s; this is for the worst of disks.
+const OPEN_WAIT: Duration = Duration::from_secs(3600);
+/// Longest wait for a core to take a connection.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// What core 0 needs on top.
+struct Lead {
+    listener: StdListener,
+    signal: oneshot::Receiver<()>,
+}
+
+/// What all cores are started with.
+#[derive(Clone)]
+struct Start {
+    config: Arc<Config>,
+    dir: Arc<Path>,
+    shard_count: u16,
+}
+
+/// Serves until a signal; the error says why it could not.
+pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout) -> Result<(), String> {
+    let core_count = u16::try_from(core_count).map_err(|_| format!("{core_count} cores are too many"))?;
+    abort_on_panic();
+    raise_descriptor_limit();
+    let listener = StdListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let mut lead = Some(Lead { listener, signal: stop::on_signal()? });
+    let start = Start { config: Arc::new(config), dir: Arc::from(&*layout.dir), shard_count: layout.shard_count };
+    let processors = usable_processors();
+    let mut threads = Vec::new();
+    for (core, seat) in mesh::seats(usize::from(core_count)).into_iter().enumerate() {
+        let (start, lead) = (start.clone(), lead.take());
+        let placement = match processors.get(core) {
+            Some(&processor) if usize::from(core_count) <= processors.len() => Placement::Fixed(processor),
+            _ => Placement::Unbound,
+        };
+        let thread = LocalExecutorBuilder::new(placement)
+            .name("core")
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .spawn(move || run_core(core, seat, start, lead));
+        threads.push(thread.map_err(|error| format!("core {core} cannot be started: {error}"))?);
+    }
+    let outcomes = threads.into_iter().enumerate().map(|(core, thread)| match thread.join() {
+        Ok(outcome) => outcome,
+        Err(error) => Err(format!("core {core} cannot be started: {error}")),
+    });
+    // All are joined before the first error is looked at; one that could not start says more than those it stopped.
+    let mut errors: Vec<String> = outcomes.filter_map(Result::err).collect();
+    errors.sort_by_key(|error| !error.contains("cannot be started"));
+    errors.into_iter().next().map_or(Ok(()), Err)
+}
+
+async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
+    let core = Core::new(number, Arc::clone(&start.config), start.shard_count);
+    let queue = core.queues.requests;
+    let work = async move {
+        let probed = core.platform.probe(&start.dir).await;
+        *core.probe_error.borrow_mut() = probed.err();
+        let mesh = Mesh::join(seat, MESH_ROOM, Rc::clone(&core).handler()).await;
+        core.joined(mesh.clone());
+        let outcome = match lead {
+            Some(lead) => serve(&core, &start, lead).await,
+            None => {
+                or(core.told_to_leave(), mesh.left(0)).await;
+                Ok(())
+            }
+        };
+        mesh.leave().await;
+        outcome
+    };
+    // Everything the core does for requests is spawned from here, and so in this queue.
+    glommio::spawn_local_into(work, queue).map_err(|error| error.to_string())?.await
+}
+
+/// Core 0, from start to stop.
+async fn serve(core: &Rc<Core>, start: &Start, lead: Lead) -> Result<(), String> {
+    let Lead { listener, mut signal } = lead;
+    let opened = or(async { Some(open_all(core, start).await) }, async {
+        let _ = (&mut signal).await;
+        None
+    })
+    .await;
+    match opened {
+        Some(Ok(())) => {}
+        Some(Err(text)) => {
+            stop::leave_others(core.mesh()).await;
+            return Err(text);
+        }
+        // Stopped while it started: nothing was acknowledged, and the logs are as they were.
+        None => {
+            stop::leave_others(core.mesh()).await;
+            return Ok(());
+        }
+    }
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // SAFETY: the descriptor is a listening socket, and its owner has just given it away.
+    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+    tracing::info!(%address, cores = core.mesh().core_count(), "Listening on HTTP");
+    accept(core, &listener, async { signal.await.unwrap_or(()) }).await;
+    // New connections are refused from here on.
+    drop(listener);
+    let stopping = Instant::now();
+    stop::stop_all(core.mesh()).await;
+    tracing::info!(ms = stopping.elapsed().as_millis() as u64, "Stopped");
+    Ok(())
+}
+
+async fn accept(core: &Rc<Core>, listener: &TcpListener, stop: impl Future<Output = ()>) {
+    let connections_max = usize::try_from(core.config.http.max_connection_limit).unwrap_or(usize::MAX);
+    let slots = Slots::new(core.mesh().core_count(), connections_max);
+    listen::accept(listener, &slots, stop, async |accepted| {
+        let target = accepted.core();
+        let handover = Handover::new(accepted);
+        if target == core.number {
+            handover.serve(Rc::clone(core.edge()));
+        } else {
+            // Not waited for: a core that is busy must not keep the others from their connections.
+            let mesh = core.mesh().clone();
+            let request = Request::Connection(Parcel::new(handover));
+            core::spawn(core.queues.requests, async move {
+                if let Err(error) = mesh.call(target, request, CONNECT_WAIT).await {
+                    tracing::warn!("a connection was closed: {error}");
+                }
+            });
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Loads the catalog and opens all shards; afterwards every core serves.
+async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
+    let started = Instant::now();
+    if let Some(error) = core.probe_error.borrow().as_ref() {
+        return Err(error.to_string());
+    }
+    let core_count = u16::try_from(core.mesh().core_count()).map_err(|_| "too many cores".to_owned())?;
+    let (snapshots, catalog) = load_catalog(core, &start.dir).await?;
+    let old_logs = OldLogs::list(&core.platform, &start.dir, start.shard_count, usize::from(core_count));
+    let old_logs = old_logs.await.map_err(|error| error.to_string())?;
+    let generation = old_logs.next_generation();
+    let owner = Owner::new(snapshots);
+    let opening = Opening {
+        options: options::engine(&start.config, &start.dir, start.shard_count, core_count, generation),
+        catalog,
+        old_logs,
+    };
+    let mut recovery = Recovery::default();
+    let answers = core.mesh().call_all(|| Request::Open(Box::new(opening.clone())), OPEN_WAIT).await;
+    for answer in answers {
+        let opened = opened(answer)?;
+        recovery.join(opened.recovery);
+        owner.observe(&opened.schema);
+    }
+    let ms = started.elapsed().as_millis() as u64;
+    tracing::info!(generation, ms, "Storage open: {recovery}");
+    if core.owner.set(owner).is_err() {
+        return Err("the catalog has an owner already".to_owned());
+    }
+    core::spawn(core.queues.requests, owner::change_loop(Rc::clone(core)));
+    Ok(())
+}
+
+fn opened(answer: Result<Response, mesh::MeshError>) -> Result<Box<Opened>, String> {
+    match answer {
+        Ok(Response::Opened(outcome)) => outcome,
+        Ok(other) => Err(format!("unexpected answer to open: {other:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+type CatalogFiles = Snapshots<crate::disk::real::RealDisk>;
+
+async fn load_catalog(core: &Core, dir: &Path) -> Result<(CatalogFiles, Arc<Catalog>), String> {
+    let options = meta::Options { retention_autocreate: core.config.meta.retention_autocreate };
+    let decode = |bytes: &[u8]| meta::decode(bytes, options).map_err(|error| error.to_string());
+    let loaded = Snapshots::load(core.platform, dir, decode).await;
+    let (snapshots, loaded) = loaded.map_err(|error| error.to_string())?;
+    for damage in &loaded.damage {
+        tracing::error!("catalog snapshot damaged, set aside, the one before it counts: {damage}");
+    }
+    snapshots.set_aside_damaged(&loaded).await.map_err(|error: io::Error| error.to_string())?;
+    let catalog = match loaded.catalog {
+        Some(catalog) => catalog,
+        // Whoever writes a point has made a database before: logs without a catalog mean that it was lost, and an
+        // empty one would have everything dropped.
+        None if has_data(core, dir).await? => {
+            return Err(format!("{}: there is data but no catalog; restore its catalog-* files", dir.display()));
+        }
+        None => Catalog::new(options),
+    };
+    Ok((snapshots, Arc::new(catalog)))
+}
+
+/// Whether any shard holds a segment. Logs and series logs are made by every start, also of an empty server.
+async fn has_data(core: &Core, dir: &Path) -> Result<bool, String> {
+    use crate::disk::Disk;
+    use crate::disk::names;
+    for shard in 0..core.shard_count {
+        let folder = names::shard_dir(dir, shard);
+        match core.platform.list(&folder).await {
+            Ok(names) if names.iter().any(|name| names::parse_segment(name).is_some()) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(false)
+}
+
+/// A panic anywhere ends the process: half a server is worse than one that starts again from its logs.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        eprintln!("millrace ends after a panic; what was acknowledged is in the logs");
+        process::abort();
+    }));
+}
+
+/// Each connection and each segment is a descriptor.
+fn raise_descriptor_limit() {
+    use rustix::process::Resource;
+    use rustix::process::Rlimit;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    // As far as it goes without being asked for more; what is not given shows when it is missing.
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Numbers of the processors this process may run on.
+fn usable_processors() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&processor| set.is_set(processor)).collect()
+}

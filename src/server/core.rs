@@ -1,0 +1,385 @@
+//! One core: everything it owns, and how it answers what the mesh asks.
+//!
+//! Owns:  the core's engine, executor, HTTP edge and its copy of the catalog; on core 0 also the [`Owner`].
+//! In:    [`Request`]s of all cores, this one too. Out: their [`Response`]s.
+//!
+//! Parts come one after the other while the server starts: a request that comes before its part is refused.
+
+use std::cell::Cell;
+use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+use glommio::Latency;
+use glommio::Shares;
+use glommio::TaskQueueHandle;
+
+use crate::config::Config;
+use crate::disk::real::RealDisk;
+use crate::exec::Executor;
+use crate::http::edge::Edge;
+use crate::http::listen::Accepted;
+use crate::ingest::Ingest;
+use crate::ingest::owners::Target;
+use crate::mesh::Handler;
+use crate::mesh::Mesh;
+use crate::mesh::Opened;
+use crate::mesh::Opening;
+use crate::mesh::Parcel;
+use crate::mesh::Request;
+use crate::mesh::Response;
+use crate::meta::Catalog;
+use crate::meta::auth;
+use crate::model::TimeRange;
+use crate::observe::Statistic;
+use crate::server::options;
+use crate::server::owner::Owner;
+use crate::server::owners::CoreOwners;
+use crate::server::services::CoreServices;
+use crate::shard;
+use crate::shard::Engine;
+use crate::shard::ShardView;
+use crate::stdx::notify::Notify;
+
+/// How long the connections of a core get to finish their requests when the server stops.
+const DRAIN_WAIT: Duration = Duration::from_secs(8);
+/// Requests may wait this long behind a slice of background work. Writes are acknowledged by a sync that takes longer.
+const REQUEST_LATENCY: Duration = Duration::from_millis(2);
+/// Shares of the executor. A flush must keep up with the writes that cause it, but only when there is room.
+const REQUEST_SHARES: usize = 1000;
+const QUERY_SHARES: usize = 400;
+const BACKGROUND_SHARES: usize = 150;
+
+/// The task queues of one core.
+#[derive(Clone, Copy, Debug)]
+pub struct Queues {
+    /// Connections, mesh, writes and commits.
+    pub requests: TaskQueueHandle,
+    /// Fragments.
+    pub queries: TaskQueueHandle,
+    /// Flush and other work nobody waits for.
+    pub background: TaskQueueHandle,
+}
+
+impl Queues {
+    /// On this executor.
+    pub fn create() -> Queues {
+        let queue =
+            |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
+        Queues {
+            requests: queue(REQUEST_SHARES, Latency::Matters(REQUEST_LATENCY), "requests"),
+            queries: queue(QUERY_SHARES, Latency::NotImportant, "queries"),
+            background: queue(BACKGROUND_SHARES, Latency::NotImportant, "background"),
+        }
+    }
+}
+
+/// A core's shards once they are open.
+pub struct Shards {
+    /// The storage.
+    pub engine: Rc<Engine<RealDisk>>,
+    /// Runs fragments over it.
+    pub executor: Rc<Executor<ShardView<RealDisk>>>,
+}
+
+/// How far the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Shards are being opened.
+    Starting,
+    /// Requests are served.
+    Serving,
+    /// No new requests.
+    Stopping,
+}
+
+/// See the module.
+pub struct Core {
+    /// From 0.
+    pub number: usize,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Shards of the data directory.
+    pub shard_count: u16,
+    /// Disk and clock.
+    pub platform: RealDisk,
+    /// Where work runs.
+    pub queues: Queues,
+    /// Logins that were verified on this core.
+    pub logins: RefCell<auth::Cache>,
+    /// Why the data directory cannot be used from here, found before anything was asked.
+    pub probe_error: RefCell<Option<io::Error>>,
+    /// On core 0.
+    pub owner: OnceCell<Owner>,
+    mesh: OnceCell<Mesh>,
+    catalog: RefCell<Arc<Catalog>>,
+    targets: RefCell<HashMap<(String, String), Rc<Target>>>,
+    shards: OnceCell<Shards>,
+    ingest: OnceCell<Ingest<CoreOwners>>,
+    edge: OnceCell<Rc<Edge<CoreServices>>>,
+    phase: Cell<Phase>,
+    leave_asked: Cell<bool>,
+    leave: Notify,
+}
+
+impl Core {
+    /// A core without parts, on its executor.
+    pub fn new(number: usize, config: Arc<Config>, shard_count: u16) -> Rc<Core> {
+        Rc::new(Core {
+            number,
+            config,
+            shard_count,
+            platform: RealDisk::new(),
+            queues: Queues::create(),
+            logins: RefCell::default(),
+            probe_error: RefCell::default(),
+            owner: OnceCell::new(),
+            mesh: OnceCell::new(),
+            catalog: RefCell::default(),
+            targets: RefCell::default(),
+            shards: OnceCell::new(),
+            ingest: OnceCell::new(),
+            edge: OnceCell::new(),
+            phase: Cell::new(Phase::Starting),
+            leave_asked: Cell::new(false),
+            leave: Notify::default(),
+        })
+    }
+
+    /// Takes its place among the cores. Once.
+    pub fn joined(self: &Rc<Self>, mesh: Mesh) {
+        assert!(self.mesh.set(mesh).is_ok(), "a core joins once");
+        let services = CoreServices::new(Rc::clone(self));
+        let edge = Edge::new(options::http(&self.config), services, options::node(self.number), now_ns(self));
+        assert!(self.edge.set(Rc::new(edge)).is_ok(), "a core has one edge");
+        assert!(self.ingest.set(Ingest::new(CoreOwners::new(Rc::clone(self)))).is_ok(), "a core has one write path");
+    }
+
+    /// The other cores.
+    pub fn mesh(&self) -> &Mesh {
+        self.mesh.get().expect("work begins after the core has joined")
+    }
+
+    /// The write path.
+    pub fn ingest(&self) -> &Ingest<CoreOwners> {
+        self.ingest.get().expect("work begins after the core has joined")
+    }
+
+    /// The HTTP edge.
+    pub fn edge(&self) -> &Rc<Edge<CoreServices>> {
+        self.edge.get().expect("work begins after the core has joined")
+    }
+
+    /// The catalog as this core has it.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.borrow())
+    }
+
+    /// How far the server is.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Where a write to `policy` of `database` goes; found once for each catalog.
+    pub fn target<E>(
+        &self,
+        database: &str,
+        policy: &str,
+        find: impl FnOnce(&Catalog) -> Result<Target, E>,
+    ) -> Result<Rc<Target>, E> {
+        let key = (database.to_owned(), policy.to_owned());
+        if let Some(target) = self.targets.borrow().get(&key) {
+            return Ok(Rc::clone(target));
+        }
+        let target = Rc::new(find(&self.catalog.borrow())?);
+        self.targets.borrow_mut().insert(key, Rc::clone(&target));
+        Ok(target)
+    }
+
+    /// Uses `catalog` from now on; what it no longer has is gone from the shards and from every memory of it.
+    pub fn set_catalog(&self, catalog: Arc<Catalog>) {
+        self.targets.borrow_mut().clear();
+        if let Some(shards) = self.shards.get() {
+            shards.engine.set_live(live(&catalog));
+        }
+        if let Some(ingest) = self.ingest.get() {
+            ingest.retain(|database, policy| {
+                catalog.database_by_id(database).is_some_and(|database| database.policy_by_id(policy).is_some())
+            });
+        }
+        *self.catalog.borrow_mut() = catalog;
+    }
+
+    /// Ends when this core has been asked to leave.
+    pub async fn told_to_leave(&self) {
+        loop {
+            let changed = self.leave.notified();
+            if self.leave_asked.get() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// What answers the mesh.
+    pub fn handler(self: Rc<Self>) -> Rc<Handler<Request, Response>> {
+        Rc::new(move |_, request| -> Pin<Box<dyn Future<Output = Response>>> {
+            let core = Rc::clone(&self);
+            Box::pin(async move { core.answer(request).await })
+        })
+    }
+
+    async fn answer(self: &Rc<Self>, request: Request) -> Response {
+        match request {
+            Request::Write(batches) => match self.shards.get() {
+                Some(shards) => Response::Written(shards.engine.write(batches).await),
+                None => Response::Refused("the shards are not open yet"),
+            },
+            Request::Exec(request) => self.execute(request).await,
+            Request::ClaimFields(claims) => match self.owner.get() {
+                Some(owner) => Response::Claimed(owner.claim(&claims)),
+                None => Response::Refused("only core 0 owns the schema"),
+            },
+            Request::Change(command) => match self.owner.get() {
+                Some(owner) => Response::Changed(owner.change(*command).await),
+                None => Response::Refused("only core 0 owns the catalog"),
+            },
+            Request::Catalog(catalog) => {
+                self.set_catalog(catalog);
+                Response::Done
+            }
+            Request::Statistics => Response::Statistics(self.statistics()),
+            Request::Connection(parcel) => self.connect(parcel),
+            Request::Open(opening) => Response::Opened(self.open(*opening).await.map(Box::new)),
+            Request::Drain => {
+                self.drain().await;
+                Response::Done
+            }
+            Request::Close => {
+                if let Some(shards) = self.shards.get() {
+                    shards.engine.close().await;
+                }
+                Response::Done
+            }
+            Request::Leave => {
+                self.leave_asked.set(true);
+                self.leave.notify_all();
+                Response::Done
+            }
+        }
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Opened, String> {
+        if let Some(error) = self.probe_error.borrow().as_ref() {
+            return Err(error.to_string());
+        }
+        let Opening { mut options, catalog, old_logs } = opening;
+        options.core = u16::try_from(self.number).map_err(|_| "too many cores".to_owned())?;
+        let opened = Engine::open(self.platform, options, live(&catalog), old_logs).await;
+        let (engine, recovery) = opened.map_err(|error| error.to_string())?;
+        *self.catalog.borrow_mut() = catalog;
+        let committing = Rc::clone(&engine);
+        spawn(self.queues.requests, async move { committing.commit_loop().await });
+        let flushing = Rc::clone(&engine);
+        spawn(self.queues.background, async move { flushing.flush_loop().await });
+        let schema = engine.schema();
+        let executor = Rc::new(Executor::new(engine.views()));
+        if self.shards.set(Shards { engine, executor }).is_err() {
+            return Err("the shards are open already".to_owned());
+        }
+        self.phase.set(Phase::Serving);
+        Ok(Opened { recovery, schema })
+    }
+
+    async fn execute(&self, request: crate::exec::Request) -> Response {
+        let Some(shards) = self.shards.get() else { return Response::Refused("the shards are not open yet") };
+        let executor = Rc::clone(&shards.executor);
+        let work = async move { executor.handle(request).await };
+        let work = glommio::spawn_local_into(work, self.queues.queries).expect("the queue lives as long as the core");
+        Response::Exec(work.await)
+    }
+
+    fn connect(self: &Rc<Self>, parcel: Parcel) -> Response {
+        match parcel.take::<Handover>() {
+            Some(handover) if self.phase.get() == Phase::Serving => handover.serve(Rc::clone(self.edge())),
+            // Dropped, and so closed.
+            _ => return Response::Refused("this core does not serve connections now"),
+        }
+        Response::Done
+    }
+
+    async fn drain(&self) {
+        self.phase.set(Phase::Stopping);
+        let stop = self.edge().stop();
+        stop.set();
+        let late = async {
+            glommio::timer::sleep(DRAIN_WAIT).await;
+            tracing::warn!(core = self.number, connections = stop.open(), "requests were cut off by the stop");
+        };
+        or(stop.drained(), late).await;
+    }
+
+    fn statistics(&self) -> Vec<Statistic> {
+        let edge = self.edge();
+        let mut statistics = vec![edge.counters.statistic(&edge.options.bind)];
+        statistics.extend(self.shards.get().map(|shards| options::engine_statistic(&shards.engine.sizes())));
+        statistics
+    }
+}
+
+/// Runs a task of this core in one of its queues, to its end.
+pub fn spawn(queue: TaskQueueHandle, work: impl Future<Output = ()> + 'static) {
+    glommio::spawn_local_into(work, queue).expect("the queue lives as long as the core").detach();
+}
+
+fn now_ns(core: &Core) -> i64 {
+    crate::disk::Clock::now_ns(&core.platform)
+}
+
+/// What shards must know of the catalog.
+fn live(catalog: &Catalog) -> shard::Live {
+    let mut live = shard::Live::default();
+    for database in catalog.databases() {
+        live.databases.insert(database.id);
+        for policy in &database.policies {
+            let key = |group| shard::PartitionKey { database: database.id, policy: policy.id, group };
+            let groups = policy.groups.iter().map(|group| (key(group.id), TimeRange::clone(&group.range())));
+            live.groups.extend(groups);
+        }
+    }
+    live
+}
+
+/// A connection on its way to its core; closed when nobody serves it.
+#[derive(Debug)]
+pub struct Handover(Option<Accepted>);
+
+impl Handover {
+    /// Wraps what was accepted.
+    pub fn new(accepted: Accepted) -> Handover {
+        Handover(Some(accepted))
+    }
+
+    /// Serves it on this core.
+    pub fn serve(mut self, edge: Rc<Edge<CoreServices>>) {
+        if let Some(accepted) = self.0.take() {
+            accepted.serve(edge);
+        }
+    }
+}
+
+impl Drop for Handover {
+    // An accepted stream is a bare descriptor that nobody else closes. Requests are only dropped on executors.
+    fn drop(&mut self) {
+        if let Some(accepted) = self.0.take() {
+            accepted.refuse();
+        }
+    }
+}

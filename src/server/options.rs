@@ -1,0 +1,116 @@
+//! The settings as each part of a running server takes them, and what is chosen from the machine.
+
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::options::Durability;
+use crate::http;
+use crate::observe::Statistic;
+use crate::observe::Value;
+use crate::shard;
+use crate::shard::Sizes;
+
+/// Memtables of one core when nothing else is said: a quarter of the machine's memory over all cores, within these.
+const MEMTABLE_BYTES_MIN: u64 = 32 << 20;
+const MEMTABLE_BYTES_MAX: u64 = 512 << 20;
+/// Log of one core that is not in segments yet. A start replays it: 256 MiB take about a second.
+const WAL_BYTES: u64 = 256 << 20;
+/// Batches of one core that wait for the log.
+const PENDING_BYTES: usize = 64 << 20;
+/// Stock's `cache-snapshot-write-cold-duration`.
+const COLD_FLUSH_NS: u64 = 600 * 1_000_000_000;
+/// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
+const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
+
+/// How a core keeps its shards; the number of the core is to be filled in.
+pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, generation: u32) -> shard::Options {
+    let memtable_bytes = config.data.memtable_bytes_max.unwrap_or_else(|| memory_bytes() / 4) / u64::from(core_count);
+    let memtable_bytes = match config.data.memtable_bytes_max {
+        Some(_) => memtable_bytes.max(1 << 20),
+        None => memtable_bytes.clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX),
+    };
+    let write_wait_ns = match config.coordinator.write_timeout_ns {
+        0 => WRITE_WAIT_NS_MAX,
+        ns => ns.min(WRITE_WAIT_NS_MAX),
+    };
+    shard::Options {
+        dir: dir.to_path_buf(),
+        shard_count,
+        core: 0,
+        core_count,
+        generation,
+        memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+        wal_bytes: WAL_BYTES,
+        cold_flush_ns: COLD_FLUSH_NS,
+        pending_bytes: PENDING_BYTES,
+        write_wait_ns,
+        commit_delay_ns: config.data.commit_wait_ns,
+        durability: match config.data.durability {
+            Durability::Always => shard::Durability::Always,
+            Durability::Interval { ns } => shard::Durability::Interval(ns),
+        },
+    }
+}
+
+/// The HTTP edge of one core.
+pub fn http(config: &Config) -> http::Options {
+    let options = &config.http;
+    let port = options.bind_address.rsplit(':').next().unwrap_or_default();
+    http::Options {
+        bind: format!(":{port}"),
+        realm: options.realm.clone(),
+        ping_auth: options.ping_auth_enabled,
+        head_bytes_max: usize::try_from(options.head_bytes_max).unwrap_or(usize::MAX),
+        body_bytes_max: options.body_bytes_max,
+        row_limit: usize::try_from(options.max_row_limit).unwrap_or(usize::MAX),
+        head_deadline: Duration::from_nanos(options.head_timeout_ns),
+        body_stall: Duration::from_nanos(options.body_timeout_ns),
+        idle_deadline: Duration::from_nanos(options.idle_timeout_ns),
+        write_deadline: Duration::from_nanos(options.answer_timeout_ns),
+        access_log: options.log_enabled,
+        suppress_write_log: options.suppress_write_log,
+        ..http::Options::default()
+    }
+}
+
+/// Tells the request ids of one core and run from all others: random, in the range of no real network card.
+pub fn node(core: usize) -> [u8; 6] {
+    let random = RandomState::new().hash_one(core).to_le_bytes();
+    [random[0] | 1, random[1], random[2], random[3], random[4], core as u8]
+}
+
+/// Sizes of a core's storage; cores add up.
+pub fn engine_statistic(sizes: &Sizes) -> Statistic {
+    let value = |count: u64| Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
+    Statistic {
+        name: "engine",
+        tags: Some(Vec::new()),
+        values: vec![
+            ("memtableBytes", value(sizes.memtable_bytes)),
+            ("segmentBytes", value(sizes.segment_bytes)),
+            ("segments", value(sizes.segments)),
+            ("series", value(sizes.series)),
+            ("walBytes", value(sizes.wal_bytes)),
+        ],
+    }
+}
+
+/// Memory this process may use: the machine's, or less if its control group says so.
+#[allow(clippy::disallowed_methods, reason = "a file of the kernel's memory, read once at boot")]
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
+    group.trim().parse().map_or(machine, |limit: u64| limit.min(machine))
+}
+
+/// Memory this process uses.
+#[allow(clippy::disallowed_methods, reason = "a file of the kernel's memory, which never waits for a device")]
+pub fn resident_bytes() -> i64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: i64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages.saturating_mul(i64::try_from(rustix::param::page_size()).unwrap_or(4096))
+}

@@ -1,0 +1,172 @@
+//! What the HTTP handlers of one core call: [`Services`] over ingest, query and catalog.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::disk::Clock;
+use crate::http::services::AuthError;
+use crate::http::services::Credentials;
+use crate::http::services::Health;
+use crate::http::services::QueryRun;
+use crate::http::services::Services;
+use crate::http::services::WriteSession;
+use crate::ingest::Session;
+use crate::ingest::WriteError;
+use crate::ingest::WriteParams;
+use crate::ingest::Written;
+use crate::mesh::Request;
+use crate::mesh::Response;
+use crate::meta::Privilege;
+use crate::meta::auth;
+use crate::meta::token;
+use crate::model::ResultPiece;
+use crate::observe::Statistic;
+use crate::query::request::Caller;
+use crate::query::request::QueryError;
+use crate::query::request::QueryRequest;
+use crate::server::core::Core;
+use crate::server::core::Phase;
+use crate::server::options;
+use crate::server::owners::CoreOwners;
+
+/// How long the cores get to tell their counters.
+const STATISTICS_WAIT: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Clone)]
+pub struct CoreServices {
+    core: Rc<Core>,
+}
+
+impl CoreServices {
+    /// Seen from `core`.
+    pub fn new(core: Rc<Core>) -> CoreServices {
+        CoreServices { core }
+    }
+
+    async fn verify_password(&self, name: &str, password: String) -> Result<Caller, AuthError> {
+        if name.is_empty() {
+            return Err(unauthorized("username required"));
+        }
+        let catalog = self.core.catalog();
+        let user = catalog.user(name).ok_or_else(|| unauthorized("authorization failed"))?;
+        if !self.core.logins.borrow().knows(user, &password) {
+            let (tried, hash) = (password.clone(), user.hash.clone());
+            // 60 ms of CPU.
+            let verified = glommio::executor().spawn_blocking(move || auth::verify_password(&tried, &hash)).await;
+            if !verified {
+                return Err(unauthorized("authorization failed"));
+            }
+            self.core.logins.borrow_mut().remember(user, &password);
+        }
+        Ok(Caller::User(name.to_owned()))
+    }
+
+    fn verify_token(&self, text: &str) -> Result<Caller, AuthError> {
+        let secret = self.core.config.http.shared_secret.as_bytes();
+        let now_s = self.now_ns().div_euclid(1_000_000_000);
+        let name = token::verify(text, secret, now_s).map_err(|error| AuthError::Unauthorized(error.to_string()))?;
+        match self.core.catalog().user(&name) {
+            Some(_) => Ok(Caller::User(name)),
+            None => Err(unauthorized("user not found")),
+        }
+    }
+}
+
+fn unauthorized(text: &str) -> AuthError {
+    AuthError::Unauthorized(text.to_owned())
+}
+
+impl Services for CoreServices {
+    type Write = Session<CoreOwners>;
+    type Query = NoRun;
+
+    fn now_ns(&self) -> i64 {
+        self.core.platform.now_ns()
+    }
+
+    fn health(&self) -> Health {
+        match self.core.phase() {
+            Phase::Serving => Health::Ready,
+            Phase::Starting => Health::NotReady("starting".to_owned()),
+            Phase::Stopping => Health::NotReady("stopping".to_owned()),
+        }
+    }
+
+    async fn authenticate(&self, credentials: Credentials) -> Result<Caller, AuthError> {
+        if !self.core.config.http.auth_enabled {
+            return Ok(Caller::Trusted);
+        }
+        if !self.core.catalog().has_admin() {
+            return Ok(Caller::NoAdminYet);
+        }
+        match credentials {
+            Credentials::Password { user, password } => self.verify_password(&user, password).await,
+            Credentials::Bearer(text) => self.verify_token(&text),
+            Credentials::None | Credentials::Token(_) => {
+                Err(unauthorized("unable to parse authentication credentials"))
+            }
+        }
+    }
+
+    async fn begin_write(&self, params: WriteParams) -> Result<Session<CoreOwners>, WriteError> {
+        self.core.ingest().begin(params)
+    }
+
+    fn authorize_write(&self, caller: &Caller, database: &str) -> Result<(), AuthError> {
+        let refused = |text: String| Err(AuthError::Forbidden(text));
+        match caller {
+            Caller::Trusted => Ok(()),
+            Caller::NoAdminYet => refused(format!("user is required to write to database \"{database}\"")),
+            Caller::User(name) => {
+                let catalog = self.core.catalog();
+                if catalog.user(name).is_some_and(|user| user.may(Privilege::Write, database)) {
+                    return Ok(());
+                }
+                refused(format!("\"{name}\" user is not authorized to write to database \"{database}\""))
+            }
+        }
+    }
+
+    async fn query(&self, _request: QueryRequest) -> Result<NoRun, QueryError> {
+        Err(QueryError::Internal("queries are not served yet".to_owned()))
+    }
+
+    async fn statistics(&self) -> Vec<Statistic> {
+        let mut sums: Vec<Statistic> = Vec::new();
+        for answer in self.core.mesh().call_all(|| Request::Statistics, STATISTICS_WAIT).await {
+            // A core that does not answer in time is left out: the others' figures are better than none.
+            let Ok(Response::Statistics(statistics)) = answer else { continue };
+            for statistic in statistics {
+                match sums.iter_mut().find(|sum| sum.name == statistic.name && sum.tags == statistic.tags) {
+                    Some(sum) => sum.add(&statistic),
+                    None => sums.push(statistic),
+                }
+            }
+        }
+        sums
+    }
+
+    fn memory_bytes(&self) -> i64 {
+        options::resident_bytes()
+    }
+}
+
+impl WriteSession for Session<CoreOwners> {
+    async fn feed(&mut self, window: &[u8], last: bool) -> Result<usize, WriteError> {
+        Session::feed(self, window, last).await
+    }
+
+    async fn finish(self) -> Result<Written, WriteError> {
+        Session::finish(self).await
+    }
+}
+
+/// A query that cannot be.
+pub enum NoRun {}
+
+impl QueryRun for NoRun {
+    async fn next(&mut self) -> Option<ResultPiece> {
+        match *self {}
+    }
+}
