@@ -7,13 +7,16 @@
 //! loses the error of all but the last statement; see the compatibility table.)
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::influxql::Params;
+use crate::influxql::ast::Select;
 use crate::influxql::ast::Statement;
 use crate::influxql::parse;
 use crate::limits::CHUNK_ROWS_DEFAULT;
 use crate::model::Message;
 use crate::model::ResultPiece;
+use crate::query::compile::Compiled;
 use crate::query::compile::compile;
 use crate::query::fabric::Fabric;
 use crate::query::normalise;
@@ -23,6 +26,8 @@ use crate::query::request::QueryRequest;
 use crate::query::select::Context;
 use crate::query::select::Limits;
 use crate::query::select::SelectRun;
+use crate::query::select::explain;
+use crate::query::select::into;
 use crate::query::select::source;
 
 /// A running request.
@@ -41,7 +46,7 @@ pub struct QueryRun<F> {
 /// The statement at work.
 enum Current<F> {
     /// A SELECT.
-    Select(Box<SelectRun<F>>, Vec<Message>),
+    Select(Box<SelectRun<F>>),
     /// A statement whose answer is there.
     Pieces(VecDeque<ResultPiece>),
 }
@@ -105,13 +110,7 @@ impl<F: Fabric> QueryRun<F> {
         match &mut self.current {
             None => Ok(None),
             Some(Current::Pieces(pieces)) => Ok(pieces.pop_front()),
-            Some(Current::Select(run, messages)) => {
-                let mut piece = run.next_piece(row_max).await?;
-                if let Some(piece) = &mut piece {
-                    piece.messages.append(messages);
-                }
-                Ok(piece)
-            }
+            Some(Current::Select(run)) => run.next_piece(row_max).await,
         }
     }
 
@@ -131,21 +130,62 @@ impl<F: Fabric> QueryRun<F> {
 
     async fn start(&mut self, statement: Statement) -> Result<Current<F>, String> {
         match statement {
-            Statement::Select(mut select) => {
-                let catalog = self.context.fabric.catalog();
-                let defaults = Defaults { database: &self.request.database, policy: &self.request.policy };
-                normalise::select(&mut select, defaults, &catalog)?;
-                normalise::refuse_system_sources(&select.sources)?;
-                let compiled = compile(&select, self.request.now_ns).map_err(|error| error.to_string())?;
-                if compiled.target.is_some() {
-                    return Err("SELECT INTO is not supported yet".into());
-                }
-                let run = source::start(&self.context, &compiled, &[]).await?;
-                Ok(Current::Select(Box::new(run), Vec::new()))
-            }
+            Statement::Select(select) => self.start_select(*select).await,
+            Statement::Explain { analyze, select } => self.explain(analyze, *select).await,
             other => Err(format!("{other} is not supported yet")),
         }
     }
+
+    /// Checks a SELECT and names its sources.
+    fn compile(&self, select: &mut Select) -> Result<Compiled, String> {
+        let catalog = self.context.fabric.catalog();
+        let defaults = Defaults { database: &self.request.database, policy: &self.request.policy };
+        normalise::select(select, defaults, &catalog)?;
+        normalise::refuse_system_sources(&select.sources)?;
+        compile(select, self.request.now_ns).map_err(|error| error.to_string())
+    }
+
+    async fn start_select(&self, mut select: Select) -> Result<Current<F>, String> {
+        let compiled = self.compile(&mut select)?;
+        let Some(target) = &compiled.target else {
+            let run = source::start(&self.context, &compiled, &[]).await?;
+            return Ok(Current::Select(Box::new(run)));
+        };
+        crate::query::place(&self.context.fabric.catalog(), &target.database, &target.policy)?;
+        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let written = into::write(&self.context.fabric, &mut run, target).await?;
+        let mut piece = into::answer(written);
+        if self.request.read_only {
+            piece.messages.push(read_only_warning(&select.to_string()));
+        }
+        Ok(Current::Pieces(VecDeque::from([piece])))
+    }
+
+    async fn explain(&self, analyze: bool, mut select: Select) -> Result<Current<F>, String> {
+        select.target = None;
+        let compiled = self.compile(&mut select)?;
+        let started = Instant::now();
+        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let planning = started.elapsed();
+        let piece = if analyze {
+            let mut row_count = 0;
+            while let Some((_, rows)) = run.next_rows(CHUNK_ROWS_DEFAULT).await? {
+                row_count += rows.len() as u64;
+            }
+            let execution = started.elapsed() - planning;
+            explain::answer("EXPLAIN ANALYZE", explain::analyze_lines(&select, planning, execution, row_count))
+        } else {
+            let (series_count, group_count) = source::extent(&self.context, &compiled).await?;
+            explain::answer("QUERY PLAN", explain::plan_lines(run.plan(), series_count, group_count))
+        };
+        Ok(Current::Pieces(VecDeque::from([piece])))
+    }
+}
+
+/// Said beside the answer of a statement that changes something and was asked for with GET.
+fn read_only_warning(statement: &str) -> Message {
+    let text = format!("deprecated use of '{statement}' in a read only context, please use a POST request instead");
+    Message { level: "warning", text }
 }
 
 impl<F> QueryRun<F> {

@@ -209,6 +209,12 @@ impl Fabric for FakeFabric {
         Ok(self.cores[core].handle(request).await)
     }
 
+    async fn write(&self, database: &str, _: &str, lines: Vec<u8>) -> Result<(), FabricError> {
+        let text = String::from_utf8(lines).expect("text");
+        Server { fabric: self.clone() }.write(database, &text, 1);
+        Ok(())
+    }
+
     async fn change(&self, command: meta::Command) -> Result<meta::Outcome, meta::MetaError> {
         meta::apply(&self.catalog, &command, 0).map(|(_, outcome)| outcome)
     }
