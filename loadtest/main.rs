@@ -7,7 +7,7 @@
 //! could not be made.
 
 // A client tool: it runs beside the servers, on plain threads and blocking calls.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a client tool blocks on purpose")]
 
 mod check;
 mod drive;

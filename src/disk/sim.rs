@@ -282,8 +282,7 @@ impl Disk for SimDisk {
     }
 
     async fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        let list =
-            |files: &mut Files| if files.has_folder(path) { Ok(files.list(path)) } else { Err(not_found()) };
+        let list = |files: &mut Files| if files.has_folder(path) { Ok(files.list(path)) } else { Err(not_found()) };
         self.name_operation("list", path, list).await
     }
 

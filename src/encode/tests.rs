@@ -145,7 +145,8 @@ fn pieces_of_one_series_are_joined_and_lose_their_partial() {
         CHUNKED,
         &[open, piece(0, vec![second])],
         concat!(
-            r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[1]],"partial":true}],"partial":true}]}"#,
+            r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[1]],"#,
+            r#""partial":true}],"partial":true}]}"#,
             "\n",
             r#"{"results":[{"statement_id":0,"series":[{"name":"m","columns":["v"],"values":[[2]]}]}]}"#,
             "\n"
@@ -176,7 +177,11 @@ fn an_error_takes_back_the_rows_that_were_not_sent() {
     sent.extend_from_slice(encoder.sendable());
     assert_eq!(
         String::from_utf8(sent).unwrap(),
-        "{\"results\":[{\"statement_id\":1,\"series\":[{\"name\":\"m\",\"columns\":[\"v\"],\"values\":[[1]]}],\"error\":\"boom\"}]}\n"
+        concat!(
+            r#"{"results":[{"statement_id":1,"series":[{"name":"m","columns":["v"],"values":[[1]]}],"#,
+            r#""error":"boom"}]}"#,
+            "\n"
+        )
     );
 }
 

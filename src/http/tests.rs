@@ -426,7 +426,8 @@ fn a_line_longer_than_the_read_buffer_makes_the_window_grow() {
     let outcome = serve(options, false, |address| {
         check(&exchange(address, post("/write?db=d", "", &line)), "204 No Content", &[]);
         let packed = chunked(&gzip(line.as_bytes()), 5000);
-        let head = "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                    Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
         check(&exchange(address, [head.as_bytes(), &packed].concat()), "204 No Content", &[]);
         let endless = "x".repeat(6 << 20);
         check(&exchange(address, post("/write?db=d", "", &endless)), "413 Request Entity Too Large", &[]);
@@ -440,7 +441,8 @@ fn broken_gzip_is_refused_with_gos_text() {
     let outcome = serve(quiet(), false, |address| {
         let error = |body: &[u8], text: &str| {
             let head = format!(
-                "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+                "POST /write?db=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                 Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             );
             let answer = exchange(address, [head.as_bytes(), body].concat());
@@ -607,7 +609,8 @@ fn rows_are_streamed_in_chunks() {
 #[test]
 fn answers_are_packed_when_the_client_can_unpack() {
     serve(quiet(), false, |address| {
-        let request = "GET /query?q=ROWS+3+9000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAccept-Encoding: deflate, gzip\r\n\r\n";
+        let request = "GET /query?q=ROWS+3+9000 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\
+                       Accept-Encoding: deflate, gzip\r\n\r\n";
         let mut stream = connect(address);
         stream.write_all(request.as_bytes()).unwrap();
         let head = read_until(&mut stream, "\r\n\r\n");

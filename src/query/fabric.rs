@@ -31,4 +31,9 @@ pub trait Fabric: Clone + 'static {
         let _ = (database, policy, lines);
         async { Err(FabricError("writing query results is not available here".into())) }
     }
+
+    /// Runs `work`, which blocks (hashing of a password), where it holds up no core. Tests run it in place.
+    fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
+        async move { work() }
+    }
 }

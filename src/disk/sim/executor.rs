@@ -83,9 +83,8 @@ impl Simulation {
     /// Lets one task take one step; false when none ever can again.
     pub fn step(&mut self) -> bool {
         loop {
-            let ready: Vec<usize> = (0..self.tasks.len())
-                .filter(|&index| self.tasks[index].flag.0.load(Ordering::Relaxed))
-                .collect();
+            let ready: Vec<usize> =
+                (0..self.tasks.len()).filter(|&index| self.tasks[index].flag.0.load(Ordering::Relaxed)).collect();
             if ready.is_empty() {
                 if !self.disk.next_timer() {
                     return false;

@@ -140,9 +140,7 @@ fn by_tag(measurement: &MeasurementIndex, key: &[u8], comparison: Comparison, te
         (Comparison::Is, CompiledTest::Equal(value)) => measurement.equal(key, value),
         (Comparison::IsNot, CompiledTest::Equal(value)) => measurement.not_equal(key, value),
         (Comparison::Is, CompiledTest::Match(regex)) => measurement.matching(key, |value| regex.is_match(value)),
-        (Comparison::IsNot, CompiledTest::Match(regex)) => {
-            measurement.not_matching(key, |value| regex.is_match(value))
-        }
+        (Comparison::IsNot, CompiledTest::Match(regex)) => measurement.not_matching(key, |value| regex.is_match(value)),
     }
 }
 

@@ -274,7 +274,9 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_do_not_panic_and_split_alike(
-            text in proptest::collection::vec(prop_oneof![Just(b'1'), Just(b'\r'), Just(b'\n'), Just(b';'), any::<u8>()], 0..60),
+            text in proptest::collection::vec(
+                prop_oneof![Just(b'1'), Just(b'\r'), Just(b'\n'), Just(b';'), any::<u8>()], 0..60,
+            ),
             cut in 0_usize..60,
         ) {
             let whole = decode(Framing::Chunked, &text, &[]);

@@ -280,7 +280,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_data(
-            data in proptest::collection::vec(0_u8..4, 0..3000), input_step in 1_usize..200, output_step in 1_usize..200,
+            data in proptest::collection::vec(0_u8..4, 0..3000),
+            input_step in 1_usize..200, output_step in 1_usize..200,
         ) {
             prop_assert_eq!(unpack(&pack(&data), input_step, output_step), Ok(data));
         }

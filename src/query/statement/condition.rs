@@ -1,0 +1,212 @@
+//! WHERE of SHOW statements: from expressions to what the owners' indexes can decide.
+
+use crate::exec::lookup::Comparison;
+use crate::exec::lookup::Compiled;
+use crate::exec::lookup::Condition;
+use crate::exec::lookup::Test;
+use crate::influxql::ast::Expr;
+use crate::influxql::ast::Operator;
+use crate::influxql::ast::Regex;
+use crate::influxql::ast::TagKeyFilter;
+use crate::influxql::display;
+use crate::model::Bytes;
+
+use super::bytes;
+
+/// What a comparison means that is none of a tag with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Stock asks its index: an order is refused, an equality with a number filters nothing.
+    Index,
+    /// As [`Mode::Index`], and `value` may be a field of the measurement.
+    TagValues,
+    /// Stock runs a SELECT: it is false.
+    Select,
+}
+
+/// The text of a regular expression as it was compiled.
+pub(super) fn pattern(regex: &Regex) -> String {
+    regex.compiled.as_str().to_owned()
+}
+
+/// The condition that `expr` (without time) is.
+pub(super) fn translate(expr: &Expr, mode: Mode) -> Result<Condition, String> {
+    let Expr::Binary { op, left, right } = expr else {
+        return match expr {
+            Expr::Paren(inner) => translate(inner, mode),
+            Expr::Boolean(value) => Ok(Condition::Always(*value)),
+            other => Err(format!("invalid condition expression: {other}")),
+        };
+    };
+    let both = || Ok::<_, String>((Box::new(translate(left, mode)?), Box::new(translate(right, mode)?)));
+    match op {
+        Operator::And => both().map(|(left, right)| Condition::And(left, right)),
+        Operator::Or => both().map(|(left, right)| Condition::Or(left, right)),
+        _ => match (comparison(*op), &**left, &**right) {
+            (Some(comparison), Expr::VarRef { name: left, .. }, Expr::VarRef { name: right, .. }) => {
+                Ok(Condition::Tags(bytes(left), comparison, bytes(right)))
+            }
+            (Some(comparison), Expr::VarRef { name, .. }, other)
+            | (Some(comparison), other, Expr::VarRef { name, .. }) => Ok(leaf(name, comparison, other, mode)),
+            (Some(_), ..) => Ok(Condition::Always(mode != Mode::Select)),
+            (None, ..) if mode == Mode::Select => Ok(Condition::Always(false)),
+            (None, ..) => Err("invalid tag comparison operator".to_owned()),
+        },
+    }
+}
+
+fn leaf(name: &str, comparison: Comparison, other: &Expr, mode: Mode) -> Condition {
+    match (test(other), name) {
+        (_, "_tagKey") => Condition::Always(true),
+        (None, _) => Condition::Always(mode != Mode::Select),
+        (Some(test), "_name") => Condition::Name(comparison, test),
+        (Some(test), "value") if mode == Mode::TagValues => Condition::Value(comparison, test),
+        (Some(test), name) => Condition::Tag(bytes(name), comparison, test),
+    }
+}
+
+fn comparison(op: Operator) -> Option<Comparison> {
+    match op {
+        Operator::Equal | Operator::Match => Some(Comparison::Is),
+        Operator::NotEqual | Operator::NotMatch => Some(Comparison::IsNot),
+        _ => None,
+    }
+}
+
+fn test(expr: &Expr) -> Option<Test> {
+    match expr {
+        Expr::String(text) => Some(Test::Equal(bytes(text))),
+        Expr::Regex(regex) => Some(Test::Match(pattern(regex))),
+        _ => None,
+    }
+}
+
+/// The part of `expr` that is about `name`, as a condition on its text; the rest falls away.
+pub(super) fn about(expr: &Expr, name: &str) -> Option<Condition> {
+    match expr {
+        Expr::Paren(inner) => about(inner, name),
+        Expr::Binary { op: op @ (Operator::And | Operator::Or), left, right } => {
+            match (about(left, name), about(right, name)) {
+                (Some(left), Some(right)) if *op == Operator::And => {
+                    Some(Condition::And(Box::new(left), Box::new(right)))
+                }
+                (Some(left), Some(right)) => Some(Condition::Or(Box::new(left), Box::new(right))),
+                (left, right) => left.or(right),
+            }
+        }
+        Expr::Binary { op, left, right } => match (comparison(*op), &**left, test(right)) {
+            (Some(comparison), Expr::VarRef { name: found, .. }, Some(test)) if found == name => {
+                Some(Condition::Tag(bytes(name), comparison, test))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// WITH KEY as a condition on the key's text.
+pub(super) fn key_filter(filter: &TagKeyFilter) -> Condition {
+    let key = |comparison, test| Condition::Tag(Bytes::default(), comparison, test);
+    match filter {
+        TagKeyFilter::Equal(name) => key(Comparison::Is, Test::Equal(bytes(name))),
+        TagKeyFilter::NotEqual(name) => key(Comparison::IsNot, Test::Equal(bytes(name))),
+        TagKeyFilter::Match(regex) => key(Comparison::Is, Test::Match(pattern(regex))),
+        TagKeyFilter::NotMatch(regex) => key(Comparison::IsNot, Test::Match(pattern(regex))),
+        TagKeyFilter::In(names) => {
+            let names = names.iter().map(|name| key(Comparison::Is, Test::Equal(bytes(name))));
+            let any = names.reduce(|left, right| Condition::Or(Box::new(left), Box::new(right)));
+            any.unwrap_or(Condition::Always(false))
+        }
+    }
+}
+
+/// Whether `expr` compares with time anywhere.
+pub(super) fn has_time(expr: &Expr) -> bool {
+    match expr {
+        Expr::VarRef { name, .. } => name.eq_ignore_ascii_case("time"),
+        Expr::Binary { left, right, .. } => has_time(left) || has_time(right),
+        Expr::Paren(inner) => has_time(inner),
+        _ => false,
+    }
+}
+
+/// WHERE of SHOW MEASUREMENTS: decided for each measurement, not for its series, from what every owner says about
+/// [`MeasurementFilter::tests`].
+#[derive(Debug)]
+pub(super) struct MeasurementFilter {
+    /// What the owners are asked.
+    pub tests: Vec<(Bytes, Test)>,
+    rule: Rule,
+}
+
+#[derive(Debug)]
+enum Rule {
+    /// No WHERE.
+    Any,
+    And(Box<Rule>, Box<Rule>),
+    Or(Box<Rule>, Box<Rule>),
+    /// The test of this position: the key is there, and some value passes (or none).
+    Tag(usize, Comparison),
+    Name(Compiled),
+}
+
+impl MeasurementFilter {
+    /// The filter that `condition` is.
+    pub fn new(condition: Option<&Expr>) -> Result<MeasurementFilter, String> {
+        let mut filter = MeasurementFilter { tests: Vec::new(), rule: Rule::Any };
+        if let Some(condition) = condition {
+            filter.rule = filter.rule_of(condition)?;
+        }
+        Ok(filter)
+    }
+
+    /// Whether the measurement passes, given the owners' bits.
+    pub fn passes(&self, name: &[u8], bits: u64) -> bool {
+        passes(&self.rule, name, bits)
+    }
+
+    fn rule_of(&mut self, expr: &Expr) -> Result<Rule, String> {
+        let Expr::Binary { op, left, right } = expr else {
+            return match expr {
+                Expr::Paren(inner) => self.rule_of(inner),
+                other => Err(format!("invalid condition expression: {other}")),
+            };
+        };
+        match op {
+            Operator::And => Ok(Rule::And(Box::new(self.rule_of(left)?), Box::new(self.rule_of(right)?))),
+            Operator::Or => Ok(Rule::Or(Box::new(self.rule_of(left)?), Box::new(self.rule_of(right)?))),
+            _ => self.comparison_of(*op, left, right),
+        }
+    }
+
+    fn comparison_of(&mut self, op: Operator, left: &Expr, right: &Expr) -> Result<Rule, String> {
+        let Some(comparison) = comparison(op) else { return Err("invalid tag comparison operator".to_owned()) };
+        let sign = display::operator(op);
+        let Expr::VarRef { name, .. } = left else { return Err(format!("left side of '{sign}' must be a tag key")) };
+        let is_regex = matches!(op, Operator::Match | Operator::NotMatch);
+        let test = match (right, is_regex) {
+            (Expr::String(text), false) => Test::Equal(bytes(text)),
+            (Expr::Regex(regex), true) => Test::Match(pattern(regex)),
+            (_, false) => return Err(format!("right side of '{sign}' must be a tag value string")),
+            (_, true) => return Err(format!("right side of '{sign}' must be a regular expression")),
+        };
+        if name == "_name" {
+            return Ok(Rule::Name(Condition::Name(comparison, test).compile()?));
+        }
+        self.tests.push((bytes(name), test));
+        Ok(Rule::Tag(self.tests.len() - 1, comparison))
+    }
+}
+
+fn passes(rule: &Rule, name: &[u8], bits: u64) -> bool {
+    match rule {
+        Rule::Any => true,
+        Rule::And(left, right) => passes(left, name, bits) && passes(right, name, bits),
+        Rule::Or(left, right) => passes(left, name, bits) || passes(right, name, bits),
+        Rule::Tag(position, comparison) => {
+            let wanted = if *comparison == Comparison::Is { 0b11 } else { 0b01 };
+            bits >> (2 * position) & 0b11 == wanted
+        }
+        Rule::Name(test) => test.passes(name),
+    }
+}

@@ -1,0 +1,208 @@
+//! The life of one data directory: starts, work, and ends of every kind.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use millrace::disk::Disk;
+use millrace::disk::sim::Faults;
+use millrace::disk::sim::Simulation;
+use millrace::disk::sim::prng::Prng;
+use millrace::shard::Recovery;
+
+use crate::model::Model;
+use crate::run::Run;
+use crate::run::Sizes;
+use crate::run::WRITERS;
+use crate::run::dir;
+
+const CALM: Faults =
+    Faults { write: 0, short_write: 0, sync: 0, read: 0, names: 0, latency_ns: 50_000, capacity: None };
+/// Far more steps than anything here needs: who has not ended by then hangs.
+const STEPS_MAX: u64 = 2_000_000;
+
+/// Lives through one seed; the hash of all that happened.
+pub fn live(seed: u64, shown: bool) -> u64 {
+    let mut life = Life::new(seed, shown);
+    for _ in 0..life.prng.within(2..7) {
+        life.round();
+    }
+    life.end();
+    life.simulation.disk().trace()
+}
+
+struct Life {
+    simulation: Simulation,
+    prng: Prng,
+    model: Rc<RefCell<Model>>,
+    faults: Faults,
+    /// Nothing fails, there are only crashes.
+    crashes_only: bool,
+}
+
+impl Life {
+    fn new(seed: u64, shown: bool) -> Life {
+        let mut prng = Prng::from_seed(seed ^ 0x5eed);
+        let mut simulation = Simulation::new(seed, CALM);
+        if shown {
+            simulation.disk().show_trace();
+        }
+        let disk = simulation.disk().clone();
+        simulation.block_on(async move {
+            disk.create_dir(&dir()).await.expect("no faults yet");
+            disk.sync_dir(Path::new("/")).await.expect("no faults yet");
+        });
+        let kind = prng.below(4);
+        let faults = faults(kind, &mut prng);
+        Life { simulation, prng, model: Rc::default(), faults, crashes_only: kind == 0 }
+    }
+
+    /// A start, perhaps several until one succeeds, work, and an end.
+    fn round(&mut self) {
+        self.simulation.disk().set_faults(self.faults);
+        let sizes = Sizes::draw(&mut self.prng);
+        let Some(run) = self.start(sizes) else { return };
+        self.check_after_start(&run);
+        self.limit_space();
+        self.work(&run);
+        match self.prng.below(8) {
+            0 => self.close(&run),
+            1 | 2 => self.simulation.kill(),
+            _ => self.simulation.crash(),
+        }
+    }
+
+    /// Opens the engines and starts their loops; `None` when it crashed or failed on the way.
+    fn start(&mut self, sizes: Sizes) -> Option<Run> {
+        let opened = self.simulation.spawn(Run::open(self.simulation.disk().clone(), sizes));
+        let crashes = self.prng.below(4) == 0;
+        let steps = if crashes { self.prng.below(400) } else { STEPS_MAX };
+        if !self.simulation.run_until(steps, || opened.is_there()) {
+            assert!(crashes, "a start hangs");
+            self.simulation.crash();
+            return None;
+        }
+        match opened.take()? {
+            Ok((run, recovery)) => {
+                self.check_recovery(&recovery);
+                self.spawn_loops(&run);
+                Some(run)
+            }
+            Err(error) => {
+                assert!(!self.crashes_only, "{error}");
+                self.simulation.kill();
+                None
+            }
+        }
+    }
+
+    /// A crash alone damages nothing: it can only tear the end of a log.
+    fn check_recovery(&self, recovery: &Recovery) {
+        assert!(!self.crashes_only || recovery.damage.is_empty(), "{recovery}");
+    }
+
+    fn spawn_loops(&mut self, run: &Run) {
+        for engine in run.engines.iter().cloned() {
+            let other = engine.clone();
+            self.simulation.spawn(async move { engine.commit_loop().await });
+            self.simulation.spawn(async move { other.flush_loop().await });
+        }
+    }
+
+    fn check_after_start(&mut self, run: &Run) {
+        let found = self.read(run);
+        self.model.borrow_mut().check_started(&found);
+    }
+
+    /// Reads everything without faults; flushes go on beside it.
+    fn read(&mut self, run: &Run) -> crate::model::Found {
+        let faults = self.faults;
+        self.simulation.disk().set_faults(CALM);
+        let (reader, descending) = (run.clone(), self.prng.below(2) == 0);
+        let found = self.simulation.block_on(async move { reader.read(descending).await });
+        self.simulation.disk().set_faults(faults);
+        found
+    }
+
+    /// Sometimes the disk is nearly full.
+    fn limit_space(&mut self) {
+        if self.faults.capacity.is_some() && self.prng.below(2) == 0 {
+            let capacity = Some(self.simulation.disk().bytes() + self.prng.below(200_000));
+            self.simulation.disk().set_faults(Faults { capacity, ..self.faults });
+        }
+    }
+
+    /// Writers and flushes, up to some step.
+    fn work(&mut self, run: &Run) {
+        let mut writers = Vec::new();
+        for writer in 0..WRITERS {
+            let prng = Prng::from_seed(self.prng.draw());
+            let count = self.prng.within(5..40);
+            writers.push(self.simulation.spawn(run.clone().write_many(writer, prng, count, self.model.clone())));
+        }
+        for _ in 0..self.prng.below(4) {
+            let steps = self.prng.below(1500);
+            self.simulation.run_until(steps, || false);
+            match self.prng.below(3) {
+                0 => run.engines.iter().for_each(|engine| engine.freeze_soon()),
+                1 => {
+                    let promises = self.model.borrow().promises();
+                    let found = self.read(run);
+                    self.model.borrow().check_running(&found, &promises);
+                }
+                _ => {}
+            }
+        }
+        if self.prng.below(3) == 0 {
+            self.simulation.disk().set_faults(CALM);
+            let done = self.simulation.run_until(STEPS_MAX, || writers.iter().all(|writer| writer.is_there()));
+            assert!(done, "writers hang on a disk that works");
+        }
+    }
+
+    /// A clean stop ends, whatever state the engines are in, once the disk works.
+    fn close(&mut self, run: &Run) {
+        self.simulation.disk().set_faults(CALM);
+        let engines = run.engines.clone();
+        let closed = self.simulation.spawn(async move {
+            for engine in engines {
+                engine.close().await;
+            }
+        });
+        assert!(self.simulation.run_until(STEPS_MAX, || closed.is_there()), "a stop hangs");
+        self.simulation.kill();
+    }
+
+    /// Without faults, a start, a clean stop, and another start keep everything.
+    fn end(&mut self) {
+        self.faults = CALM;
+        self.simulation.disk().set_faults(CALM);
+        for start in 0..2 {
+            let sizes = Sizes::draw(&mut self.prng);
+            let opened = self.simulation.block_on(Run::open(self.simulation.disk().clone(), sizes));
+            let (run, recovery) = opened.expect("a disk that works is opened");
+            assert!(start == 0 || recovery.points == 0, "a clean stop leaves nothing to replay: {recovery}");
+            self.spawn_loops(&run);
+            self.check_after_start(&run);
+            self.close(&run);
+        }
+    }
+}
+
+fn faults(kind: u64, prng: &mut Prng) -> Faults {
+    let mut often = || prng.within(1_000..30_000) as u32;
+    match kind {
+        0 => CALM,
+        1 => Faults { write: often(), short_write: often(), ..CALM },
+        2 => Faults { sync: often(), names: often(), ..CALM },
+        _ => Faults {
+            write: often(),
+            short_write: often(),
+            sync: often(),
+            read: often() / 4,
+            names: often() / 4,
+            capacity: Some(u64::MAX),
+            ..CALM
+        },
+    }
+}

@@ -1,0 +1,155 @@
+//! What must be in the engine, by what was written and what came of it.
+
+use std::collections::BTreeMap;
+
+/// One value: series (index of its key), time, field.
+pub type Cell = (usize, i64, usize);
+/// What was read: the value of each cell.
+pub type Found = BTreeMap<Cell, i64>;
+
+/// What is known of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// No answer yet, or an error that leaves it open: all of it may be there or nothing.
+    Open,
+    /// Acknowledged, or seen after a start.
+    There,
+    /// Refused, or missing after a start.
+    Missing,
+}
+
+struct Write {
+    cells: Vec<Cell>,
+    fate: Fate,
+}
+
+/// See the module. A cell is written by one task only, so its writes have an order.
+#[derive(Default)]
+pub struct Model {
+    writes: Vec<Write>,
+    cells: BTreeMap<Cell, Vec<usize>>,
+}
+
+impl Model {
+    /// A write begins; each of its cells gets the value returned.
+    pub fn begin(&mut self, cells: impl FnOnce(i64) -> Vec<Cell>) -> i64 {
+        let number = self.writes.len();
+        let mut cells = cells(number as i64);
+        cells.sort_unstable();
+        cells.dedup();
+        for cell in &cells {
+            self.cells.entry(*cell).or_default().push(number);
+        }
+        self.writes.push(Write { cells, fate: Fate::Open });
+        number as i64
+    }
+
+    /// The write that gave its cells `value` ended.
+    pub fn end(&mut self, value: i64, fate: Fate) {
+        self.writes[value as usize].fate = fate;
+    }
+
+    /// Writes that were acknowledged or seen.
+    pub fn there_count(&self) -> usize {
+        self.writes.iter().filter(|write| write.fate == Fate::There).count()
+    }
+
+    /// A copy of what was promised until now, to hold a later answer against.
+    pub fn promises(&self) -> Vec<Fate> {
+        self.writes.iter().map(|write| write.fate).collect()
+    }
+
+    /// Whether `found`, read while nothing was lost, keeps the promises made before the read began.
+    pub fn check_running(&self, found: &Found, promises: &[Fate]) {
+        for (cell, history) in &self.cells {
+            // What was promised after that may be there already.
+            let fate = |number: usize| match promises.get(number) {
+                Some(Fate::There) => Fate::There,
+                Some(Fate::Missing) => Fate::Missing,
+                _ => Fate::Open,
+            };
+            check_cell(*cell, history, found.get(cell).copied(), fate);
+        }
+        self.check_nothing_else(found);
+    }
+
+    /// Whether `found`, read after a start, keeps all promises; what was open is open no more.
+    pub fn check_started(&mut self, found: &Found) {
+        for (cell, history) in &self.cells {
+            check_cell(*cell, history, found.get(cell).copied(), |number| self.writes[number].fate);
+        }
+        self.check_nothing_else(found);
+        for number in 0..self.writes.len() {
+            if self.writes[number].fate == Fate::Open {
+                self.writes[number].fate = self.settle(number, found);
+            }
+        }
+    }
+
+    fn check_nothing_else(&self, found: &Found) {
+        for (cell, value) in found {
+            assert!(self.cells.contains_key(cell), "{cell:?} = {value} was never written");
+        }
+    }
+
+    /// What became of an open write: its cells must agree, where a newer write does not hide them.
+    fn settle(&self, number: usize, found: &Found) -> Fate {
+        let evidence = |cell: &Cell| {
+            let value = found.get(cell).map(|value| *value as usize);
+            match value {
+                Some(value) if value == number => Some(Fate::There),
+                Some(value) if value > number => None,
+                _ => Some(Fate::Missing),
+            }
+        };
+        let mut fates: Vec<Fate> = self.writes[number].cells.iter().filter_map(evidence).collect();
+        fates.dedup();
+        assert!(fates.len() <= 1, "write {number} is there in part: {:?}", self.writes[number].cells);
+        fates.first().copied().unwrap_or(Fate::Missing)
+    }
+}
+
+/// A cell holds the newest write that is there, or a newer open one.
+fn check_cell(cell: Cell, history: &[usize], found: Option<i64>, fate: impl Fn(usize) -> Fate) {
+    let mut allowed = Vec::new();
+    for &number in history.iter().rev() {
+        match fate(number) {
+            Fate::Missing => {}
+            Fate::Open => allowed.push(Some(number as i64)),
+            Fate::There => {
+                allowed.push(Some(number as i64));
+                break;
+            }
+        }
+    }
+    if !history.iter().any(|number| fate(*number) == Fate::There) {
+        allowed.push(None);
+    }
+    assert!(allowed.contains(&found), "{cell:?} is {found:?} and may be {allowed:?}; its writes: {history:?}");
+}
+
+#[test]
+#[should_panic(expected = "may be")]
+fn a_lost_acknowledged_write_is_noticed() {
+    let mut model = Model::default();
+    let value = model.begin(|_| vec![(0, 1, 0)]);
+    model.end(value, Fate::There);
+    model.check_started(&Found::new());
+}
+
+#[test]
+#[should_panic(expected = "in part")]
+fn half_a_write_is_noticed() {
+    let mut model = Model::default();
+    let value = model.begin(|_| vec![(0, 1, 0), (0, 2, 0)]);
+    model.check_started(&Found::from([((0, 1, 0), value)]));
+}
+
+#[test]
+#[should_panic(expected = "may be")]
+fn a_write_that_comes_back_is_noticed() {
+    let mut model = Model::default();
+    let value = model.begin(|_| vec![(0, 1, 0)]);
+    model.check_started(&Found::new());
+    model.check_started(&Found::from([((0, 1, 0), value)]));
+}
