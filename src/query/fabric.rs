@@ -25,6 +25,13 @@ pub trait Fabric: Clone + 'static {
     /// Asks core 0 to change the catalog; when it returns, every core sees the change and it is durable.
     fn change(&self, command: meta::Command) -> impl Future<Output = Result<meta::Outcome, meta::MetaError>>;
 
+    /// Stores points given as line protocol (ns), the way a write request does; returns when they are durable.
+    /// A fabric that cannot write says so.
+    fn write(&self, database: &str, policy: &str, lines: Vec<u8>) -> impl Future<Output = Result<(), FabricError>> {
+        let _ = (database, policy, lines);
+        async { Err(FabricError("writing query results is not available here".into())) }
+    }
+
     /// Runs `work`, which blocks (hashing of a password), where it holds up no core. Tests run it in place.
     fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> impl Future<Output = R> {
         async move { work() }

@@ -2,12 +2,12 @@
 
 pub mod compile;
 pub mod fabric;
-pub mod normalise;
 pub mod request;
 pub mod run;
 pub mod select;
 pub mod statement;
 
+pub use run::Options;
 pub use run::QueryRun;
 pub use run::run;
 

@@ -8,30 +8,45 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::influxql::Params;
+use crate::influxql::ast::Select;
+use crate::influxql::ast::Source;
 use crate::influxql::ast::Statement;
 use crate::influxql::parse;
 use crate::limits::CHUNK_ROWS_DEFAULT;
-use crate::model::Message;
 use crate::model::ResultPiece;
+use crate::query::compile::Compiled;
 use crate::query::compile::compile;
 use crate::query::fabric::Fabric;
-use crate::query::normalise;
-use crate::query::normalise::Defaults;
 use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
 use crate::query::select::Context;
 use crate::query::select::Limits;
 use crate::query::select::SelectRun;
+use crate::query::select::explain;
+use crate::query::select::into;
 use crate::query::select::source;
 use crate::query::statement;
-use crate::query::statement::Answer;
 use crate::query::statement::ServerFacts;
+use crate::query::statement::authorize::authorize;
+use crate::query::statement::normalise::normalise_select;
+use crate::query::statement::read_only_warning;
+
+/// What requests of one server have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Bounds of each SELECT.
+    pub limits: Limits,
+    /// What SHOW STATS and SHOW DIAGNOSTICS print.
+    pub server: Rc<ServerFacts>,
+}
 
 /// A running request.
 pub struct QueryRun<F> {
     context: Context<F>,
+    server: Rc<ServerFacts>,
     request: QueryRequest,
     statements: VecDeque<Statement>,
     /// Position of the statement at work.
@@ -40,39 +55,33 @@ pub struct QueryRun<F> {
     /// What is left to say after a failure.
     failed: VecDeque<ResultPiece>,
     last_failed: bool,
-    server: Rc<ServerFacts>,
 }
 
 /// The statement at work.
 enum Current<F> {
     /// A SELECT.
-    Select(Box<SelectRun<F>>, Vec<Message>),
-    /// Any other statement.
-    Other(Answer<F>),
+    Select(Box<SelectRun<F>>),
+    /// Another statement.
+    Statement(Box<statement::Answer<F>>),
+    /// A statement whose answer is there.
+    Pieces(VecDeque<ResultPiece>),
 }
 
-/// Parses a request and gets ready to run it.
-///
-/// Privileges are checked for all statements before any runs.
-pub fn run<F: Fabric>(
-    fabric: F,
-    request: QueryRequest,
-    limits: Limits,
-    server: Rc<ServerFacts>,
-) -> Result<QueryRun<F>, QueryError> {
+/// Parses and authorises a request and gets ready to run it.
+pub fn run<F: Fabric>(fabric: F, request: QueryRequest, options: Options) -> Result<QueryRun<F>, QueryError> {
     let params = Params::from_json(&request.params).map_err(|error| QueryError::Params(error.to_string()))?;
     let statements = parse(&request.text, &params).map_err(|error| QueryError::Parse(error.to_string()))?;
-    statement::authorize::authorize(&statements, &request.caller, &fabric.catalog(), &request.database)
-        .map_err(QueryError::Forbidden)?;
+    let allowed = authorize(&statements, &request.caller, &fabric.catalog(), &request.database);
+    allowed.map_err(QueryError::Forbidden)?;
     Ok(QueryRun {
-        context: Context { fabric, limits },
+        context: Context { fabric, limits: options.limits },
+        server: options.server,
         request,
         statements: statements.into(),
         statement_id: -1,
         current: None,
         failed: VecDeque::new(),
         last_failed: false,
-        server,
     })
 }
 
@@ -119,14 +128,9 @@ impl<F: Fabric> QueryRun<F> {
         let row_max = self.request.chunk_size.unwrap_or(CHUNK_ROWS_DEFAULT);
         match &mut self.current {
             None => Ok(None),
-            Some(Current::Other(answer)) => answer.next_piece(row_max).await,
-            Some(Current::Select(run, messages)) => {
-                let mut piece = run.next_piece(row_max).await?;
-                if let Some(piece) = &mut piece {
-                    piece.messages.append(messages);
-                }
-                Ok(piece)
-            }
+            Some(Current::Pieces(pieces)) => Ok(pieces.pop_front()),
+            Some(Current::Statement(answer)) => answer.next_piece(row_max).await,
+            Some(Current::Select(run)) => run.next_piece(row_max).await,
         }
     }
 
@@ -144,32 +148,89 @@ impl<F: Fabric> QueryRun<F> {
         }
     }
 
-    fn statement_context(&self) -> statement::Context {
-        let QueryRequest { database, policy, now_ns, caller, read_only, .. } = self.request.clone();
-        statement::Context { database, policy, now_ns, caller, read_only, server: self.server.clone() }
-    }
-
     async fn start(&mut self, statement: Statement) -> Result<Current<F>, String> {
         match statement {
-            Statement::Select(mut select) => {
-                let catalog = self.context.fabric.catalog();
-                let defaults = Defaults { database: &self.request.database, policy: &self.request.policy };
-                normalise::select(&mut select, defaults, &catalog)?;
-                normalise::refuse_system_sources(&select.sources)?;
-                let compiled = compile(&select, self.request.now_ns).map_err(|error| error.to_string())?;
-                if compiled.target.is_some() {
-                    return Err("SELECT INTO is not supported yet".into());
-                }
-                let run = source::start(&self.context, &compiled, &[]).await?;
-                Ok(Current::Select(Box::new(run), Vec::new()))
-            }
-            Statement::Explain { .. } => Err("EXPLAIN is not supported yet".into()),
-            other => {
-                let answer = statement::start(&self.context.fabric, &other, &self.statement_context()).await?;
-                Ok(Current::Other(answer))
-            }
+            Statement::Select(select) => self.start_select(*select).await,
+            Statement::Explain { analyze, select } => self.explain(analyze, *select).await,
+            other => self.start_other(&other).await,
         }
     }
+
+    async fn start_other(&self, statement: &Statement) -> Result<Current<F>, String> {
+        let context = statement::Context {
+            database: self.request.database.clone(),
+            policy: self.request.policy.clone(),
+            now_ns: self.request.now_ns,
+            caller: self.request.caller.clone(),
+            read_only: self.request.read_only,
+            server: self.server.clone(),
+        };
+        let answer = statement::start(&self.context.fabric, statement, &context).await?;
+        Ok(Current::Statement(Box::new(answer)))
+    }
+
+    /// Checks a SELECT and names its sources.
+    fn compile(&self, select: &mut Select) -> Result<Compiled, String> {
+        let catalog = self.context.fabric.catalog();
+        normalise_select(select, &catalog, &self.request.database, &self.request.policy)?;
+        refuse_system_sources(&select.sources)?;
+        compile(select, self.request.now_ns).map_err(|error| error.to_string())
+    }
+
+    async fn start_select(&self, mut select: Select) -> Result<Current<F>, String> {
+        let compiled = self.compile(&mut select)?;
+        let Some(target) = &compiled.target else {
+            let run = source::start(&self.context, &compiled, &[]).await?;
+            return Ok(Current::Select(Box::new(run)));
+        };
+        crate::query::place(&self.context.fabric.catalog(), &target.database, &target.policy)?;
+        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let written = into::write(&self.context.fabric, &mut run, target).await?;
+        let mut piece = into::answer(written);
+        if self.request.read_only {
+            piece.messages.push(read_only_warning(&Statement::Select(Box::new(select))));
+        }
+        Ok(Current::Pieces(VecDeque::from([piece])))
+    }
+
+    async fn explain(&self, analyze: bool, mut select: Select) -> Result<Current<F>, String> {
+        select.target = None;
+        let compiled = self.compile(&mut select)?;
+        let started = Instant::now();
+        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let planning = started.elapsed();
+        let piece = if analyze {
+            let mut row_count = 0;
+            while let Some((_, rows)) = run.next_rows(CHUNK_ROWS_DEFAULT).await? {
+                row_count += rows.len() as u64;
+            }
+            let execution = started.elapsed() - planning;
+            explain::answer("EXPLAIN ANALYZE", explain::analyze_lines(&select, planning, execution, row_count))
+        } else {
+            let (series_count, group_count) = source::extent(&self.context, &compiled).await?;
+            explain::answer("QUERY PLAN", explain::plan_lines(run.plan(), series_count, group_count))
+        };
+        Ok(Current::Pieces(VecDeque::from([piece])))
+    }
+}
+
+/// Names that look like tables of the server's own and are none.
+fn refuse_system_sources(sources: &[Source]) -> Result<(), String> {
+    for source in sources {
+        let Source::Measurement(measurement) = source else { continue };
+        let instead = match measurement.name.as_str() {
+            "_fieldKeys" => "SHOW FIELD KEYS",
+            "_measurements" => "SHOW MEASUREMENTS",
+            "_series" => "SHOW SERIES",
+            "_tagKeys" => "SHOW TAG KEYS",
+            "_tags" => "SHOW TAG VALUES",
+            "_name" | "_tagKey" => "the appropriate meta command",
+            _ => continue,
+        };
+        let name = &measurement.name;
+        return Err(format!("unable to use system source '{name}': use {instead} instead"));
+    }
+    Ok(())
 }
 
 impl<F> QueryRun<F> {

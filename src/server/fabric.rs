@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disk::Clock;
 use crate::exec;
+use crate::ingest::WriteParams;
 use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::meta::Catalog;
@@ -62,5 +64,20 @@ impl Fabric for MeshFabric {
 
     async fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
         glommio::executor().spawn_blocking(work).await
+    }
+
+    async fn write(&self, database: &str, policy: &str, lines: Vec<u8>) -> Result<(), FabricError> {
+        let params = WriteParams {
+            database: database.to_owned(),
+            policy: policy.to_owned(),
+            precision_ns: 1,
+            now_ns: self.core.platform.now_ns(),
+        };
+        let stored = async {
+            let mut session = self.core.ingest().begin(params)?;
+            session.feed(&lines, true).await?;
+            session.finish().await
+        };
+        stored.await.map(|_| ()).map_err(|error| FabricError(error.to_string()))
     }
 }

@@ -18,6 +18,7 @@ pub use owner::answer;
 
 use crate::model::Bytes;
 use crate::model::DatabaseId;
+use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::TimeRange;
 
@@ -68,6 +69,10 @@ pub enum Ask {
     },
     /// Fields of the policy named by [`Request::within`]; the item is name, type name.
     Fields,
+    /// The same for each shard group; the item is the group's id ([`group_item`]), name.
+    FieldsByGroup,
+    /// Shard groups of the policy that the series have data in; the item is the group's id.
+    Groups,
 }
 
 /// One lookup.
@@ -120,6 +125,11 @@ pub struct Page {
     pub entries: Vec<Entry>,
     /// Go on after this key; `None`: this was all. It may lie behind the last entry, and entries may be none.
     pub next: Option<Key>,
+}
+
+/// A shard group's id as part of an item.
+pub fn group_item(group: GroupId) -> Bytes {
+    group.0.to_be_bytes().into()
 }
 
 impl Ask {

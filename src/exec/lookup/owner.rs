@@ -14,6 +14,7 @@ use super::Request;
 use super::Within;
 use super::condition::Compiled;
 use super::condition::CompiledTest;
+use super::group_item;
 use crate::exec::view::Cursor;
 use crate::exec::view::PartitionInfo;
 use crate::exec::view::ReadRequest;
@@ -163,7 +164,7 @@ impl<'a> Lookup<'a> {
     ) {
         let scope = Scope {
             value_is_field: self.value_is_field(view, name),
-            fields: self.fields(view, name, partitions),
+            items: self.items(view, name, partitions),
             partitions,
         };
         view.index(self.request.database, |index| {
@@ -181,23 +182,24 @@ impl<'a> Lookup<'a> {
         self.request.policies.iter().any(has)
     }
 
-    /// Fields of each partition, when fields are asked for.
-    fn fields<V: View>(
+    /// What the series of each partition stand for: its fields, its id, or nothing when neither is asked for.
+    fn items<V: View>(
         &self,
         view: &V,
         measurement: &[u8],
         partitions: Option<&[PartitionInfo]>,
-    ) -> Vec<Vec<[Bytes; 2]>> {
-        let (Within::Policy(policy) | Within::Points(policy, _), Ask::Fields) =
-            (&self.request.within, &self.request.ask)
-        else {
-            return Vec::new();
+    ) -> Vec<Vec<Vec<Bytes>>> {
+        let Within::Policy(policy) = self.request.within else { return Vec::new() };
+        let items_of = |partition: &PartitionInfo| -> Vec<Vec<Bytes>> {
+            let fields = || view.fields(self.request.database, policy, measurement, partition.range).into_iter();
+            match self.request.ask {
+                Ask::Fields => fields().map(|(name, of)| vec![name, of.name().as_bytes().into()]).collect(),
+                Ask::FieldsByGroup => fields().map(|(name, _)| vec![group_item(partition.group), name]).collect(),
+                Ask::Groups => vec![vec![group_item(partition.group)]],
+                _ => Vec::new(),
+            }
         };
-        let fields_in = |partition: &PartitionInfo| {
-            let fields = view.fields(self.request.database, *policy, measurement, partition.range);
-            fields.into_iter().map(|(name, field_type)| [name, Bytes::from(field_type.name().as_bytes())]).collect()
-        };
-        partitions.unwrap_or_default().iter().map(fields_in).collect()
+        partitions.unwrap_or_default().iter().map(items_of).collect()
     }
 
     fn fill(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>, page: &mut Filling) {
@@ -209,7 +211,7 @@ impl<'a> Lookup<'a> {
         match &self.request.ask {
             Ask::Series => self.fill_series(index, measurement, &series, page),
             Ask::Measurements { .. } => self.push(page, key(Vec::new()), self.bits(measurement)),
-            _ if !self.request.dimensions.is_empty() || matches!(self.request.ask, Ask::Fields) => {
+            _ if !self.request.dimensions.is_empty() || self.is_by_partition() => {
                 self.fill_groups(index, measurement, &series, scope, page);
             }
             Ask::Count => self.push(page, key(Vec::new()), series.len()),
@@ -221,7 +223,7 @@ impl<'a> Lookup<'a> {
                 }
             }
             Ask::TagValues { .. } => self.fill_tag_values(measurement, &series, page),
-            Ask::Fields => {}
+            Ask::Fields | Ask::FieldsByGroup | Ask::Groups => {}
         }
     }
 
@@ -292,11 +294,11 @@ impl<'a> Lookup<'a> {
         page: &mut Filling,
     ) {
         let mut found: BTreeMap<(Vec<Bytes>, Vec<Bytes>), u64> = BTreeMap::new();
-        if matches!(self.request.ask, Ask::Fields) {
-            for (partition, fields) in scope.partitions.unwrap_or_default().iter().zip(&scope.fields) {
+        if self.is_by_partition() {
+            for (partition, items) in scope.partitions.unwrap_or_default().iter().zip(&scope.items) {
                 for group in self.groups(index, &(series & &partition.series)) {
-                    for field in fields {
-                        found.insert((group.clone(), field.to_vec()), 1);
+                    for item in items {
+                        found.insert((group.clone(), item.clone()), 1);
                     }
                 }
             }
@@ -322,6 +324,11 @@ impl<'a> Lookup<'a> {
         for ((group, item), number) in found {
             self.push(page, Key { measurement: measurement.name().into(), group, item }, number);
         }
+    }
+
+    /// Whether entries depend on the shard group that the data is in.
+    fn is_by_partition(&self) -> bool {
+        matches!(self.request.ask, Ask::Fields | Ask::FieldsByGroup | Ask::Groups)
     }
 
     /// The distinct groups of `series`.
@@ -374,7 +381,7 @@ impl<'a> Lookup<'a> {
 /// What a measurement's entries depend on beside the index.
 struct Scope<'a> {
     value_is_field: bool,
-    fields: Vec<Vec<[Bytes; 2]>>,
+    items: Vec<Vec<Vec<Bytes>>>,
     partitions: Option<&'a [PartitionInfo]>,
 }
 

@@ -12,11 +12,13 @@
 
 pub mod call;
 pub mod condition;
+pub mod explain;
 pub mod feed;
 pub mod fill;
 pub mod gather;
 pub mod holt_winters;
 pub mod indicator;
+pub mod into;
 pub mod names;
 pub mod operator;
 pub mod plan;

@@ -168,6 +168,8 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// Sorted keys of the GROUP BY tags.
     pub dimensions: Vec<Bytes>,
+    /// Tag arguments of top and bottom that are no columns (INTO keeps them as tags), and their slots.
+    pub hidden: Vec<(Bytes, usize)>,
 }
 
 /// Makes the plan. `pushdown`: the sources aggregate themselves; else they only give rows. `more_dimensions`: tags an
@@ -192,7 +194,14 @@ pub fn plan(
         names,
         zone,
         pushdown,
-        plan: Plan { demands: Vec::new(), chains: Vec::new(), slots: Vec::new(), columns: Vec::new(), dimensions },
+        plan: Plan {
+            demands: Vec::new(),
+            chains: Vec::new(),
+            slots: Vec::new(),
+            columns: Vec::new(),
+            dimensions,
+            hidden: Vec::new(),
+        },
         calls: Vec::new(),
         references: Vec::new(),
     };
@@ -425,11 +434,14 @@ impl Planner<'_> {
                 slot: known.map_or(usize::MAX, |known| known.slot),
             }
         });
-        // Tag arguments of top and bottom that are no columns (INTO) travel too; they get a slot nobody reads.
+        // Tag arguments of top and bottom that are no columns (INTO) travel too, in slots of their own.
         let mut all: Vec<Reference> = Vec::new();
         for mut reference in listed {
             if reference.slot == usize::MAX {
                 reference.slot = self.slot();
+                if reference.meaning == Meaning::Tag {
+                    self.plan.hidden.push((reference.name.as_bytes().into(), reference.slot));
+                }
             }
             all.push(reference);
         }

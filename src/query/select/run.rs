@@ -47,6 +47,7 @@ pub struct SelectRun<F> {
     shown: Vec<Cell>,
     descending: bool,
     time_column: String,
+    hidden_tags: Vec<Bytes>,
     zone: Option<TimeZone>,
     memory_bytes_max: usize,
     /// Rows that follow the piece given out last.
@@ -72,6 +73,7 @@ impl<F: Fabric> SelectRun<F> {
         }
         SelectRun {
             shown: vec![Cell::Null; plan.slots.len()],
+            hidden_tags: plan.hidden.iter().map(|(key, _)| key.clone()).collect(),
             plan,
             inputs,
             pipelines,
@@ -93,6 +95,26 @@ impl<F: Fabric> SelectRun<F> {
             (name, if column.is_tag { Some(FieldType::String) } else { column.field_type })
         };
         self.plan.columns.iter().map(column_type).collect()
+    }
+
+    /// Names of the columns without time.
+    pub fn columns(&self) -> Vec<Bytes> {
+        self.plan.columns.iter().map(|column| Bytes::from(column.name.as_bytes())).collect()
+    }
+
+    /// Name of the time column.
+    pub fn time_column(&self) -> &str {
+        &self.time_column
+    }
+
+    /// Keys of tags whose cells follow those of the columns in [`SelectRun::next_rows`].
+    pub fn hidden_tags(&self) -> &[Bytes] {
+        &self.hidden_tags
+    }
+
+    /// What is read.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Sorted keys of the GROUP BY tags.
@@ -268,7 +290,9 @@ impl<F: Fabric> SelectRun<F> {
             }
             slots.push(cell);
         }
-        let cells = self.plan.columns.iter().map(|column| shown(&column.value, &slots)).collect();
+        let columns = self.plan.columns.iter().map(|column| shown(&column.value, &slots));
+        let hidden = self.plan.hidden.iter().map(|(_, slot)| slots[*slot].clone());
+        let cells = columns.chain(hidden).collect();
         Some(Row { time, cells })
     }
 }

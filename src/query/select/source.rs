@@ -170,6 +170,41 @@ async fn measurements<F: Fabric>(
     Ok(inputs)
 }
 
+/// How many series a SELECT's measurements have in range, and how many shard groups of its policies lie in it.
+pub async fn extent<F: Fabric>(context: &Context<F>, compiled: &Compiled) -> Result<(u64, u64), String> {
+    let mut names = Names::default();
+    let (mut series_count, mut groups) = (0, std::collections::BTreeSet::new());
+    let catalog = context.fabric.catalog();
+    for input in measurements(context, compiled, &mut names).await? {
+        let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
+        let fragment = Fragment {
+            database: input.database,
+            policy: input.policy,
+            measurement: input.name,
+            range: compiled.time,
+            fields: Vec::new(),
+            tags: Vec::new(),
+            ties: Vec::new(),
+            filter: condition,
+            dimensions: Vec::new(),
+            groups: None,
+            descending: false,
+            // With this bound a core counts and reads nothing.
+            series_max: 1,
+            work: Work::Rows { required: 0, limit: Some(0) },
+        };
+        let ask = |core| context.fabric.ask(core, Request::Open(Box::new(fragment.clone())));
+        for answer in join_all((0..context.fabric.core_count()).map(ask)).await {
+            if let Response::Chunk(chunk) = answer.map_err(|error| error.to_string())? {
+                series_count += chunk.series_count;
+            }
+        }
+        let policy = catalog.database_by_id(input.database).and_then(|found| found.policy_by_id(input.policy));
+        groups.extend(policy.into_iter().flat_map(|policy| policy.groups_in(compiled.time)).map(|group| group.id));
+    }
+    Ok((series_count, groups.len() as u64))
+}
+
 /// The schema over all cores.
 pub async fn schema<F: Fabric>(fabric: &F, request: SchemaRequest) -> Result<Schema, String> {
     let asked = (0..fabric.core_count()).map(|core| fabric.ask(core, Request::Schema(Box::new(request.clone()))));

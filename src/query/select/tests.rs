@@ -28,10 +28,10 @@ use crate::model::ResultPiece;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::query::Options;
 use crate::query::fabric::Fabric;
 use crate::query::fabric::FabricError;
 use crate::query::request::QueryRequest;
-use crate::query::select::Limits;
 use crate::series::Index;
 
 const WEEK: i64 = 7 * 24 * 3600 * 1_000_000_000;
@@ -209,6 +209,12 @@ impl Fabric for FakeFabric {
         Ok(self.cores[core].handle(request).await)
     }
 
+    async fn write(&self, database: &str, _: &str, lines: Vec<u8>) -> Result<(), FabricError> {
+        let text = String::from_utf8(lines).expect("text");
+        Server { fabric: self.clone() }.write(database, &text, 1);
+        Ok(())
+    }
+
     async fn change(&self, command: meta::Command) -> Result<meta::Outcome, meta::MetaError> {
         meta::apply(&self.catalog, &command, 0).map(|(_, outcome)| outcome)
     }
@@ -286,7 +292,7 @@ impl Server {
             now_ns: 1_700_000_000_000_000_000,
             ..QueryRequest::default()
         };
-        let run = crate::query::run(self.fabric.clone(), request, Limits::default(), Default::default());
+        let run = crate::query::run(self.fabric.clone(), request, Options::default());
         let mut run = run.unwrap_or_else(|error| panic!("{text}: {error}"));
         futures_lite::future::block_on(async {
             let mut pieces = Vec::new();
