@@ -22,6 +22,7 @@ use glommio::Shares;
 use glommio::TaskQueueHandle;
 
 use crate::config::Config;
+use crate::disk::Clock;
 use crate::disk::real::RealDisk;
 use crate::exec::Executor;
 use crate::http::edge::Edge;
@@ -110,6 +111,8 @@ pub struct Core {
     pub shard_count: u16,
     /// Disk and clock.
     pub platform: RealDisk,
+    /// When this core started, ns since 1970.
+    pub started_ns: i64,
     /// Where work runs.
     pub queues: Queues,
     /// Logins that were verified on this core.
@@ -132,11 +135,13 @@ pub struct Core {
 impl Core {
     /// A core without parts, on its executor.
     pub fn new(number: usize, config: Arc<Config>, shard_count: u16) -> Rc<Core> {
+        let platform = RealDisk::new();
         Rc::new(Core {
             number,
             config,
             shard_count,
-            platform: RealDisk::new(),
+            started_ns: platform.now_ns(),
+            platform,
             queues: Queues::create(),
             logins: RefCell::default(),
             probe_error: RefCell::default(),

@@ -59,4 +59,8 @@ impl Fabric for MeshFabric {
             Err(error) => Err(MetaError::Storage(error.to_string())),
         }
     }
+
+    async fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
+        glommio::executor().spawn_blocking(work).await
+    }
 }

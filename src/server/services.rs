@@ -21,11 +21,15 @@ use crate::meta::auth;
 use crate::meta::token;
 use crate::model::ResultPiece;
 use crate::observe::Statistic;
+use crate::query;
 use crate::query::request::Caller;
 use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
+use crate::query::select::Limits;
+use crate::query::statement::ServerFacts;
 use crate::server::core::Core;
 use crate::server::core::Phase;
+use crate::server::fabric::MeshFabric;
 use crate::server::options;
 use crate::server::owners::CoreOwners;
 
@@ -62,6 +66,14 @@ impl CoreServices {
         Ok(Caller::User(name.to_owned()))
     }
 
+    /// What SHOW STATS and SHOW DIAGNOSTICS print; the counters are collected only for a text that may ask for them.
+    async fn facts(&self, text: &str) -> ServerFacts {
+        let asked = text.as_bytes().windows(5).any(|word| word.eq_ignore_ascii_case(b"stats"));
+        let statistics = if asked { self.statistics().await } else { Vec::new() };
+        let core_count = self.core.mesh().core_count();
+        ServerFacts { statistics, diagnostics: Vec::new(), started_ns: self.core.started_ns, core_count }
+    }
+
     fn verify_token(&self, text: &str) -> Result<Caller, AuthError> {
         let secret = self.core.config.http.shared_secret.as_bytes();
         let now_s = self.now_ns().div_euclid(1_000_000_000);
@@ -79,7 +91,7 @@ fn unauthorized(text: &str) -> AuthError {
 
 impl Services for CoreServices {
     type Write = Session<CoreOwners>;
-    type Query = NoRun;
+    type Query = RunningQuery;
 
     fn now_ns(&self) -> i64 {
         self.core.platform.now_ns()
@@ -128,8 +140,16 @@ impl Services for CoreServices {
         }
     }
 
-    async fn query(&self, _request: QueryRequest) -> Result<NoRun, QueryError> {
-        Err(QueryError::Internal("queries are not served yet".to_owned()))
+    async fn query(&self, request: QueryRequest) -> Result<RunningQuery, QueryError> {
+        let coordinator = &self.core.config.coordinator;
+        let query_bytes = self.core.config.query.bytes_max;
+        let limits = Limits {
+            series_max: coordinator.max_select_series,
+            buckets_max: coordinator.max_select_buckets,
+            memory_bytes_max: usize::try_from(query_bytes.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+        };
+        let facts = self.facts(&request.text).await;
+        query::run(MeshFabric::new(self.core.clone()), request, query::run::Options { limits, server: Rc::new(facts) }).map(RunningQuery)
     }
 
     async fn statistics(&self) -> Vec<Statistic> {
@@ -162,11 +182,11 @@ impl WriteSession for Session<CoreOwners> {
     }
 }
 
-/// A query that cannot be.
-pub enum NoRun {}
+/// A query over the mesh.
+pub struct RunningQuery(query::QueryRun<MeshFabric>);
 
-impl QueryRun for NoRun {
+impl QueryRun for RunningQuery {
     async fn next(&mut self) -> Option<ResultPiece> {
-        match *self {}
+        self.0.next().await
     }
 }
