@@ -69,8 +69,10 @@ impl<P: Disk> Log<P> {
         let replayed = replay::replay_file(&file, id, on_record).await?;
         if replayed.cut_bytes > 0 {
             file.truncate(replayed.end).await?;
-            file.sync().await?;
         }
+        // Also when nothing was cut: a process that was killed may have written records it never synced, and what is
+        // built on them from here on must not outlive them.
+        file.sync().await?;
         let log = Log {
             platform: platform.clone(),
             file,

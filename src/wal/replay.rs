@@ -39,9 +39,12 @@ pub struct Replayed {
     pub next_sequence: u64,
 }
 
-/// Hands every record of the log at `path` to `on_record`, in order; changes nothing.
+/// Hands every record of the log at `path` to `on_record`, in order; changes nothing, but
+/// makes what it reads durable first.
 pub async fn replay<P: Disk>(platform: &P, path: &Path, id: u64, on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
     let file = platform.open(path).await?;
+    // What is handed on will be seen; a killed process may have left it unsynced, and a power cut must not take it back.
+    file.sync().await?;
     let replayed = replay_file(&file, id, on_record).await?;
     file.close().await?;
     Ok(replayed)
