@@ -92,7 +92,7 @@ fn point(
     let mut separator = b' ';
     for (name, cell) in columns.iter().zip(&row.cells) {
         let value = match cell {
-            Cell::Float(value) if value.is_finite() => format!("{value}").into_bytes(),
+            Cell::Float(value) if value.is_finite() => format!("{value:?}").into_bytes(),
             Cell::Integer(value) => format!("{value}i").into_bytes(),
             Cell::Unsigned(value) => format!("{value}u").into_bytes(),
             Cell::Boolean(value) => format!("{value}").into_bytes(),
