@@ -70,9 +70,7 @@ impl<P: Disk> Log<P> {
         if replayed.cut_bytes > 0 {
             file.truncate(replayed.end).await?;
         }
-        // Also when nothing was cut: a process that was killed may have written records it never synced, and what is
-        // built on them from here on must not outlive them.
-        file.sync().await?;
+        replay::settle(platform, &file, &replayed).await?;
         let log = Log {
             platform: platform.clone(),
             file,
