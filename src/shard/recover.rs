@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -280,7 +279,7 @@ fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bo
 
 async fn open_or_create<P: Disk>(
     platform: &P,
-    path: &PathBuf,
+    path: &Path,
     shard: u16,
     on_record: impl FnMut(&[u8]),
 ) -> io::Result<(Log<P>, Replayed)> {
