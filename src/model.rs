@@ -1,6 +1,7 @@
 //! The nouns everyone uses, without behaviour: field types and values, rows of an answer.
 //!
-//! Names and strings are bytes: stock accepts and returns what is not UTF-8, so nothing below `encode` may insist on it.
+//! Names and strings are bytes: stock accepts and returns what is not UTF-8, so nothing below `encode` may insist on
+//! it.
 
 use std::fmt;
 
