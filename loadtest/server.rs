@@ -183,8 +183,8 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-/// Every acknowledgement synced and no limits, else as installed. The two cold durations are short only so that the disk
-/// settles soon after the load; during it there is no cold data.
+/// Every acknowledgement synced and no limits, else as installed. The two cold durations are short only so that the
+/// disk settles soon after the load; during it there is no cold data.
 fn stock_config(directory: &Path, address: SocketAddr) -> Result<String, String> {
     let root = directory.display();
     let rpc = free_address()?;
