@@ -23,8 +23,7 @@ const START_STOP_MAX: Duration = Duration::from_secs(60);
 
 /// How to get the program we compare with.
 pub const STOCK_HELP: &str = "influxd 1.8.10 was not found. Give its path with --influxd PATH, leave it out with \
-    --only \
-millrace, or install it with Go:\n\n    GOBIN=DIR go install -ldflags \"-X main.version=1.8.10\" \
+--only millrace, or install it with Go:\n\n    GOBIN=DIR go install -ldflags \"-X main.version=1.8.10\" \
 github.com/influxdata/influxdb/cmd/influxd@v1.8.10\n";
 
 /// Which server.
