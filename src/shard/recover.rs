@@ -319,6 +319,10 @@ async fn open_segments<P: Disk>(
                 partition.add_segment(Rc::new(segment));
             }
             Err(error @ SegmentError::Newer { .. }) => return Err(OpenError::Newer(error)),
+            // A device that fails now may answer at the next start: serving without the segment would hide its points.
+            Err(SegmentError::Io { path, error }) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Io(io::Error::new(error.kind(), format!("{path}: {error}"))));
+            }
             // The rest of the data stays readable; the file stays for whoever wants to look at it.
             Err(error) => recovery.damage.push(error.to_string()),
         }
