@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "blocking calls stand inside blocking(), off the executor")]
 
+use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ use crate::disk::Disk;
 use crate::disk::File;
 use crate::limits::DISK_ALIGN;
 use crate::model::Timestamp;
+
+/// See [`nudged`].
+const NUDGE: Duration = Duration::from_millis(5);
 
 /// The machine's disk and clock, inside a glommio executor.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +98,11 @@ impl Disk for RealDisk {
     }
 
     async fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
-        glommio::io::rename(source, target).await.map_err(named(source))
+        nudged(glommio::io::rename(source, target)).await.map_err(named(source))
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        glommio::io::remove(path).await.map_err(named(path))
+        nudged(glommio::io::remove(path)).await.map_err(named(path))
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -132,7 +136,18 @@ fn list_sorted(path: &PathBuf) -> io::Result<Vec<String>> {
 
 /// Runs metadata work that would block the executor on glommio's blocking thread.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> io::Result<R> + Send + 'static) -> io::Result<R> {
-    glommio::executor().spawn_blocking(work).await
+    nudged(glommio::executor().spawn_blocking(work)).await
+}
+
+/// Waits for work of glommio's blocking thread. glommio 0.9.0 can miss that thread's wake-up when the executor is just
+/// going to sleep; a timer looks again.
+async fn nudged<R>(work: impl Future<Output = R>) -> R {
+    let nudge = async {
+        loop {
+            glommio::timer::sleep(NUDGE).await;
+        }
+    };
+    futures_lite::future::or(work, nudge).await
 }
 
 fn named(path: &Path) -> impl FnOnce(glommio::GlommioError<()>) -> io::Error {
@@ -176,7 +191,7 @@ impl File for RealFile {
     }
 
     async fn truncate(&self, bytes: u64) -> io::Result<()> {
-        Ok(self.0.truncate(bytes).await?)
+        Ok(nudged(self.0.truncate(bytes)).await?)
     }
 
     async fn close(self) -> io::Result<()> {

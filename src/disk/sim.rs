@@ -312,10 +312,8 @@ impl File for SimFile {
             (result, machine.files.write(self.id, position, &buffer[..written]))
         };
         self.disk.latency().await;
-        // Never after a failure: what arrived of it then is anyone's guess, also for a later sync.
-        if result.is_ok() {
-            self.disk.0.borrow_mut().files.ended(self.id, number);
-        }
+        // Also after a failure: reads do not pass by the device, so what they see of it a later sync covers.
+        self.disk.0.borrow_mut().files.ended(self.id, number);
         result
     }
 

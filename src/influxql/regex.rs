@@ -50,7 +50,11 @@ impl<'a> Translation<'a> {
             let before = self.rest;
             let mut repeat = None;
             match c {
-                '(' => operand = self.open_group()? && operand,
+                '(' => {
+                    self.open_group()?;
+                    // Behind a bare `(?i)` RE2 would repeat what stands before it; the crate cannot, so neither do we.
+                    operand = false;
+                }
                 ')' => {
                     self.depth = self.depth.checked_sub(1).ok_or_else(|| self.fault("unexpected )", self.text))?;
                     self.copy(1);
@@ -143,15 +147,15 @@ impl<'a> Translation<'a> {
         Ok(())
     }
 
-    /// `(`, `(?:`, `(?P<name>`, `(?flags)`, `(?flags:`. Returns whether what stood before can still be repeated.
-    fn open_group(&mut self) -> Checked<bool> {
+    /// `(`, `(?:`, `(?P<name>`, `(?flags)`, `(?flags:`.
+    fn open_group(&mut self) -> Checked<()> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(self.fault("expression nests too deeply", self.text));
         }
         if !self.rest.starts_with("(?") {
             self.copy(1);
-            return Ok(false);
+            return Ok(());
         }
         for open in ["(?P<", "(?<"] {
             if let Some(tail) = self.rest.strip_prefix(open) {
@@ -161,7 +165,7 @@ impl<'a> Translation<'a> {
         self.open_flags()
     }
 
-    fn open_named(&mut self, open: usize, tail: &'a str) -> Checked<bool> {
+    fn open_named(&mut self, open: usize, tail: &'a str) -> Checked<()> {
         let Some(end) = tail.find('>') else {
             return Err(self.fault("invalid named capture", self.rest));
         };
@@ -172,10 +176,10 @@ impl<'a> Translation<'a> {
         // Nothing asks for captures, and the other dialect is stricter about names.
         self.out.push('(');
         self.skip(open + end + 1);
-        Ok(false)
+        Ok(())
     }
 
-    fn open_flags(&mut self) -> Checked<bool> {
+    fn open_flags(&mut self) -> Checked<()> {
         let before = self.rest;
         self.skip(2);
         let (mut negated, mut saw_flag) = (false, false);
@@ -189,12 +193,12 @@ impl<'a> Translation<'a> {
                     // `(?)` is a group without flags: it does nothing.
                     let flags = self.taken(before);
                     self.out.push_str(if flags == "(?)" { "" } else { flags });
-                    return Ok(c == ')');
+                    return Ok(());
                 }
                 _ => return Err(self.fault("invalid or unsupported Perl syntax", self.taken(before))),
             }
         }
-        Err(self.fault("missing closing )", before))
+        Err(self.fault("invalid or unsupported Perl syntax", before))
     }
 
     /// A backslash outside a class.
@@ -204,7 +208,7 @@ impl<'a> Translation<'a> {
             Some('A') => "\\A",
             Some('z') => "\\z",
             Some('b') => "(?-u:\\b)",
-            // The crate wants whole characters around; away from word bytes the Unicode form agrees.
+            // ASCII like the other: between the bytes of a letter beyond ASCII it may hold, which no answer shows.
             Some('B') => "(?-u:\\B)",
             Some('Q') => return self.quoted(),
             Some('p' | 'P') => return self.unicode_class(),
@@ -318,10 +322,9 @@ impl<'a> Translation<'a> {
         let first = self.rest.chars().next()?;
         self.skip(first.len_utf8());
         if first != '{' {
-            let high = first.to_digit(16)?;
             let second = self.rest.chars().next()?;
             self.skip(second.len_utf8());
-            return Some(high * 16 + second.to_digit(16)?);
+            return Some(first.to_digit(16)? * 16 + second.to_digit(16)?);
         }
         let mut code = 0;
         loop {

@@ -12,7 +12,12 @@
 //! Recalling compares the key in one go and then alternates pieces of the layout with values, so the 200 bytes that
 //! repeat are neither searched nor hashed. Anything unexpected is a miss, and the index parser reads the line.
 
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+
 use hashbrown::HashTable;
+use rapidhash::v3::RapidSecrets;
+use rapidhash::v3::rapidhash_v3_seeded;
 
 use crate::line::Field;
 use crate::line::KeySlot;
@@ -40,6 +45,8 @@ const _: () = assert!(KEYS_MAX <= u32::MAX as usize && LAYOUTS_MAX <= u16::MAX a
 #[derive(Debug)]
 pub struct Memory {
     keys_max: usize,
+    /// Differ from process to process, so that no client can choose keys that collide.
+    secrets: RapidSecrets,
     keys: Vec<Key>,
     key_bytes: Vec<u8>,
     by_key: HashTable<u32>,
@@ -96,6 +103,7 @@ impl Memory {
     pub fn with_keys_max(keys_max: usize) -> Memory {
         Memory {
             keys_max,
+            secrets: RapidSecrets::seed(RandomState::new().hash_one(0)),
             keys: Vec::new(),
             key_bytes: Vec::new(),
             by_key: HashTable::new(),
@@ -175,7 +183,7 @@ impl Memory {
     }
 
     fn slot_of(&mut self, raw_key: &[u8]) -> u32 {
-        let hash = rapidhash::v3::rapidhash_v3(raw_key);
+        let hash = rapidhash_v3_seeded(raw_key, &self.secrets);
         if let Some(&slot) = self.by_key.find(hash, |&slot| self.raw(&self.keys[slot as usize]) == raw_key) {
             return slot;
         }
@@ -183,10 +191,10 @@ impl Memory {
         let start = self.key_bytes.len() as u32;
         self.key_bytes.extend_from_slice(raw_key);
         self.keys.push(Key { start, length: raw_key.len() as u16, layout: u16::MAX, follower: slot });
-        let (keys, key_bytes) = (&self.keys, &self.key_bytes);
+        let (keys, key_bytes, secrets) = (&self.keys, &self.key_bytes, &self.secrets);
         self.by_key.insert_unique(hash, slot, |&slot| {
             let key = &keys[slot as usize];
-            rapidhash::v3::rapidhash_v3(&key_bytes[key.start as usize..][..usize::from(key.length)])
+            rapidhash_v3_seeded(&key_bytes[key.start as usize..][..usize::from(key.length)], secrets)
         });
         slot
     }
@@ -197,16 +205,16 @@ impl Memory {
             joined.extend_from_slice(field.name);
             joined.push(b'=');
         }
-        let hash = rapidhash::v3::rapidhash_v3(&joined);
+        let hash = rapidhash_v3_seeded(&joined, &self.secrets);
         if let Some(&layout) = self.by_names.find(hash, |&at| self.layouts[usize::from(at)].has_names(fields)) {
             return layout;
         }
         let layout = self.layouts.len() as u16;
         self.layouts.push(Layout::new(fields));
         // The names are looked at again only when the table grows.
-        let layouts = &self.layouts;
+        let (layouts, secrets) = (&self.layouts, &self.secrets);
         self.by_names
-            .insert_unique(hash, layout, |&at| rapidhash::v3::rapidhash_v3(&layouts[usize::from(at)].joined()));
+            .insert_unique(hash, layout, |&at| rapidhash_v3_seeded(&layouts[usize::from(at)].joined(), secrets));
         layout
     }
 

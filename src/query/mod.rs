@@ -7,6 +7,7 @@ pub mod run;
 pub mod select;
 pub mod statement;
 
+pub use run::Options;
 pub use run::QueryRun;
 pub use run::run;
 

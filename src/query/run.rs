@@ -34,6 +34,15 @@ use crate::query::statement::authorize::authorize;
 use crate::query::statement::normalise::normalise_select;
 use crate::query::statement::read_only_warning;
 
+/// What requests of one server have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Bounds of each SELECT.
+    pub limits: Limits,
+    /// What SHOW STATS and SHOW DIAGNOSTICS print.
+    pub server: Rc<ServerFacts>,
+}
+
 /// A running request.
 pub struct QueryRun<F> {
     context: Context<F>,
@@ -59,21 +68,14 @@ enum Current<F> {
 }
 
 /// Parses and authorises a request and gets ready to run it.
-///
-/// Privileges are checked for all statements before any runs.
-pub fn run<F: Fabric>(
-    fabric: F,
-    request: QueryRequest,
-    limits: Limits,
-    server: Rc<ServerFacts>,
-) -> Result<QueryRun<F>, QueryError> {
+pub fn run<F: Fabric>(fabric: F, request: QueryRequest, options: Options) -> Result<QueryRun<F>, QueryError> {
     let params = Params::from_json(&request.params).map_err(|error| QueryError::Params(error.to_string()))?;
     let statements = parse(&request.text, &params).map_err(|error| QueryError::Parse(error.to_string()))?;
     let allowed = authorize(&statements, &request.caller, &fabric.catalog(), &request.database);
     allowed.map_err(QueryError::Forbidden)?;
     Ok(QueryRun {
-        context: Context { fabric, limits },
-        server,
+        context: Context { fabric, limits: options.limits },
+        server: options.server,
         request,
         statements: statements.into(),
         statement_id: -1,

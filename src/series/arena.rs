@@ -9,7 +9,8 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Below this much waste a copy of the rest is not worth it.
 const DEAD_BYTES_MIN: usize = 64 << 10;
 
-/// Where a string lies: page plus one in the upper, offset in the lower 32 bits; never 0, so an optional one is as small.
+/// Where a string lies: page plus one in the upper, offset in the lower 32 bits; never 0, so that an optional one is
+/// as small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(NonZeroU64);
 

@@ -8,8 +8,9 @@
 //! `,`, `=` and space of tag keys and values. Tags are in the order of their *escaped* keys, as in stock.
 //!
 //! Line protocol cannot name anything that ends in a backslash, but other ways in can (0.8, Prometheus, SELECT INTO),
-//! and the backslash would then hide the separator. So a part that ends in a backslash, or in one and NULs, gets one NUL
-//! more; decoding takes it away. That keeps the form reversible for all bytes and stock's for all that stock can hold.
+//! and the backslash would then hide the separator. So a part that ends in a backslash, or in one and NULs, gets one
+//! NUL more; decoding takes it away. That keeps the form reversible for all bytes, and stock's for all that stock can
+//! hold.
 
 /// Bytes escaped in a measurement.
 const MEASUREMENT: &[u8] = b", ";

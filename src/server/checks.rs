@@ -9,11 +9,16 @@ use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 /// Below this glommio refuses to make an executor.
 const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// What one executor locks: the buffers that glommio registers with its rings, and the rings.
 const MEMLOCK_BYTES_PER_CORE: u64 = 11 << 20;
+/// How long an address may stay taken before that is an error.
+const TAKEN_WAIT: Duration = Duration::from_millis(1500);
+const TAKEN_STEP: Duration = Duration::from_millis(20);
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -220,8 +225,16 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, BootError> {
     probe(address)
 }
 
+/// A killed server's socket outlives it for a moment, as long as the kernel takes to end its rings.
+#[allow(clippy::disallowed_methods, reason = "before there is any executor")]
 fn probe(address: SocketAddr) -> Result<SocketAddr, BootError> {
-    let outcome = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    let bind = || TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    let until = Instant::now() + TAKEN_WAIT;
+    let mut outcome = bind();
+    while outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::AddrInUse) && Instant::now() < until {
+        std::thread::sleep(TAKEN_STEP);
+        outcome = bind();
+    }
     outcome.map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => BootError::AddressTaken(address),
         _ => BootError::Listen { address, source },

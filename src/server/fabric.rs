@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disk::Clock;
 use crate::exec;
-use crate::ingest::WriteError;
 use crate::ingest::WriteParams;
 use crate::mesh::Request;
 use crate::mesh::Response;
@@ -62,22 +62,22 @@ impl Fabric for MeshFabric {
         }
     }
 
-    async fn write(&self, database: &str, policy: &str, lines: Vec<u8>) -> Result<(), FabricError> {
-        let failed = |error: WriteError| FabricError(error.to_string());
-        let (database, policy) = (database.to_owned(), policy.to_owned());
-        let params = WriteParams { database, policy, precision_ns: 1, now_ns: 0 };
-        let mut session = self.core.ingest().begin(params).map_err(failed)?;
-        let mut start = 0;
-        while start < lines.len() {
-            match session.feed(&lines[start..], true).await.map_err(failed)? {
-                0 => return Err(FabricError("a row of the result is too long to be written".into())),
-                taken => start += taken,
-            }
-        }
-        session.finish().await.map(|_| ()).map_err(failed)
-    }
-
     async fn run_blocking<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
         glommio::executor().spawn_blocking(work).await
+    }
+
+    async fn write(&self, database: &str, policy: &str, lines: Vec<u8>) -> Result<(), FabricError> {
+        let params = WriteParams {
+            database: database.to_owned(),
+            policy: policy.to_owned(),
+            precision_ns: 1,
+            now_ns: self.core.platform.now_ns(),
+        };
+        let stored = async {
+            let mut session = self.core.ingest().begin(params)?;
+            session.feed(&lines, true).await?;
+            session.finish().await
+        };
+        stored.await.map(|_| ()).map_err(|error| FabricError(error.to_string()))
     }
 }

@@ -149,7 +149,8 @@ impl Services for CoreServices {
             memory_bytes_max: usize::try_from(query_bytes.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
         };
         let facts = self.facts(&request.text).await;
-        query::run(MeshFabric::new(self.core.clone()), request, limits, Rc::new(facts)).map(RunningQuery)
+        query::run(MeshFabric::new(self.core.clone()), request, query::Options { limits, server: Rc::new(facts) })
+            .map(RunningQuery)
     }
 
     async fn statistics(&self) -> Vec<Statistic> {

@@ -69,8 +69,8 @@ impl<P: Disk> Log<P> {
         let replayed = replay::replay_file(&file, id, on_record).await?;
         if replayed.cut_bytes > 0 {
             file.truncate(replayed.end).await?;
-            file.sync().await?;
         }
+        replay::settle(platform, &file, &replayed).await?;
         let log = Log {
             platform: platform.clone(),
             file,

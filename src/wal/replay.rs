@@ -10,6 +10,7 @@ use crate::limits::DISK_ALIGN;
 use crate::stdx::varint::Reader;
 use crate::wal::FRAME_HEADER_BYTES;
 use crate::wal::MAGIC;
+use crate::wal::WRITE_BYTES_MAX;
 
 const BLOCK: u64 = DISK_ALIGN as u64;
 /// How much of the file is read at a time.
@@ -29,7 +30,9 @@ pub struct Damage {
 pub struct Replayed {
     /// Records handed on.
     pub records: u64,
-    /// Where the last whole frame ends.
+    /// Where the last whole frame begins.
+    pub last_frame: u64,
+    /// Where it ends.
     pub end: u64,
     /// Bytes behind `end`: the torn tail.
     pub cut_bytes: u64,
@@ -39,12 +42,33 @@ pub struct Replayed {
     pub next_sequence: u64,
 }
 
-/// Hands every record of the log at `path` to `on_record`, in order; changes nothing.
+/// Hands every record of the log at `path` to `on_record`, in order. What was handed on is durable when this returns.
 pub async fn replay<P: Disk>(platform: &P, path: &Path, id: u64, on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
     let file = platform.open(path).await?;
     let replayed = replay_file(&file, id, on_record).await?;
+    settle(platform, &file, &replayed).await?;
     file.close().await?;
     Ok(replayed)
+}
+
+/// Makes what was read durable, so that nothing built on it outlives it. A killed process may have left its last frame
+/// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it. Only
+/// writing it once more helps. Frames before the last were synced before the next was written.
+pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
+    let mut position = replayed.last_frame;
+    while position < replayed.end {
+        let bytes = file.read_at(position, WRITE_BYTES_MAX.min((replayed.end - position) as usize)).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        // The padding of the last block may be missing from the file.
+        let mut buffer = platform.buffer(align_up(bytes.len()));
+        buffer[..bytes.len()].copy_from_slice(&bytes);
+        buffer[bytes.len()..].fill(0);
+        file.write_at(buffer, position).await?;
+        position += align_up(bytes.len()) as u64;
+    }
+    file.sync().await
 }
 
 pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
@@ -61,6 +85,7 @@ pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl 
         }
         replayed.next_sequence = frame.sequence + 1;
         replayed.records += hand_on(&frame.content, &mut on_record);
+        replayed.last_frame = position;
         position += align_up(FRAME_HEADER_BYTES + frame.content.len()) as u64;
         replayed.end = position;
     }

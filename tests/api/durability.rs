@@ -82,14 +82,18 @@ fn watch(address: SocketAddr, length: Duration) {
 }
 
 #[test]
-fn deletes_and_definitions_survive_a_kill_too() {
+fn drops_and_definitions_survive_a_kill_too() {
     let mut server = Server::start();
     server.create("db");
+    server.create("gone");
     server.query("", "CREATE RETENTION POLICY two ON db DURATION 2d REPLICATION 1");
-    assert_eq!(server.write("db", "m,h=a f=1 1\nm,h=b f=2 2\n").status, 204);
-    server.query("db", "DROP SERIES FROM m WHERE h = 'a'");
+    assert_eq!(server.write("db", "m,h=b f=2 2\n").status, 204);
+    assert_eq!(server.write("gone", "m,h=a f=1 1\n").status, 204);
+    server.query("", "DROP DATABASE gone");
     server.kill();
     server.restart();
+    server.create("gone");
+    assert_eq!(server.rows("gone", "SELECT f FROM m"), serde_json::Value::Null);
     assert_eq!(server.rows("db", "SELECT f FROM m"), serde_json::json!([["1970-01-01T00:00:00.000000002Z", 2]]));
     let policies = server.rows("db", "SHOW RETENTION POLICIES");
     assert_eq!(policies.as_array().map(Vec::len), Some(2), "{policies}");

@@ -49,11 +49,6 @@ impl Model {
         self.writes[value as usize].fate = fate;
     }
 
-    /// Writes that were acknowledged or seen.
-    pub fn there_count(&self) -> usize {
-        self.writes.iter().filter(|write| write.fate == Fate::There).count()
-    }
-
     /// A copy of what was promised until now, to hold a later answer against.
     pub fn promises(&self) -> Vec<Fate> {
         self.writes.iter().map(|write| write.fate).collect()

@@ -132,6 +132,7 @@ impl Run {
             Err(WriteError::Log(_)) => Fate::Open,
             Err(error) => panic!("{error:?}"),
         };
+        self.disk.note(format_args!("write {value} to core {core}: {fate:?}"));
         model.borrow_mut().end(value, fate);
         for (ids, series) in result.into_iter().flatten().zip(series_of_keys) {
             self.known.borrow_mut().extend(series.into_iter().zip(ids));
@@ -152,10 +153,11 @@ impl Run {
             let time = plan.first + (prng.below(slots) as usize * WRITERS + plan.writer) as i64;
             let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
-                if !keys.contains(&series) {
+                let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {
                     keys.push(series);
-                }
-                SeriesRef::New(builder.key(&key(series)))
+                    builder.key(&key(series)) as usize
+                });
+                SeriesRef::New(index as u32)
             });
             let layout = builder.layout(b"m", fields.iter().map(|&field| (FIELDS[field], FieldType::Integer)));
             builder.row(reference, layout, time);

@@ -149,6 +149,7 @@ impl Parser<'_> {
         let select = self.select(true)?;
         let interval = self.continuous_interval(&select)?;
         self.require(Token::End)?;
+        let interval = interval.map_err(|text| ParseError(text.into()))?;
         let least = interval.max(every);
         if span != 0 && least != 0 && span < least {
             return Err(ParseError(format!(
@@ -171,12 +172,13 @@ impl Parser<'_> {
         Ok((every, span))
     }
 
-    /// The interval of a continuous query; one that aggregates must have it.
-    fn continuous_interval(&mut self, select: &Select) -> Parsed<Duration> {
+    /// The interval of a continuous query; one that aggregates must have it. What is wrong with the interval of another
+    /// one is told only when its end has been read.
+    fn continuous_interval(&mut self, select: &Select) -> Parsed<Result<Duration, &'static str>> {
         let interval = group_by_interval(select);
         let aggregates = select.fields.iter().any(|field| has_call(&field.expr));
         if !aggregates || interval.as_ref().is_ok_and(|interval| *interval != 0) {
-            return Ok(interval.unwrap_or(0));
+            return Ok(interval);
         }
         // The word that ended the statement is handed back; what is reported is the one before it.
         self.unscan();

@@ -189,6 +189,20 @@ impl<'a> Parser<'a> {
         Ok(items)
     }
 
+    /// Like [`Parser::list`], but only space may stand before a comma: behind an alias or a regular expression stock takes
+    /// a comment for the end of the list.
+    fn tight_list<T>(&mut self, mut parse: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
+        let mut items = Vec::new();
+        loop {
+            items.push(parse(self)?);
+            self.skip_space();
+            if self.scan().token != Token::Comma {
+                self.unscan();
+                return Ok(items);
+            }
+        }
+    }
+
     /// `ON name` where it may be left out.
     fn optional_on(&mut self) -> Parsed<Option<String>> {
         if self.take(Token::On) { self.ident().map(Some) } else { Ok(None) }
@@ -203,7 +217,7 @@ impl<'a> Parser<'a> {
     /// A replication factor.
     fn replication(&mut self) -> Parsed<u32> {
         let found = self.require_as(Token::Integer, "integer")?;
-        let count: i64 = found.text.parse().map_err(|_| self.out_of_range(&found, "ParseInt"))?;
+        let count: i64 = found.text.parse().map_err(|_| self.out_of_range(&found, "Atoi"))?;
         u32::try_from(count)
             .ok()
             .filter(|count| (1..=i32::MAX as u32).contains(count))

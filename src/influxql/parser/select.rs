@@ -19,7 +19,7 @@ impl Parser<'_> {
     /// What follows SELECT; `into` says that INTO must be there.
     pub(super) fn select(&mut self, into: bool) -> Parsed<Select> {
         self.nested(|parser| {
-            let fields = parser.list(Parser::field)?;
+            let fields = parser.tight_list(Parser::field)?;
             let target = parser.target(into)?;
             parser.require(Token::From)?;
             Ok(Select {
@@ -57,7 +57,6 @@ impl Parser<'_> {
             }
         };
         let alias = if self.take(Token::As) { Some(self.ident()?).filter(|alias| !alias.is_empty()) } else { None };
-        self.skip_space();
         Ok(Field { expr, alias })
     }
 
@@ -114,13 +113,9 @@ impl Parser<'_> {
             return Ok(Vec::new());
         }
         self.require(Token::By)?;
-        self.list(|parser| {
-            let dimension = match parser.regex()? {
-                Some(regex) => Expr::Regex(regex),
-                None => parser.expr()?,
-            };
-            parser.skip_space();
-            Ok(dimension)
+        self.tight_list(|parser| match parser.regex()? {
+            Some(regex) => Ok(Expr::Regex(regex)),
+            None => parser.expr(),
         })
     }
 

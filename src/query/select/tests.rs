@@ -28,10 +28,10 @@ use crate::model::ResultPiece;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::query::Options;
 use crate::query::fabric::Fabric;
 use crate::query::fabric::FabricError;
 use crate::query::request::QueryRequest;
-use crate::query::select::Limits;
 use crate::series::Index;
 
 const WEEK: i64 = 7 * 24 * 3600 * 1_000_000_000;
@@ -292,7 +292,7 @@ impl Server {
             now_ns: 1_700_000_000_000_000_000,
             ..QueryRequest::default()
         };
-        let run = crate::query::run(self.fabric.clone(), request, Limits::default(), Rc::default());
+        let run = crate::query::run(self.fabric.clone(), request, Options::default());
         let mut run = run.unwrap_or_else(|error| panic!("{text}: {error}"));
         futures_lite::future::block_on(async {
             let mut pieces = Vec::new();

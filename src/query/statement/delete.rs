@@ -1,4 +1,4 @@
-//! DELETE, DROP SERIES, DROP MEASUREMENT: checked as stock checks them. The engine cannot take out single series yet, so
+//! DELETE, DROP SERIES, DROP MEASUREMENT: checked as stock checks them. The engine cannot take out single series yet:
 //! what would have something to do is refused; what has nothing to do succeeds.
 
 use crate::exec::lookup::Ask;

@@ -3,7 +3,7 @@
 //! In:    a parsed statement, who asks, and the database and policy that the request names.
 //! Out:   an [`Answer`], pulled piece by piece; or the text of the statement's error.
 //!
-//! Definitions become [`crate::meta::Command`]s. SHOW statements over series become lookups that go to every core; their
+//! Definitions become [`crate::meta::Command`]s. SHOW statements over series become lookups on every core; their
 //! pages are merged here and never held whole ([`pages`]).
 
 pub mod authorize;

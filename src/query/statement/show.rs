@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use crate::exec::lookup::Ask;
 use crate::exec::lookup::Condition;
 use crate::exec::lookup::Entry;
+use crate::exec::lookup::Key;
 use crate::exec::lookup::PAGE_ENTRIES;
 use crate::exec::lookup::Pattern;
 use crate::exec::lookup::Request;
@@ -50,6 +51,8 @@ use super::pages::Pages;
 /// A running SHOW statement.
 pub(super) struct Show<F> {
     pages: Pages<F>,
+    /// Fields of each shard group, where those are counted.
+    fields: Option<Pages<F>>,
     kind: Kind,
     limit: u64,
     offset: u64,
@@ -110,8 +113,17 @@ pub(super) fn start<F: Fabric>(fabric: &F, statement: &Statement, context: &Cont
         Statement::ShowCardinality(show) => scope.cardinality(show)?,
         other => return Err(format!("statement cannot be executed: {other}")),
     };
+    let by_group = |request: &Request| Request {
+        condition: None,
+        dimensions: Vec::new(),
+        ask: Ask::FieldsByGroup,
+        ..request.clone()
+    };
+    let counts_fields = matches!(kind, Kind::Counts { count: Count::Fields, .. });
+    let fields: Vec<Request> = requests.iter().filter(|_| counts_fields).map(by_group).collect();
     Ok(Show {
         pages: Pages::new(fabric, &requests),
+        fields: counts_fields.then(|| Pages::new(fabric, &fields)),
         kind,
         limit: show.limit,
         offset: show.offset,
@@ -235,7 +247,7 @@ impl Scope<'_> {
             CardinalityOf::Series | CardinalityOf::Measurement => Ask::Count,
             CardinalityOf::TagKey => Ask::TagKeys,
             CardinalityOf::TagValues(key) => Ask::TagValues { keys: vec![condition::key_filter(key)], values: None },
-            CardinalityOf::FieldKey => Ask::Fields,
+            CardinalityOf::FieldKey => Ask::Groups,
         };
         let mut requests = Vec::new();
         for target in targets.iter().filter(|_| !timed) {
@@ -461,6 +473,21 @@ impl<F: Fabric> Show<F> {
         Line { name, tags: Vec::new(), row: cells }
     }
 
+    /// Names of fields by measurement and shard group: a series counts with the fields of the shard groups that it has
+    /// data in, and an owner alone does not know all of those.
+    async fn fields_by_group(&mut self) -> Result<FieldNames, String> {
+        let mut fields = FieldNames::new();
+        if let Some(pages) = &mut self.fields {
+            while let Some(entry) = pages.next().await? {
+                let mut item = entry.key.item.into_iter();
+                if let (Some(group), Some(name)) = (item.next(), item.next()) {
+                    fields.entry(entry.key.measurement).or_default().entry(group).or_default().push(name);
+                }
+            }
+        }
+        Ok(fields)
+    }
+
     /// Counts up a cardinality. Only one number for each group is held, and of tag values that may repeat their hashes.
     async fn count(&mut self) -> Result<VecDeque<Line>, String> {
         let (count, dimensions) = match &self.kind {
@@ -472,11 +499,18 @@ impl<F: Fabric> Show<F> {
         let by_measurement = count != Count::Measurements && !is_estimate;
         let mut counts: BTreeMap<(Option<Bytes>, Vec<Bytes>), u64> = BTreeMap::new();
         let mut seen = Seen::default();
+        let fields = self.fields_by_group().await?;
         while let Some(entry) = self.pages.next().await? {
+            let item = |position: usize| entry.key.item.get(position).map(|text| &**text).unwrap_or_default();
             let more = match count {
                 Count::Series => entry.number,
                 Count::Measurements => 1,
-                Count::TagKeys | Count::TagValues | Count::Fields => u64::from(seen.is_new(count, &entry)),
+                Count::TagKeys => seen.count_new(&entry.key, [item(0)]),
+                Count::TagValues => seen.count_new(&entry.key, [item(1)]),
+                Count::Fields => {
+                    let names = fields.get(&entry.key.measurement).and_then(|groups| groups.get(item(0)));
+                    seen.count_new(&entry.key, names.into_iter().flatten().map(|name| &**name))
+                }
             };
             let name = by_measurement.then_some(entry.key.measurement);
             *counts.entry((name, entry.key.group)).or_default() += more;
@@ -495,6 +529,9 @@ impl<F: Fabric> Show<F> {
     }
 }
 
+/// Names of fields by measurement and shard group.
+type FieldNames = BTreeMap<Bytes, BTreeMap<Bytes, Vec<Bytes>>>;
+
 /// What was counted in the current measurement and group: stock counts distinct texts, whatever key or type they have.
 #[derive(Default)]
 struct Seen {
@@ -504,13 +541,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_new(&mut self, count: Count, entry: &Entry) -> bool {
-        if self.measurement != entry.key.measurement || self.group != entry.key.group {
-            self.measurement.clone_from(&entry.key.measurement);
-            self.group.clone_from(&entry.key.group);
+    /// How many of `texts` were not met yet in the measurement and group of `key`.
+    fn count_new<'a>(&mut self, key: &Key, texts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        if self.measurement != key.measurement || self.group != key.group {
+            self.measurement.clone_from(&key.measurement);
+            self.group.clone_from(&key.group);
             self.hashes.clear();
         }
-        let text = if count == Count::TagValues { entry.key.item.get(1) } else { entry.key.item.first() };
-        self.hashes.insert(rapidhash::v3::rapidhash_v3(text.map(|text| &**text).unwrap_or_default()))
+        let hashes = texts.into_iter().map(rapidhash::v3::rapidhash_v3);
+        hashes.filter(|hash| self.hashes.insert(*hash)).count() as u64
     }
 }
