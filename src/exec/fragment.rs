@@ -88,7 +88,9 @@ pub struct Fragment {
     pub dimensions: Vec<Bytes>,
     /// Only these groups; `None`: all.
     pub groups: Option<BTreeSet<Vec<Bytes>>>,
-    /// Newest first, groups in descending order too.
+    /// Rows newest first, whatever the order of groups.
+    pub rows_descending: bool,
+    /// Newest windows first, groups in descending order too.
     pub descending: bool,
     /// Most series the whole fragment may select on one core; 0: no bound.
     pub series_max: u64,
@@ -182,7 +184,15 @@ pub struct Rows {
     pub series: Vec<u32>,
     /// The series named above.
     pub origins: Vec<RowSeries>,
+    /// When the series of each row has its next one; [`NEXT_NONE`]: never. Empty where the order within an instant is
+    /// not wanted by [`crate::exec::order`].
+    pub next: Vec<Timestamp>,
+    /// In the first part of a group: all its series here, with the time of their first row.
+    pub heads: Vec<(RowSeries, Timestamp)>,
 }
+
+/// No further row.
+pub const NEXT_NONE: Timestamp = i64::MIN;
 
 /// Partial aggregates by window.
 #[derive(Clone, Debug, Default)]

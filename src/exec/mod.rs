@@ -17,6 +17,7 @@ pub mod executor;
 pub mod expr;
 pub mod fragment;
 pub mod lookup;
+pub mod order;
 pub mod reader;
 pub mod rows;
 pub mod schema;

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::exec::column::ColumnBuilder;
 use crate::exec::fragment::FieldRef;
 use crate::exec::fragment::Fragment;
+use crate::exec::fragment::NEXT_NONE;
 use crate::exec::fragment::Part;
 use crate::exec::fragment::PartData;
 use crate::exec::fragment::RowSeries;
@@ -53,6 +54,8 @@ struct GroupRows<V: View> {
     /// Rows that may still be sent.
     left: u64,
     origins: Vec<RowSeries>,
+    /// Sent with the first rows.
+    heads: Vec<(RowSeries, Timestamp)>,
     merge: Merge<V>,
 }
 
@@ -136,24 +139,27 @@ struct Room {
 
 impl<V: View> GroupRows<V> {
     async fn open(views: &[V], fragment: &Fragment, plan: &Rc<ReadPlan>, group: Group) -> Result<GroupRows<V>, String> {
-        let origins = group.series.iter().map(|series| origin(views, fragment, series)).collect();
+        let origins: Vec<RowSeries> = group.series.iter().map(|series| origin(views, fragment, series)).collect();
         let left = match &fragment.work {
             Work::Rows { limit: Some(limit), .. } => *limit,
             _ => u64::MAX,
         };
         if group.series.len() > HEADS_MAX {
-            return Ok(GroupRows { group, left, origins, merge: Merge::Passes(VecDeque::new(), Some(fragment.range)) });
+            let merge = Merge::Passes(VecDeque::new(), Some(fragment.range));
+            return Ok(GroupRows { group, left, origins, heads: Vec::new(), merge });
         }
         let mut heads = Vec::with_capacity(group.series.len());
+        let mut firsts = Vec::with_capacity(group.series.len());
         for (index, series) in group.series.iter().enumerate() {
-            let mut reader = Reader::open(views, fragment, plan, series, fragment.range, fragment.descending);
+            let mut reader = Reader::open(views, fragment, plan, series, fragment.range, fragment.rows_descending);
             let block = reader.next().await?;
-            if block.is_some() {
+            if let Some(first) = block.as_ref().and_then(|block| block.times.first().copied()) {
+                firsts.push((RowSeries::clone(&origins[index]), first));
                 heads.push(Head { reader, block, row: 0, origin: index });
             }
             views[series.view].yield_now().await;
         }
-        Ok(GroupRows { group, left, origins, merge: Merge::Open(heads) })
+        Ok(GroupRows { group, left, origins, heads: firsts, merge: Merge::Open(heads) })
     }
 
     fn is_done(&self) -> bool {
@@ -180,7 +186,7 @@ impl<V: View> GroupRows<V> {
         }
         let view = self.group.series.first().map_or(0, |series| series.view);
         views[view].yield_now().await;
-        let rows = match &mut self.merge {
+        let mut rows = match &mut self.merge {
             Merge::Passes(rows, _) => {
                 let mut builder = RowsBuilder::new(fragment, &self.origins);
                 while builder.has_room(room) && self.left > 0 {
@@ -193,6 +199,7 @@ impl<V: View> GroupRows<V> {
             Merge::Open(heads) if heads.len() == 1 => single(heads, &self.origins, &mut self.left).await?,
             Merge::Open(heads) => merge(heads, fragment, &self.origins, &mut self.left, room).await?,
         };
+        rows.heads = std::mem::take(&mut self.heads);
         Ok((!rows.times.is_empty()).then_some(rows))
     }
 
@@ -207,7 +214,7 @@ impl<V: View> GroupRows<V> {
         let row_max = usize::try_from(self.left).unwrap_or(PASS_ROWS).min(PASS_ROWS);
         let mut pass: Vec<LooseRow> = Vec::new();
         for (index, series) in self.group.series.iter().enumerate() {
-            let mut reader = Reader::open(views, fragment, plan, series, range, fragment.descending);
+            let mut reader = Reader::open(views, fragment, plan, series, range, fragment.rows_descending);
             'series: while let Some(block) = reader.next().await? {
                 for (row, time) in block.times.iter().enumerate() {
                     if !range.contains(*time) {
@@ -217,21 +224,21 @@ impl<V: View> GroupRows<V> {
                     pass.push(LooseRow { time: *time, origin: index, cells });
                 }
                 if pass.len() > 2 * row_max {
-                    cut(&mut pass, row_max, &mut range, fragment.descending);
+                    cut(&mut pass, row_max, &mut range, fragment.rows_descending);
                 }
                 views[series.view].yield_now().await;
             }
         }
-        cut(&mut pass, row_max, &mut range, fragment.descending);
+        cut(&mut pass, row_max, &mut range, fragment.rows_descending);
         pass.sort_by(|a, b| {
             let order = a.time.cmp(&b.time).then_with(|| {
                 let left = (&self.origins[a.origin], a.cells.as_slice());
                 tie(&fragment.ties, left, (&self.origins[b.origin], b.cells.as_slice()))
             });
-            if fragment.descending { order.reverse() } else { order }
+            if fragment.rows_descending { order.reverse() } else { order }
         });
         rows.extend(pass);
-        *next = behind(range, whole, fragment.descending);
+        *next = behind(range, whole, fragment.rows_descending);
         Ok(())
     }
 }
@@ -285,10 +292,12 @@ async fn single<C: crate::exec::view::Cursor>(
     head.row = 0;
     *left -= block.times.len() as u64;
     let origins = vec![origins[head.origin].clone()];
+    let behind = head.block.as_ref().and_then(|block| block.times.first().copied());
+    let next = block.times.iter().skip(1).copied().chain([behind.unwrap_or(NEXT_NONE)]).collect();
     if head.block.is_none() {
         heads.clear();
     }
-    Ok(Rows { times: block.times, columns: block.columns, series: Vec::new(), origins })
+    Ok(Rows { times: block.times, columns: block.columns, series: Vec::new(), origins, next, heads: Vec::new() })
 }
 
 /// Several series by time.
@@ -302,7 +311,7 @@ async fn merge<C: crate::exec::view::Cursor>(
     let mut builder = RowsBuilder::new(fragment, origins);
     let mut instant: Vec<usize> = Vec::new();
     while *left > 0 && builder.has_room(room) && !heads.is_empty() {
-        let next = next_instant(heads, fragment.descending, &mut instant);
+        let next = next_instant(heads, fragment.rows_descending, &mut instant);
         let Some(run_end) = next else { break };
         if instant.len() > 1 {
             sort_instant(&mut instant, heads, fragment, origins);
@@ -314,18 +323,24 @@ async fn merge<C: crate::exec::view::Cursor>(
             let mut end = head.row + 1;
             while instant.len() == 1
                 && end < block.times.len()
-                && before(block.times[end], run_end, fragment.descending)
+                && before(block.times[end], run_end, fragment.rows_descending)
                 && end - head.row < room.rows
             {
                 end += 1;
             }
-            let end = end.min(head.row.saturating_add(usize::try_from(*left).unwrap_or(usize::MAX)));
+            // Which rows of an instant are wanted the asker decides: it gets all of them.
+            let end = match instant.len() {
+                1 => end.min(head.row.saturating_add(usize::try_from(*left).unwrap_or(usize::MAX))),
+                _ => end,
+            };
             builder.push_run(block, head.row..end, head.origin);
-            *left -= (end - head.row) as u64;
+            *left = left.saturating_sub((end - head.row) as u64);
             head.row = end;
             if head.row == block.times.len() {
                 head.block = head.reader.next().await?;
                 head.row = 0;
+                let next = head.block.as_ref().and_then(|block| block.times.first().copied());
+                builder.set_next(next.unwrap_or(NEXT_NONE));
             }
         }
         heads.retain(|head| head.block.is_some());
@@ -371,7 +386,7 @@ fn sort_instant<C>(instant: &mut [usize], heads: &[Head<C>], fragment: &Fragment
     keyed.sort_by(|(a, a_cells), (b, b_cells)| {
         let left = (&origins[heads[*a].origin], a_cells.as_slice());
         let order = tie(&fragment.ties, left, (&origins[heads[*b].origin], b_cells.as_slice()));
-        if fragment.descending { order.reverse() } else { order }
+        if fragment.rows_descending { order.reverse() } else { order }
     });
     for (slot, (index, _)) in instant.iter_mut().zip(keyed) {
         *slot = index;
@@ -381,6 +396,11 @@ fn sort_instant<C>(instant: &mut [usize], heads: &[Head<C>], fragment: &Fragment
 /// Order of two rows of one instant: by the strings among their columns up to the first that is none, as stock does;
 /// then by series key, where stock leaves it open.
 pub fn tie(ties: &[TieColumn], left: (&RowSeries, &[Cell]), right: (&RowSeries, &[Cell])) -> Ordering {
+    tie_of_strings(ties, left, right).then_with(|| left.0.key.cmp(&right.0.key))
+}
+
+/// The part of [`tie`] that stock has.
+pub fn tie_of_strings(ties: &[TieColumn], left: (&RowSeries, &[Cell]), right: (&RowSeries, &[Cell])) -> Ordering {
     for column in ties {
         let order = match column {
             TieColumn::Tag(index) => match (left.0.tags.get(*index), right.0.tags.get(*index)) {
@@ -396,7 +416,7 @@ pub fn tie(ties: &[TieColumn], left: (&RowSeries, &[Cell]), right: (&RowSeries, 
             return order;
         }
     }
-    left.0.key.cmp(&right.0.key)
+    Ordering::Equal
 }
 
 impl Rows {
@@ -404,7 +424,7 @@ impl Rows {
     pub fn byte_count(&self) -> usize {
         let origins: usize = self.origins.iter().map(|origin| origin.key.len() + 64).sum();
         let columns: usize = self.columns.iter().flatten().map(|column| column.byte_count()).sum();
-        self.times.len() * 8 + self.series.len() * 4 + columns + origins
+        self.times.len() * 16 + self.series.len() * 4 + columns + origins + self.heads.len() * 96
     }
 }
 
@@ -442,10 +462,18 @@ impl<'a> RowsBuilder<'a> {
         for row in range {
             self.rows.times.push(block.times[row]);
             self.rows.series.push(place);
+            self.rows.next.push(block.times.get(row + 1).copied().unwrap_or(NEXT_NONE));
             for (builder, column) in self.columns.iter_mut().zip(&block.columns) {
                 builder.push(column.as_ref(), row);
             }
-            self.bytes += 12 + block.columns.len() * 9;
+            self.bytes += 20 + block.columns.len() * 9;
+        }
+    }
+
+    /// When the series of the last row goes on.
+    fn set_next(&mut self, next: Timestamp) {
+        if let Some(last) = self.rows.next.last_mut() {
+            *last = next;
         }
     }
 

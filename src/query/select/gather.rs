@@ -20,10 +20,14 @@ use crate::exec::Response;
 use crate::exec::TieColumn;
 use crate::exec::Work;
 use crate::exec::aggregate::Partial;
+use crate::exec::fragment::NEXT_NONE;
 use crate::exec::fragment::RowSeries;
+use crate::exec::order::Item;
+use crate::exec::order::RowOrder;
 use crate::exec::rows::tie;
 use crate::model::Bytes;
 use crate::model::Cell;
+use crate::model::FieldType;
 use crate::model::Timestamp;
 use crate::query::fabric::Fabric;
 use crate::query::select::stream::Batch;
@@ -63,6 +67,8 @@ pub struct Gather<F> {
 struct Running {
     fragment: Fragment,
     streams: Vec<CoreStream>,
+    /// The group at work and, if all cores told its series, the order of its rows.
+    order: Option<(Vec<Bytes>, Option<RowOrder>)>,
 }
 
 /// One core's answer.
@@ -78,10 +84,19 @@ struct CoreStream {
 struct Head {
     group: Vec<Bytes>,
     items: Items,
+    /// With the first part of a group: its series on this core.
+    series: Vec<(RowSeries, Timestamp)>,
+}
+
+/// A row, its series, and when that goes on.
+struct SeriesRow {
+    row: Row,
+    series: Rc<RowSeries>,
+    next: Timestamp,
 }
 
 enum Items {
-    Rows(VecDeque<(Row, Rc<RowSeries>)>),
+    Rows(VecDeque<SeriesRow>),
     Windows(VecDeque<(Timestamp, Vec<Partial>)>),
 }
 
@@ -95,7 +110,7 @@ impl Items {
 
     fn last_time(&self) -> Option<Timestamp> {
         match self {
-            Items::Rows(rows) => rows.back().map(|(row, _)| row.time),
+            Items::Rows(rows) => rows.back().map(|row| row.row.time),
             Items::Windows(windows) => windows.back().map(|(start, _)| *start),
         }
     }
@@ -139,7 +154,7 @@ impl<F: Fabric> Gather<F> {
             let (count, max) = (self.series_count, self.series_max);
             return Err(format!("max-select-series limit exceeded: ({count}/{max})"));
         }
-        self.running = Some(Running { fragment, streams });
+        self.running = Some(Running { fragment, streams, order: None });
         Ok(true)
     }
 
@@ -188,10 +203,14 @@ impl CoreStream {
             return;
         }
         self.head = None;
-        while let Some(part) = self.parts.pop_front() {
+        while let Some(mut part) = self.parts.pop_front() {
+            let series = match &mut part.data {
+                PartData::Rows(rows) => std::mem::take(&mut rows.heads),
+                PartData::Windows(_) => Vec::new(),
+            };
             let items = items_of(part.data, fragment);
             if !items.is_empty() {
-                self.head = Some(Head { group: part.group, items });
+                self.head = Some(Head { group: part.group, items, series });
                 return;
             }
         }
@@ -218,7 +237,8 @@ fn items_of(data: PartData, fragment: &Fragment) -> Items {
                 let mut cells = Vec::with_capacity(width);
                 cells.extend(rows.columns.iter().map(|c| c.as_ref().map_or(Cell::Null, |column| column.cell(index))));
                 cells.extend(origin.tags.iter().map(|tag| tag.clone().map_or(Cell::Null, Cell::String)));
-                items.push_back((Row { time: *time, cells }, origin.clone()));
+                let next = rows.next.get(index).copied().unwrap_or(NEXT_NONE);
+                items.push_back(SeriesRow { row: Row { time: *time, cells }, series: origin.clone(), next });
             }
             Items::Rows(items)
         }
@@ -237,6 +257,8 @@ impl Running {
     /// Rows of the first group that stands at a head; `None` when there is no head.
     fn next_batch(&mut self) -> Option<Batch> {
         let descending = self.fragment.descending;
+        let is_rows = matches!(self.fragment.work, Work::Rows { .. });
+        let time_descending = if is_rows { self.fragment.rows_descending } else { descending };
         let first = self.streams.iter().filter_map(|stream| stream.head.as_ref().map(|head| &head.group));
         let group = first.min_by(|left, right| directed(left, right, descending))?.clone();
         let mine: Vec<usize> = (0..self.streams.len())
@@ -248,21 +270,27 @@ impl Running {
             for stream in mine.iter().map(|index| &self.streams[*index]).filter(|stream| stream.may_go_on()) {
                 let last = stream.head.as_ref().and_then(|head| head.items.last_time());
                 bound = match (bound, last) {
-                    (Some(bound), Some(last)) => Some(if descending { bound.max(last) } else { bound.min(last) }),
+                    (Some(bound), Some(last)) => Some(if time_descending { bound.max(last) } else { bound.min(last) }),
                     (bound, last) => bound.or(last),
                 };
             }
         }
+        if is_rows && self.order.as_ref().is_none_or(|(at, _)| *at != group) {
+            self.order = Some((group.clone(), self.row_order(&mine)));
+        }
         let key = Rc::new(GroupKey { name: self.fragment.measurement.clone(), tags: group });
-        let heads: Vec<&mut Items> = self
+        let heads: Vec<(usize, &mut Items)> = self
             .streams
             .iter_mut()
             .enumerate()
             .filter(|(index, _)| mine.contains(index))
-            .filter_map(|(_, stream)| stream.head.as_mut().map(|head| &mut head.items))
+            .filter_map(|(index, stream)| stream.head.as_mut().map(|head| (index, &mut head.items)))
             .collect();
         let outputs = match &self.fragment.work {
-            Work::Rows { .. } => vec![merge_rows(heads, &self.fragment, bound)],
+            Work::Rows { .. } => match &mut self.order {
+                Some((_, Some(order))) => vec![ordered_rows(heads, order, time_descending, bound)],
+                _ => vec![merge_rows(heads, &self.fragment, bound)],
+            },
             Work::Windows { calls, window, .. } => {
                 let mut outputs = vec![Vec::new(); calls.len()];
                 merge_windows(heads, calls, window.interval > 0, descending, bound, &mut outputs);
@@ -271,29 +299,86 @@ impl Running {
         };
         Some(Batch { group: key, outputs })
     }
+
+    /// The order of a group's rows, when it has several series and all of them are known.
+    fn row_order(&mut self, mine: &[usize]) -> Option<RowOrder> {
+        let mut items = Vec::new();
+        for index in mine {
+            let series = std::mem::take(&mut self.streams[*index].head.as_mut()?.series);
+            if series.is_empty() {
+                return None;
+            }
+            items.extend(series.into_iter().map(|(series, time)| Item { series, time, source: *index }));
+        }
+        // What a string field holds is not known ahead of its row.
+        let is_string =
+            |field: &usize| self.fragment.fields.get(*field).is_some_and(|f| f.as_type == FieldType::String);
+        let strings = self.fragment.ties.iter().take_while(|tie| match tie {
+            TieColumn::Tag(_) => true,
+            TieColumn::Field(field) => is_string(field),
+        });
+        let with_fields = strings.clone().any(|tie| matches!(tie, TieColumn::Field(_)));
+        let ties: Vec<TieColumn> = strings.copied().collect();
+        (items.len() > 1 && !with_fields).then(|| RowOrder::new(items, &ties, self.fragment.rows_descending))
+    }
+}
+
+/// Rows in the order given, up to `bound`.
+fn ordered_rows(
+    heads: Vec<(usize, &mut Items)>,
+    order: &mut RowOrder,
+    descending: bool,
+    bound: Option<Timestamp>,
+) -> Vec<Row> {
+    let mut queues: Vec<(usize, &mut VecDeque<SeriesRow>)> = heads
+        .into_iter()
+        .filter_map(|(index, items)| match items {
+            Items::Rows(rows) => Some((index, rows)),
+            Items::Windows(_) => None,
+        })
+        .collect();
+    let mut merged = Vec::new();
+    while let Some(first) = order.first() {
+        if !within(first.time, bound, descending) {
+            break;
+        }
+        let Some((_, queue)) = queues.iter_mut().find(|(index, _)| *index == first.source) else { break };
+        // Rows of one instant lie side by side, and a core sends them together.
+        let here = queue.iter().take_while(|row| row.row.time == first.time);
+        let Some(place) = here.into_iter().position(|row| row.series.key == first.series.key) else { break };
+        let Some(row) = queue.remove(place) else { break };
+        order.advance(row.next);
+        merged.push(row.row);
+    }
+    if merged.is_empty() {
+        // A limit on a core ends its rows before its series end: what is left comes as it stands.
+        merged.extend(queues.iter_mut().flat_map(|(_, queue)| queue.drain(..)).map(|row| row.row));
+    }
+    merged
 }
 
 fn within(time: Timestamp, bound: Option<Timestamp>, descending: bool) -> bool {
     bound.is_none_or(|bound| if descending { time >= bound } else { time <= bound })
 }
 
-fn merge_rows(heads: Vec<&mut Items>, fragment: &Fragment, bound: Option<Timestamp>) -> Vec<Row> {
-    let descending = fragment.descending;
-    let mut queues: Vec<&mut VecDeque<(Row, Rc<RowSeries>)>> = heads
+fn merge_rows(heads: Vec<(usize, &mut Items)>, fragment: &Fragment, bound: Option<Timestamp>) -> Vec<Row> {
+    let descending = fragment.rows_descending;
+    let mut queues: Vec<&mut VecDeque<SeriesRow>> = heads
         .into_iter()
-        .filter_map(|items| match items {
+        .filter_map(|(_, items)| match items {
             Items::Rows(rows) => Some(rows),
             Items::Windows(_) => None,
         })
         .collect();
     if let [queue] = &mut queues[..] {
-        return queue.drain(..).map(|(row, _)| row).collect();
+        return queue.drain(..).map(|row| row.row).collect();
     }
     let mut merged = Vec::new();
     loop {
         let mut best: Option<usize> = None;
         for (index, queue) in queues.iter().enumerate() {
-            let Some(head) = queue.front().filter(|(row, _)| within(row.time, bound, descending)) else { continue };
+            let head = queue.front().filter(|row| within(row.row.time, bound, descending));
+            let Some(head) = head else { continue };
             let better = best
                 .and_then(|best| queues[best].front())
                 .is_none_or(|best| row_order(&fragment.ties, head, best, descending) == Ordering::Less);
@@ -302,25 +387,20 @@ fn merge_rows(heads: Vec<&mut Items>, fragment: &Fragment, bound: Option<Timesta
             }
         }
         match best.and_then(|best| queues[best].pop_front()) {
-            Some((row, _)) => merged.push(row),
+            Some(row) => merged.push(row.row),
             None => return merged,
         }
     }
 }
 
-fn row_order(
-    ties: &[TieColumn],
-    left: &(Row, Rc<RowSeries>),
-    right: &(Row, Rc<RowSeries>),
-    descending: bool,
-) -> Ordering {
-    let order = left.0.time.cmp(&right.0.time);
-    let order = order.then_with(|| tie(ties, (&left.1, &left.0.cells), (&right.1, &right.0.cells)));
+fn row_order(ties: &[TieColumn], left: &SeriesRow, right: &SeriesRow, descending: bool) -> Ordering {
+    let order = left.row.time.cmp(&right.row.time);
+    let order = order.then_with(|| tie(ties, (&left.series, &left.row.cells), (&right.series, &right.row.cells)));
     if descending { order.reverse() } else { order }
 }
 
 fn merge_windows(
-    heads: Vec<&mut Items>,
+    heads: Vec<(usize, &mut Items)>,
     calls: &[CallSpec],
     has_interval: bool,
     descending: bool,
@@ -329,7 +409,7 @@ fn merge_windows(
 ) {
     let mut queues: Vec<&mut VecDeque<(Timestamp, Vec<Partial>)>> = heads
         .into_iter()
-        .filter_map(|items| match items {
+        .filter_map(|(_, items)| match items {
             Items::Windows(windows) => Some(windows),
             Items::Rows(_) => None,
         })

@@ -58,6 +58,8 @@ pub struct Demand {
     pub ties: Vec<TieColumn>,
     /// Time.
     pub range: TimeRange,
+    /// Whether rows come newest first; `None`: as the query says.
+    pub backwards: Option<bool>,
     /// Rows, or aggregates.
     pub work: DemandWork,
 }
@@ -332,6 +334,7 @@ impl Planner<'_> {
             tags: Vec::new(),
             ties: Vec::new(),
             range: self.compiled.time,
+            backwards: None,
             work: DemandWork::Rows { required: 0, limit: self.raw_limit() },
         };
         self.carry(&mut demand, &references, 0, 0);
@@ -419,12 +422,20 @@ impl Planner<'_> {
             tags: Vec::new(),
             ties: Vec::new(),
             range: self.compiled.time,
+            backwards: None,
             work: DemandWork::Rows { required: 1, limit: None },
         };
         let mut operators = Vec::new();
         let range = self.extended(&call);
         demand.range = range;
         let windows = self.operators(&call, range, &mut operators);
+        if let (true, Call::Reduce { reducer: Reducer::Merge(aggregate), .. }) = (self.pushdown, &call)
+            && self.reads_two_rows(*aggregate)
+        {
+            demand.backwards = Some(*aggregate == Aggregate::Last);
+            demand.work = DemandWork::Rows { required: 1, limit: Some(2) };
+            operators.insert(0, Operator::limit(2, 0));
+        }
         let extra = call.extra_references(self.names);
         let listed = extra.iter().map(|(name, meaning)| {
             let known = references.iter().find(|known| known.name == *name && known.meaning == *meaning);
@@ -464,7 +475,8 @@ impl Planner<'_> {
         }
         let (demand, output) = self.demand(demand, windows);
         if self.compiled.interval.is_none() && !call.keeps_times() && !(single && call.is_selector()) {
-            let start = self.compiled.time.min;
+            // Only integral() forgets the lower bound.
+            let start = if let Call::Integral { .. } = call { 0 } else { self.compiled.time.min };
             operators.push(Operator::SetTime(if start <= TIME_MIN { 0 } else { start }));
         }
         operators.extend(self.limit());
@@ -505,7 +517,7 @@ impl Planner<'_> {
             Call::Reduce { reducer, field_type, is_count, .. } => {
                 let window = self.window(range);
                 let pushed = match reducer {
-                    Reducer::Merge(aggregate) if self.pushdown => Some(*aggregate),
+                    Reducer::Merge(aggregate) if self.pushdown && !self.reads_two_rows(*aggregate) => Some(*aggregate),
                     _ => {
                         let reduce = Reduce::new(reducer.clone(), window.clone(), descending);
                         operators.push(Operator::Reduce(Box::new(reduce)));
@@ -545,6 +557,12 @@ impl Planner<'_> {
                 pushed
             }
         }
+    }
+
+    /// Without windows first and last look at the two outermost rows of their series, and choose among those: of more
+    /// rows at that instant the others are not seen. So does stock.
+    fn reads_two_rows(&self, aggregate: Aggregate) -> bool {
+        self.compiled.interval.is_none() && matches!(aggregate, Aggregate::First | Aggregate::Last)
     }
 
     /// The first (or last) window that is shown: those before it were read only for what they lead to.

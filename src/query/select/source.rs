@@ -95,6 +95,7 @@ pub fn start<'a, F: Fabric>(
                 filter: condition.clone(),
                 dimensions: plan.dimensions.clone(),
                 groups: None,
+                rows_descending: demand.backwards.unwrap_or(descending),
                 descending,
                 series_max: context.limits.series_max,
                 work: work_of(demand),
@@ -188,6 +189,7 @@ pub async fn extent<F: Fabric>(context: &Context<F>, compiled: &Compiled) -> Res
             filter: condition,
             dimensions: Vec::new(),
             groups: None,
+            rows_descending: false,
             descending: false,
             // With this bound a core counts and reads nothing.
             series_max: 1,
