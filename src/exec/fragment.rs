@@ -86,8 +86,8 @@ pub struct Fragment {
     pub filter: Option<Expr>,
     /// Tag keys that make groups, sorted.
     pub dimensions: Vec<Bytes>,
-    /// Only these groups; `None`: all.
-    pub groups: Option<BTreeSet<Vec<Bytes>>>,
+    /// Only series whose values of these tag keys are among those; `None`: all.
+    pub groups: Option<(Vec<Bytes>, BTreeSet<Vec<Bytes>>)>,
     /// Rows newest first, whatever the order of groups.
     pub rows_descending: bool,
     /// Newest windows first, groups in descending order too.

@@ -90,7 +90,9 @@ fn select_in(
             Rest::Rows(program) => Some(programs.shared(program)),
         };
         let tags = group_of(index, SeriesId(id), &fragment.dimensions);
-        if fragment.groups.as_ref().is_some_and(|wanted| !wanted.contains(&tags)) {
+        if let Some((keys, wanted)) = &fragment.groups
+            && !wanted.contains(&group_of(index, SeriesId(id), keys))
+        {
             continue;
         }
         *bytes += size_of::<SelectedSeries>();
@@ -157,6 +159,8 @@ enum Node {
     Series(RoaringBitmap),
     /// Only rows can tell.
     Rows(Program),
+    /// Only rows can tell, and each series has a condition of its own (a tag compared with a field).
+    Own(BTreeMap<u32, Program>),
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
 }
@@ -203,6 +207,7 @@ impl Node {
             Node::Always(true) | Node::Rows(_) => all.clone(),
             Node::Always(false) => RoaringBitmap::new(),
             Node::Series(series) => series.clone(),
+            Node::Own(programs) => programs.keys().copied().collect(),
             Node::And(left, right) => left.candidates(all) & right.candidates(all),
             Node::Or(left, right) => left.candidates(all) | right.candidates(all),
         }
@@ -215,6 +220,7 @@ impl Node {
             Node::Series(series) if series.contains(id) => Rest::All,
             Node::Series(_) => Rest::No,
             Node::Rows(program) => Rest::Rows(RowFilter::One(program)),
+            Node::Own(programs) => programs.get(&id).map_or(Rest::No, |program| Rest::Rows(RowFilter::One(program))),
             Node::And(left, right) => match (left.rest(id), right.rest(id)) {
                 (Rest::No, _) | (_, Rest::No) => Rest::No,
                 (Rest::All, rest) | (rest, Rest::All) => rest,
@@ -252,6 +258,8 @@ impl Scope<'_> {
             }
             (Op::Or, ..) => Node::Or(Box::new(self.condition(left, fields)?), Box::new(self.condition(right, fields)?)),
             (_, Expr::Tag(a), Expr::Tag(b)) => Node::Series(self.two_tags(op, a, b)),
+            (_, Expr::Tag(key), Expr::Field { .. }) => self.tag_with_field(op, key, right, true, fields)?,
+            (_, Expr::Field { .. }, Expr::Tag(key)) => self.tag_with_field(op, key, left, false, fields)?,
             (_, Expr::Tag(key), other) => Node::Series(self.tag(op, key, other)?),
             (Op::Equal | Op::NotEqual, other, Expr::Tag(key)) => Node::Series(self.tag(op, key, other)?),
             (_, _, Expr::Tag(_)) => Node::Always(false),
@@ -271,6 +279,26 @@ impl Scope<'_> {
             }
             _ => RoaringBitmap::new(),
         })
+    }
+
+    /// A tag beside a field: in each series that has the tag, the field is compared with its value.
+    fn tag_with_field(
+        &self,
+        op: Op,
+        key: &[u8],
+        field: &Expr,
+        tag_is_left: bool,
+        fields: &mut Vec<FieldRef>,
+    ) -> Result<Node, String> {
+        let keys = [Bytes::from(key)];
+        let mut programs = BTreeMap::new();
+        for id in &(self.all & self.measurement.having(key)) {
+            let Some(Some(value)) = tag_values(self.index, SeriesId(id), &keys).pop() else { continue };
+            let (value, field) = (Box::new(Expr::Literal(Cell::String(value))), Box::new(field.clone()));
+            let (left, right) = if tag_is_left { (value, field) } else { (field, value) };
+            programs.insert(id, Program::compile(&Expr::Binary { op, left, right }, fields)?);
+        }
+        Ok(Node::Own(programs))
     }
 
     /// Values are compared; a series that lacks either tag has them unequal.

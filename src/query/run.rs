@@ -28,6 +28,7 @@ use crate::query::select::SelectRun;
 use crate::query::select::explain;
 use crate::query::select::into;
 use crate::query::select::source;
+use crate::query::select::source::Outer;
 use crate::query::statement;
 use crate::query::statement::ServerFacts;
 use crate::query::statement::authorize::authorize;
@@ -180,11 +181,11 @@ impl<F: Fabric> QueryRun<F> {
     async fn start_select(&self, mut select: Select) -> Result<Current<F>, String> {
         let compiled = self.compile(&mut select)?;
         let Some(target) = &compiled.target else {
-            let run = source::start(&self.context, &compiled, &[]).await?;
+            let run = source::start(&self.context, &compiled, &Outer::default()).await?;
             return Ok(Current::Select(Box::new(run)));
         };
         crate::query::place(&self.context.fabric.catalog(), &target.database, &target.policy)?;
-        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let mut run = source::start(&self.context, &compiled, &Outer::default()).await?;
         let written = into::write(&self.context.fabric, &mut run, target).await?;
         let mut piece = into::answer(written);
         if self.request.read_only {
@@ -197,7 +198,7 @@ impl<F: Fabric> QueryRun<F> {
         select.target = None;
         let compiled = self.compile(&mut select)?;
         let started = Instant::now();
-        let mut run = source::start(&self.context, &compiled, &[]).await?;
+        let mut run = source::start(&self.context, &compiled, &Outer::default()).await?;
         let planning = started.elapsed();
         let piece = if analyze {
             let mut row_count = 0;

@@ -127,6 +127,15 @@ impl Call {
         }
     }
 
+    /// Whether its innermost function merges from states of single series.
+    pub fn merges(&self) -> bool {
+        match self {
+            Call::Reduce { reducer, .. } => matches!(reducer, Reducer::Merge(_)),
+            Call::TransformCall { inner, .. } | Call::HoltWinters { inner, .. } => inner.merges(),
+            Call::Integral { .. } | Call::TransformField { .. } => false,
+        }
+    }
+
     /// Whether it chooses points.
     pub fn is_selector(&self) -> bool {
         matches!(self, Call::Reduce { reducer, .. } if reducer.is_selector())

@@ -37,14 +37,15 @@ struct Head<F> {
 /// See the module's doc.
 pub struct Feed<F> {
     heads: Vec<Head<F>>,
+    rows_descending: bool,
     descending: bool,
 }
 
 impl<F: Fabric> Feed<F> {
     /// A feed of `leaves`; rows of one instant come in their order.
-    pub fn new(leaves: Vec<Leaf<F>>, descending: bool) -> Feed<F> {
+    pub fn new(leaves: Vec<Leaf<F>>, rows_descending: bool, descending: bool) -> Feed<F> {
         let head = |leaf| Head { leaf, at: None, ended: false };
-        Feed { heads: leaves.into_iter().map(head).collect(), descending }
+        Feed { heads: leaves.into_iter().map(head).collect(), rows_descending, descending }
     }
 
     /// The next rows of the next group; `None` at the end.
@@ -66,7 +67,7 @@ impl<F: Fabric> Feed<F> {
 
     /// Merges until one of the leaves at the first group has no more rows at hand.
     fn merge(&mut self) -> Option<Batch> {
-        let descending = self.descending;
+        let (descending, rows_descending) = (self.descending, self.rows_descending);
         let groups = self.heads.iter().filter_map(|head| head.at.as_ref().map(|(group, _)| group));
         let group = groups.min_by(|left, right| directed(*left, *right, descending))?.clone();
         let mut queues: Vec<&mut VecDeque<Row>> = self
@@ -78,7 +79,8 @@ impl<F: Fabric> Feed<F> {
         loop {
             let times = queues.iter().enumerate().filter_map(|(index, queue)| Some((queue.front()?.time, index)));
             // The first of equals: leaves keep their order within an instant.
-            let next = times.min_by(|left, right| directed(&left.0, &right.0, descending).then(left.1.cmp(&right.1)));
+            let next =
+                times.min_by(|left, right| directed(&left.0, &right.0, rows_descending).then(left.1.cmp(&right.1)));
             let Some((_, index)) = next else { break };
             rows.extend(queues[index].pop_front());
             if queues[index].is_empty() {

@@ -1,7 +1,9 @@
 //! What stands between a source and a slot: operators over the rows of one group, pumped in bounded steps.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::select::fill::FillWalk;
 use crate::query::select::holt_winters::HoltWinters;
@@ -32,6 +34,17 @@ pub enum Operator {
     SetTime(Timestamp),
     /// LIMIT and OFFSET.
     Limit(Limit),
+    /// What stock's storage lets through under LIMIT, in each shard group.
+    LimitEach(LimitEach),
+}
+
+/// The first rows of each shard group.
+#[derive(Debug)]
+pub struct LimitEach {
+    count: u64,
+    groups: Rc<[TimeRange]>,
+    at: Option<TimeRange>,
+    seen: u64,
 }
 
 /// LIMIT and OFFSET at work.
@@ -48,6 +61,11 @@ impl Operator {
         Operator::Limit(Limit { limit: if limit == 0 { u64::MAX } else { limit }, offset, seen: 0 })
     }
 
+    /// The first `count` rows of each of `groups`.
+    pub fn limit_each(count: u64, groups: Rc<[TimeRange]>) -> Operator {
+        Operator::LimitEach(LimitEach { count, groups, at: None, seen: 0 })
+    }
+
     fn reset(&mut self) {
         match self {
             Operator::Reduce(reduce) => reduce.reset(),
@@ -57,6 +75,7 @@ impl Operator {
             Operator::HoltWinters(holt_winters) => holt_winters.reset(),
             Operator::DropOutside(..) | Operator::SetTime(_) => {}
             Operator::Limit(limit) => limit.seen = 0,
+            Operator::LimitEach(limit) => (limit.at, limit.seen) = (None, 0),
         }
     }
 
@@ -198,6 +217,17 @@ fn push(operator: &mut Operator, mut row: Row, output: &mut Queue) {
                 output.rows.push_back(row);
             }
             output.ended = limit.seen >= limit.offset.saturating_add(limit.limit);
+        }
+        Operator::LimitEach(limit) => {
+            if limit.at.is_none_or(|at| !at.contains(row.time)) {
+                let whole = TimeRange { min: i64::MIN, max: i64::MAX };
+                let group = limit.groups.iter().find(|group| group.contains(row.time));
+                (limit.at, limit.seen) = (Some(group.copied().unwrap_or(whole)), 0);
+            }
+            limit.seen += 1;
+            if limit.seen <= limit.count {
+                output.rows.push_back(row);
+            }
         }
         Operator::Fill(_) => output.rows.push_back(row),
     }

@@ -9,6 +9,8 @@
 //! v, h                  demand: rows v, h       ─────────────────────────────────────► limit ─► slots
 //! ```
 
+use std::rc::Rc;
+
 use crate::exec::CallSpec;
 use crate::exec::FieldRef;
 use crate::exec::Function;
@@ -170,38 +172,50 @@ pub struct Plan {
     pub columns: Vec<Column>,
     /// Sorted keys of the GROUP BY tags.
     pub dimensions: Vec<Bytes>,
+    /// Those of them that the statement itself names.
+    pub own_dimensions: Vec<Bytes>,
+    /// Every point gives a row.
+    pub is_raw: bool,
     /// Tag arguments of top and bottom that are no columns (INTO keeps them as tags), and their slots.
     pub hidden: Vec<(Bytes, usize)>,
 }
 
-/// Makes the plan. `pushdown`: the sources aggregate themselves; else they only give rows. `more_dimensions`: tags an
-/// outer query groups by.
-pub fn plan(
-    compiled: &Compiled,
-    names: &Names,
-    zone: Option<jiff::tz::TimeZone>,
-    pushdown: bool,
-    more_dimensions: &[Bytes],
-) -> Result<Plan, String> {
+/// What a plan is made for.
+#[derive(Clone, Debug)]
+pub struct Setting<'a> {
+    /// The zone of windows.
+    pub zone: Option<jiff::tz::TimeZone>,
+    /// The sources aggregate themselves; else they only give rows.
+    pub pushdown: bool,
+    /// Tags an outer query groups by.
+    pub more_dimensions: &'a [Bytes],
+    /// The shard groups read, when all sources are measurements.
+    pub shard_groups: Option<Rc<[TimeRange]>>,
+}
+
+/// Makes the plan.
+pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result<Plan, String> {
     let fields = expand(compiled, names)?;
     for field in &fields {
         types::check(&field.expr, names)?;
     }
     let mut dimensions = dimensions(&compiled.dimensions, names);
-    dimensions.extend(more_dimensions.iter().cloned());
+    let own_dimensions = dimensions.clone();
+    dimensions.extend(setting.more_dimensions.iter().cloned());
     dimensions.sort();
     dimensions.dedup();
     let mut planner = Planner {
         compiled,
         names,
-        zone,
-        pushdown,
+        setting,
         plan: Plan {
             demands: Vec::new(),
             chains: Vec::new(),
             slots: Vec::new(),
             columns: Vec::new(),
             dimensions,
+            own_dimensions,
+            is_raw: false,
             hidden: Vec::new(),
         },
         calls: Vec::new(),
@@ -222,8 +236,7 @@ struct Reference {
 struct Planner<'a> {
     compiled: &'a Compiled,
     names: &'a Names,
-    zone: Option<jiff::tz::TimeZone>,
-    pushdown: bool,
+    setting: &'a Setting<'a>,
     plan: Plan,
     /// Distinct calls and their slots.
     calls: Vec<(Expr, usize)>,
@@ -300,6 +313,7 @@ impl Planner<'_> {
 
     fn chains(&mut self) -> Result<(), String> {
         if self.calls.is_empty() {
+            self.plan.is_raw = true;
             return self.raw_chain();
         }
         // Plain fields stand only beside a single selector (compile saw to it) and travel with its point.
@@ -346,11 +360,10 @@ impl Planner<'_> {
             *required = field_count;
         }
         self.plan.demands.push(demand);
-        let operators = match (self.compiled.limit, self.compiled.offset) {
-            (0, 0) => Vec::new(),
-            (0, offset) => vec![Operator::limit(1, offset)],
-            (limit, offset) => vec![Operator::limit(limit, offset)],
-        };
+        let mut operators: Vec<Operator> = self.limit().into_iter().collect();
+        if self.compiled.limit == 0 {
+            operators.splice(0..0, self.storage_limit());
+        }
         self.plan.chains.push(Chain { demand: 0, output: 0, operators });
         Ok(())
     }
@@ -393,13 +406,17 @@ impl Planner<'_> {
         demand.ties = ties.into_iter().map(|(_, column)| column).collect();
     }
 
-    /// Stock's storage stops a raw query with OFFSET alone after one row more.
     fn raw_limit(&self) -> Option<u64> {
-        match (self.compiled.limit, self.compiled.offset) {
-            (0, 0) => None,
-            (0, offset) => Some(offset.saturating_add(1)),
-            (limit, offset) => Some(limit.saturating_add(offset)),
-        }
+        let (limit, offset) = (self.compiled.limit, self.compiled.offset);
+        (limit > 0).then(|| limit.saturating_add(offset))
+    }
+
+    /// Stock's storage gives the functions that see all points, and raw queries, one row more than LIMIT and OFFSET
+    /// from each shard group; what that leads to (OFFSET alone shows one row) is part of the answer.
+    fn storage_limit(&self) -> Option<Operator> {
+        let (limit, offset) = (self.compiled.limit, self.compiled.offset);
+        let groups = self.setting.shard_groups.as_ref().filter(|_| limit > 0 || offset > 0)?;
+        Some(Operator::limit_each(limit.saturating_add(offset).saturating_add(1), groups.clone()))
     }
 
     fn limit(&self) -> Option<Operator> {
@@ -429,12 +446,14 @@ impl Planner<'_> {
         let range = self.extended(&call);
         demand.range = range;
         let windows = self.operators(&call, range, &mut operators);
-        if let (true, Call::Reduce { reducer: Reducer::Merge(aggregate), .. }) = (self.pushdown, &call)
+        if let (true, Call::Reduce { reducer: Reducer::Merge(aggregate), .. }) = (self.setting.pushdown, &call)
             && self.reads_two_rows(*aggregate)
         {
             demand.backwards = Some(*aggregate == Aggregate::Last);
             demand.work = DemandWork::Rows { required: 1, limit: Some(2) };
             operators.insert(0, Operator::limit(2, 0));
+        } else if !call.merges() {
+            operators.splice(0..0, self.storage_limit());
         }
         let extra = call.extra_references(self.names);
         let listed = extra.iter().map(|(name, meaning)| {
@@ -467,7 +486,11 @@ impl Planner<'_> {
             }
         }
         self.carry(&mut demand, &all, chain, 1);
-        if let (Some(Operator::Reduce(reduce)), false) = (operators.first_mut(), extra.is_empty()) {
+        let reduce = operators.iter_mut().find_map(|operator| match operator {
+            Operator::Reduce(reduce) => Some(reduce),
+            _ => None,
+        });
+        if let (Some(reduce), false) = (reduce, extra.is_empty()) {
             // A listed field makes no groups, only tags do.
             let tags = all.iter().take(extra.len()).filter(|reference| reference.meaning == Meaning::Tag);
             let cells = tags.filter_map(|tag| self.plan.slots[tag.slot].place.map(|(_, cell)| cell)).collect();
@@ -504,7 +527,7 @@ impl Planner<'_> {
     fn window(&self, range: TimeRange) -> Window {
         match self.compiled.interval {
             Some(interval) => {
-                Window { interval: interval.every, offset: interval.offset, zone: self.zone.clone(), range }
+                Window { interval: interval.every, offset: interval.offset, zone: self.setting.zone.clone(), range }
             }
             None => Window::whole(range),
         }
@@ -517,7 +540,9 @@ impl Planner<'_> {
             Call::Reduce { reducer, field_type, is_count, .. } => {
                 let window = self.window(range);
                 let pushed = match reducer {
-                    Reducer::Merge(aggregate) if self.pushdown && !self.reads_two_rows(*aggregate) => Some(*aggregate),
+                    Reducer::Merge(aggregate) if self.setting.pushdown && !self.reads_two_rows(*aggregate) => {
+                        Some(*aggregate)
+                    }
                     _ => {
                         let reduce = Reduce::new(reducer.clone(), window.clone(), descending);
                         operators.push(Operator::Reduce(Box::new(reduce)));

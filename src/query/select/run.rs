@@ -97,6 +97,11 @@ impl<F: Fabric> SelectRun<F> {
         self.plan.columns.iter().map(column_type).collect()
     }
 
+    /// Those that the statement itself names.
+    pub fn own_dimensions(&self) -> &[Bytes] {
+        &self.plan.own_dimensions
+    }
+
     /// Names of the columns without time.
     pub fn columns(&self) -> Vec<Bytes> {
         self.plan.columns.iter().map(|column| Bytes::from(column.name.as_bytes())).collect()

@@ -17,6 +17,7 @@ use crate::limits::TIME_MIN;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::PolicyId;
+use crate::model::TimeRange;
 use crate::query::compile::Compiled;
 use crate::query::compile::CompiledSource;
 use crate::query::fabric::Fabric;
@@ -29,6 +30,7 @@ use crate::query::select::names::Names;
 use crate::query::select::names::dimensions;
 use crate::query::select::plan::Demand;
 use crate::query::select::plan::DemandWork;
+use crate::query::select::plan::Setting;
 use crate::query::select::plan::plan;
 use crate::query::select::run::SelectRun;
 use crate::query::select::stream::row_bytes;
@@ -62,33 +64,63 @@ struct Input {
     name: Bytes,
 }
 
-/// Starts a SELECT. `more_dimensions`: tags an outer query groups by.
+/// What a subquery takes over from the query around it.
+#[derive(Clone, Debug, Default)]
+pub struct Outer {
+    /// Tags the outer queries group by.
+    dimensions: Vec<Bytes>,
+    /// Tags the outermost query groups by: what SLIMIT counts. `None`: there is no outer query.
+    outermost: Option<Vec<Bytes>>,
+    /// Their SLIMIT.
+    slimit: u64,
+    /// Their SOFFSET.
+    soffset: u64,
+}
+
+/// Most shard groups in which SLIMIT chooses on its own, as stock does; of more it chooses once for all.
+const CHOICES_MAX: usize = 64;
+
+/// Starts a SELECT.
 pub fn start<'a, F: Fabric>(
     context: &'a Context<F>,
     compiled: &'a Compiled,
-    more_dimensions: &'a [Bytes],
+    outer: &'a Outer,
 ) -> Pin<Box<dyn Future<Output = Result<SelectRun<F>, String>> + 'a>> {
     Box::pin(async move {
-        let zone = compiled
-            .zone
-            .as_deref()
-            .map(|name| zone::find(name).ok_or_else(|| format!("unable to find time zone {name}")));
+        let zone =
+            compiled.zone.as_deref().map(|name| zone::find(name).ok_or(format!("unable to find time zone {name}")));
         let zone = zone.transpose()?;
         let mut names = Names::default();
         let inputs = measurements(context, compiled, &mut names).await?;
-        let tables = tables(context, compiled, &mut names, more_dimensions).await?;
-        let pushdown = tables.is_empty() && is_unique(&inputs);
-        let plan = plan(compiled, &names, zone.clone(), pushdown, more_dimensions)?;
+        let own_names = names.clone();
+        let choice = Outer {
+            slimit: compiled.slimit.saturating_add(outer.slimit),
+            soffset: compiled.soffset.saturating_add(outer.soffset),
+            ..outer.clone()
+        };
+        let tables = tables(context, compiled, &mut names, &choice, &own_names).await?;
+        let shard_groups = shard_groups(context, &inputs, compiled.time);
+        // Where SLIMIT chooses for each shard group, each is a source of its own.
+        let chosen = choice.slimit > 0 || choice.soffset > 0;
+        let split = chosen && shard_groups.len() > 1 && shard_groups.len() <= CHOICES_MAX;
+        let setting = Setting {
+            zone: zone.clone(),
+            pushdown: tables.is_empty() && is_unique(&inputs) && !split,
+            more_dimensions: &outer.dimensions,
+            shard_groups: tables.is_empty().then(|| shard_groups.clone().into()),
+        };
+        let plan = plan(compiled, &names, &setting)?;
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
-        let compiled = &restricted(compiled, &context.limits)?;
+        check_buckets(compiled, &context.limits)?;
         let descending = !compiled.ascending;
+        let keys = outer.outermost.as_ref().unwrap_or(&plan.dimensions);
         let mut feeds = Vec::new();
         for demand in &plan.demands {
-            let fragment = |input: &Input| Fragment {
+            let fragment = |input: &Input, range: TimeRange| Fragment {
                 database: input.database,
                 policy: input.policy,
                 measurement: input.name.clone(),
-                range: demand.range,
+                range,
                 fields: demand.fields.clone(),
                 tags: demand.tags.clone(),
                 ties: demand.ties.clone(),
@@ -100,26 +132,48 @@ pub fn start<'a, F: Fabric>(
                 series_max: context.limits.series_max,
                 work: work_of(demand),
             };
+            let ranges = match split {
+                true => shard_groups.iter().map(|group| group.intersect(demand.range)).collect(),
+                false => vec![demand.range],
+            };
             let mut leaves = Vec::new();
             for layer in layers(&inputs, descending) {
-                let mut fragments: Vec<Fragment> = layer.into_iter().map(fragment).collect();
-                choose_groups(context, compiled, &mut fragments).await?;
-                let gather = Gather::new(context.fabric.clone(), fragments, context.limits.series_max);
-                leaves.push(Leaf::Gather(Box::new(gather)));
+                for range in &ranges {
+                    let mut fragments: Vec<Fragment> = layer.iter().map(|input| fragment(input, *range)).collect();
+                    if chosen {
+                        choose_groups(context, &choice, keys, &mut fragments).await?;
+                    }
+                    let gather = Gather::new(context.fabric.clone(), fragments, context.limits.series_max);
+                    leaves.push(Leaf::Gather(Box::new(gather)));
+                }
             }
-            let DemandWork::Rows { required, .. } = &demand.work else {
-                feeds.push(Feed::new(leaves, descending));
-                continue;
-            };
-            for table in &tables {
-                let filter = condition.as_ref();
-                let rows = table.rows(demand, *required, demand.range, filter, &plan.dimensions, descending)?;
-                leaves.push(Leaf::Memory(rows));
+            if let DemandWork::Rows { required, .. } = &demand.work {
+                // A row of a subquery is a row, whatever of it is asked for.
+                let required = if plan.is_raw { 0 } else { *required };
+                for table in &tables {
+                    let filter = condition.as_ref();
+                    let rows = table.rows(demand, required, demand.range, filter, &plan.dimensions, descending)?;
+                    leaves.push(Leaf::Memory(rows));
+                }
             }
-            feeds.push(Feed::new(leaves, descending));
+            feeds.push(Feed::new(leaves, demand.backwards.unwrap_or(descending), descending));
         }
         Ok(SelectRun::new(plan, feeds, compiled, zone, context.limits.memory_bytes_max))
     })
+}
+
+/// The shard groups of the inputs' policies in `range`, by time.
+fn shard_groups<F: Fabric>(context: &Context<F>, inputs: &[Input], range: TimeRange) -> Vec<TimeRange> {
+    let catalog = context.fabric.catalog();
+    let mut groups = Vec::new();
+    for input in inputs {
+        let database = catalog.database_by_id(input.database);
+        let policy = database.and_then(|database| database.policy_by_id(input.policy));
+        groups.extend(policy.into_iter().flat_map(|policy| policy.groups_in(range)).map(|group| group.range()));
+    }
+    groups.sort_by_key(|group| (group.min, group.max));
+    groups.dedup();
+    groups
 }
 
 fn work_of(demand: &Demand) -> Work {
@@ -131,21 +185,21 @@ fn work_of(demand: &Demand) -> Work {
     }
 }
 
-/// The statement within `max-select-buckets`.
-fn restricted(compiled: &Compiled, limits: &Limits) -> Result<Compiled, String> {
-    let compiled = compiled.clone();
-    let Some(interval) = compiled.interval.filter(|_| limits.buckets_max > 0) else { return Ok(compiled) };
-    if compiled.time.min > TIME_MIN && !compiled.time.is_empty() {
-        let window =
-            crate::exec::Window { interval: interval.every, offset: interval.offset, zone: None, range: compiled.time };
-        let (first, _) = window.of(compiled.time.min);
-        let (_, end) = window.of(compiled.time.max);
-        let count = end.saturating_sub(first) / interval.every;
-        if count as u64 > limits.buckets_max {
-            return Err(format!("max-select-buckets limit exceeded: ({count}/{})", limits.buckets_max));
-        }
+/// Refuses more windows than `max-select-buckets`.
+fn check_buckets(compiled: &Compiled, limits: &Limits) -> Result<(), String> {
+    let Some(interval) = compiled.interval.filter(|_| limits.buckets_max > 0) else { return Ok(()) };
+    if compiled.time.min <= TIME_MIN || compiled.time.is_empty() {
+        return Ok(());
     }
-    Ok(compiled)
+    let range = compiled.time;
+    let window = crate::exec::Window { interval: interval.every, offset: interval.offset, zone: None, range };
+    let (first, _) = window.of(range.min);
+    let (_, end) = window.of(range.max);
+    let count = end.saturating_sub(first) / interval.every;
+    match count as u64 > limits.buckets_max {
+        true => Err(format!("max-select-buckets limit exceeded: ({count}/{})", limits.buckets_max)),
+        false => Ok(()),
+    }
 }
 
 /// The measurements of FROM that have data in range, and their names and types.
@@ -232,7 +286,8 @@ async fn tables<F: Fabric>(
     context: &Context<F>,
     compiled: &Compiled,
     names: &mut Names,
-    more_dimensions: &[Bytes],
+    choice: &Outer,
+    own_names: &Names,
 ) -> Result<Vec<Rc<Table>>, String> {
     let mut tables = Vec::new();
     let mut bytes = 0;
@@ -240,9 +295,16 @@ async fn tables<F: Fabric>(
         let CompiledSource::Subquery(inner) = source else { continue };
         // Tags named outside group the inner rows too; `*` and regular expressions stand for the inner tags only.
         let mut pushed = dimensions(&compiled.dimensions, &Names::default());
-        pushed.extend(more_dimensions.iter().cloned());
-        let mut run = start(context, inner, &pushed).await?;
-        let mut table = Table { columns: run.column_types(), dimensions: run.dimensions().to_vec(), rows: Vec::new() };
+        pushed.extend(choice.dimensions.iter().cloned());
+        let outermost = choice.outermost.clone().unwrap_or_else(|| dimensions(&compiled.dimensions, own_names));
+        let outer = Outer { dimensions: pushed, outermost: Some(outermost), ..choice.clone() };
+        let mut run = start(context, inner, &outer).await?;
+        let mut table = Table {
+            columns: run.column_types(),
+            dimensions: run.dimensions().to_vec(),
+            visible: run.own_dimensions().to_vec(),
+            rows: Vec::new(),
+        };
         while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
             for row in rows {
                 bytes += row_bytes(&row);
@@ -285,16 +347,15 @@ fn layers(inputs: &[Input], descending: bool) -> Vec<Vec<&Input>> {
 /// SLIMIT and SOFFSET: the first tag sets of each measurement, also when they are shown backwards.
 async fn choose_groups<F: Fabric>(
     context: &Context<F>,
-    compiled: &Compiled,
+    choice: &Outer,
+    keys: &[Bytes],
     fragments: &mut [Fragment],
 ) -> Result<(), String> {
-    if compiled.slimit == 0 && compiled.soffset == 0 {
-        return Ok(());
-    }
     for fragment in fragments {
         let fabric = &context.fabric;
-        let count = compiled.soffset.saturating_add(compiled.slimit);
-        let ask = |core| fabric.ask(core, Request::Groups(Box::new(fragment.clone()), count));
+        let count = choice.soffset.saturating_add(choice.slimit);
+        let by_keys = Fragment { dimensions: keys.to_vec(), ..fragment.clone() };
+        let ask = |core| fabric.ask(core, Request::Groups(Box::new(by_keys.clone()), count));
         let mut groups = std::collections::BTreeSet::new();
         for answer in join_all((0..fabric.core_count()).map(ask)).await {
             match answer.map_err(|error| error.to_string())? {
@@ -303,9 +364,10 @@ async fn choose_groups<F: Fabric>(
                 other => return Err(format!("a core answered with something else than groups: {other:?}")),
             }
         }
-        let (skip, take) = (compiled.soffset as usize, compiled.slimit as usize);
+        let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         // SOFFSET alone leaves nothing, as in stock.
-        fragment.groups = Some(groups.into_iter().skip(skip).take(take).collect());
+        let chosen = groups.into_iter().skip(size(choice.soffset)).take(size(choice.slimit)).collect();
+        fragment.groups = Some((keys.to_vec(), chosen));
     }
     Ok(())
 }

@@ -26,8 +26,10 @@ use crate::query::select::stream::directed;
 pub struct Table {
     /// Its columns without time: name, type. The first of a name is the one that is seen.
     pub columns: Vec<(Bytes, Option<FieldType>)>,
-    /// Its GROUP BY tags.
+    /// Tags its rows are grouped by: its own, and those the outer query groups by.
     pub dimensions: Vec<Bytes>,
+    /// Its own, which the outer query sees.
+    pub visible: Vec<Bytes>,
     /// Its rows in its order.
     pub rows: Vec<(Rc<GroupKey>, Row)>,
 }
@@ -48,7 +50,7 @@ impl Table {
                 names.add_field(name.clone(), *field_type);
             }
         }
-        names.tags.extend(self.dimensions.iter().cloned());
+        names.tags.extend(self.visible.iter().cloned());
     }
 
     fn column(&self, name: &[u8]) -> Place {
@@ -56,10 +58,15 @@ impl Table {
     }
 
     fn tag(&self, name: &[u8]) -> Place {
+        let is_visible = self.visible.iter().any(|known| **known == *name);
+        if is_visible { self.group_tag(name) } else { Place::Nowhere }
+    }
+
+    fn group_tag(&self, name: &[u8]) -> Place {
         self.dimensions.iter().position(|known| **known == *name).map_or(Place::Nowhere, Place::Tag)
     }
 
-    /// The rows that `demand` asks for, in groups of `dimensions`.
+    /// The rows that `demand` asks for, in groups of `dimensions`; they have one of the first `required` fields.
     pub fn rows(
         &self,
         demand: &Demand,
@@ -73,7 +80,11 @@ impl Table {
         let fields: Vec<(Place, FieldType)> =
             demand.fields.iter().map(|field| (self.column(&field.name), field.as_type)).collect();
         let tags: Vec<Place> = demand.tags.iter().map(|tag| self.tag(tag)).collect();
-        let groups: Vec<Place> = dimensions.iter().map(|tag| self.tag(tag)).collect();
+        let groups: Vec<Place> = dimensions.iter().map(|tag| self.group_tag(tag)).collect();
+        // Without any of the columns asked for, the subquery has nothing to say.
+        if fields.iter().all(|(place, _)| matches!(place, Place::Nowhere)) {
+            return Ok(VecDeque::new());
+        }
         let mut rows: Vec<(GroupKey, Row)> = Vec::new();
         for (group, row) in &self.rows {
             let passes = filter.as_ref().is_none_or(|filter| filter.passes(group, row));
@@ -82,7 +93,7 @@ impl Table {
             }
             let mut cells = Vec::with_capacity(fields.len() + tags.len());
             cells.extend(fields.iter().map(|(place, as_type)| convert_cell(cell(*place, group, row), *as_type)));
-            if cells.iter().take(required).all(|cell| *cell == Cell::Null) {
+            if required > 0 && cells.iter().take(required).all(|cell| *cell == Cell::Null) {
                 continue;
             }
             cells.extend(tags.iter().map(|place| cell(*place, group, row)));
