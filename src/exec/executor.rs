@@ -94,7 +94,7 @@ impl<V: View> Executor<V> {
                 self.cursors.borrow_mut().remove(&id);
                 Response::Closed
             }
-            Request::Groups(fragment, count) => self.groups(&fragment, count),
+            Request::Groups(fragment, count) => self.groups(&fragment, count).await,
             Request::Schema(request) => match schema::read(&self.views, &request).await {
                 Ok(schema) => Response::Schema(schema),
                 Err(error) => Response::Failed(error),
@@ -106,8 +106,8 @@ impl<V: View> Executor<V> {
         }
     }
 
-    fn groups(&self, fragment: &Fragment, count: u64) -> Response {
-        match select::select(&self.views, fragment, &mut Vec::new()) {
+    async fn groups(&self, fragment: &Fragment, count: u64) -> Response {
+        match select::select(&self.views, fragment, &mut Vec::new()).await {
             Ok(mut groups) => {
                 if fragment.descending {
                     groups.reverse();
@@ -121,7 +121,7 @@ impl<V: View> Executor<V> {
 
     async fn open(&self, fragment: Fragment) -> Response {
         let mut filter_fields = Vec::new();
-        let groups = match select::select(&self.views, &fragment, &mut filter_fields) {
+        let groups = match select::select(&self.views, &fragment, &mut filter_fields).await {
             Ok(groups) => groups,
             Err(error) => return Response::Failed(error),
         };

@@ -41,14 +41,16 @@ pub struct Group {
 /// Most memory the list of selected series may take on one core; beyond it the query fails instead of the server.
 const SELECTION_BYTES_MAX: usize = 512 << 20;
 
+/// Series looked at between two yields.
+const BATCH_SERIES: usize = 4096;
+
 /// The groups of `fragment` over `views`, in its direction. Fields that filters read get slots in `filter_fields`.
-pub fn select<V: View>(
+pub async fn select<V: View>(
     views: &[V],
     fragment: &Fragment,
     filter_fields: &mut Vec<FieldRef>,
 ) -> Result<Vec<Group>, String> {
-    let mut groups: BTreeMap<Vec<Bytes>, Vec<SelectedSeries>> = BTreeMap::new();
-    let mut bytes = 0;
+    let mut found = Found::default();
     for (view_index, view) in views.iter().enumerate() {
         let mut present = RoaringBitmap::new();
         for partition in view.partitions(fragment.database, fragment.policy, fragment.range) {
@@ -57,35 +59,68 @@ pub fn select<V: View>(
         if present.is_empty() {
             continue;
         }
-        let selected = view.index(fragment.database, |index| {
-            select_in(index, view_index, fragment, present, filter_fields, &mut groups, &mut bytes)
-        });
-        selected.unwrap_or(Ok(()))?;
+        let condition = view.index(fragment.database, |index| condition_in(index, fragment, &present, filter_fields));
+        let Some((node, candidates)) = condition.transpose()?.flatten() else { continue };
+        let mut programs = Programs::default();
+        let mut candidates = candidates.into_iter();
+        loop {
+            let batch: Vec<u32> = candidates.by_ref().take(BATCH_SERIES).collect();
+            if batch.is_empty() {
+                break;
+            }
+            // Series that were dropped in between have no tags any more; their readers find nothing.
+            view.index(fragment.database, |index| {
+                for id in batch {
+                    found.add(index, view_index, fragment, id, &node, &mut programs);
+                }
+            });
+            if found.bytes > SELECTION_BYTES_MAX {
+                return Err("query selects too many series for its memory; narrow it by tags or time".into());
+            }
+            view.yield_now().await;
+        }
     }
-    let groups = groups.into_iter().map(|(tags, series)| Group { tags, series });
+    let groups = found.groups.into_iter().map(|(tags, series)| Group { tags, series });
     Ok(if fragment.descending { groups.rev().collect() } else { groups.collect() })
 }
 
-fn select_in(
+/// The condition in one index, and the series that may fulfil it.
+fn condition_in(
     index: &Index,
-    view: usize,
     fragment: &Fragment,
-    present: RoaringBitmap,
+    present: &RoaringBitmap,
     filter_fields: &mut Vec<FieldRef>,
-    groups: &mut BTreeMap<Vec<Bytes>, Vec<SelectedSeries>>,
-    bytes: &mut usize,
-) -> Result<(), String> {
-    let Some(measurement) = index.measurement(&fragment.measurement) else { return Ok(()) };
+) -> Result<Option<(Node, RoaringBitmap)>, String> {
+    let Some(measurement) = index.measurement(&fragment.measurement) else { return Ok(None) };
     let all = measurement.series() & present;
     let scope = Scope { index, measurement, all: &all };
     let node = match &fragment.filter {
         Some(filter) => scope.condition(filter, filter_fields)?,
         None => Node::Always(true),
     };
-    let mut programs = Programs::default();
-    for id in &node.candidates(&all) {
+    let candidates = node.candidates(&all);
+    Ok(Some((node, candidates)))
+}
+
+/// Series found so far, by group.
+#[derive(Default)]
+struct Found {
+    groups: BTreeMap<Vec<Bytes>, Vec<SelectedSeries>>,
+    bytes: usize,
+}
+
+impl Found {
+    fn add<'a>(
+        &mut self,
+        index: &Index,
+        view: usize,
+        fragment: &Fragment,
+        id: u32,
+        node: &'a Node,
+        programs: &mut Programs<'a>,
+    ) {
         let filter = match node.rest(id) {
-            Rest::No => continue,
+            Rest::No => return,
             Rest::All => None,
             Rest::Rows(program) => Some(programs.shared(program)),
         };
@@ -93,19 +128,16 @@ fn select_in(
         if let Some((keys, wanted)) = &fragment.groups
             && !wanted.contains(&group_of(index, SeriesId(id), keys))
         {
-            continue;
+            return;
         }
-        *bytes += size_of::<SelectedSeries>();
-        let series = groups.entry(tags).or_insert_with_key(|tags| {
+        self.bytes += size_of::<SelectedSeries>();
+        let bytes = &mut self.bytes;
+        let series = self.groups.entry(tags).or_insert_with_key(|tags| {
             *bytes += 64 + tags.iter().map(|tag| tag.len() + 16).sum::<usize>();
             Vec::new()
         });
         series.push(SelectedSeries { view, id: SeriesId(id), filter });
-        if *bytes > SELECTION_BYTES_MAX {
-            return Err("query selects too many series for its memory; narrow it by tags or time".into());
-        }
     }
-    Ok(())
 }
 
 /// Values of `keys` of one series, empty where it lacks them.
@@ -131,12 +163,13 @@ pub fn tag_values(index: &Index, id: SeriesId, keys: &[Bytes]) -> Vec<Option<Byt
 
 /// Most series end with the same filter: it is kept once.
 #[derive(Default)]
-struct Programs {
+struct Programs<'a> {
     known: Vec<(Vec<usize>, Rc<Program>)>,
+    of: std::marker::PhantomData<&'a Node>,
 }
 
-impl Programs {
-    fn shared(&mut self, rest: RowFilter<'_>) -> Rc<Program> {
+impl<'a> Programs<'a> {
+    fn shared(&mut self, rest: RowFilter<'a>) -> Rc<Program> {
         let key = rest.identity();
         if let Some((_, program)) = self.known.iter().find(|(known, _)| *known == key) {
             return program.clone();

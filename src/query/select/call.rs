@@ -127,13 +127,9 @@ impl Call {
         }
     }
 
-    /// Whether its innermost function merges from states of single series.
-    pub fn merges(&self) -> bool {
-        match self {
-            Call::Reduce { reducer, .. } => matches!(reducer, Reducer::Merge(_)),
-            Call::TransformCall { inner, .. } | Call::HoltWinters { inner, .. } => inner.merges(),
-            Call::Integral { .. } | Call::TransformField { .. } => false,
-        }
+    /// Whether it is top or bottom.
+    pub fn is_best(&self) -> bool {
+        matches!(self, Call::Reduce { reducer: Reducer::Best { .. }, .. })
     }
 
     /// Whether it chooses points.

@@ -411,8 +411,8 @@ impl Planner<'_> {
         (limit > 0).then(|| limit.saturating_add(offset))
     }
 
-    /// Stock's storage gives the functions that see all points, and raw queries, one row more than LIMIT and OFFSET
-    /// from each shard group; what that leads to (OFFSET alone shows one row) is part of the answer.
+    /// Stock's storage gives raw queries, top() and bottom() one row more than LIMIT and OFFSET from each shard group;
+    /// what that leads to (OFFSET alone shows one row) is part of the answer.
     fn storage_limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
         let groups = self.setting.shard_groups.as_ref().filter(|_| limit > 0 || offset > 0)?;
@@ -452,7 +452,7 @@ impl Planner<'_> {
             demand.backwards = Some(*aggregate == Aggregate::Last);
             demand.work = DemandWork::Rows { required: 1, limit: Some(2) };
             operators.insert(0, Operator::limit(2, 0));
-        } else if !call.merges() {
+        } else if call.is_best() {
             operators.splice(0..0, self.storage_limit());
         }
         let extra = call.extra_references(self.names);
