@@ -6,7 +6,7 @@ use std::hash::RandomState;
 use proptest::test_runner::Config;
 use proptest::test_runner::RngSeed;
 
-/// A run of `cases` cases from a fresh seed, or from the one the environment names. The seed is shown if the test fails.
+/// A run of `cases` cases from a fresh seed, or from the one the environment names. A test that fails shows its seed.
 pub fn cases(cases: u32) -> Config {
     let mut config = Config { failure_persistence: None, cases, ..Config::default() };
     if config.rng_seed == RngSeed::Random {
