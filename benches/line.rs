@@ -1,8 +1,8 @@
 //! What reading line protocol costs, as a ratio to counting its line feeds.
 //!
-//! Two bodies: TSBS cpu-only (10 tags, 10 integers, 345 bytes a line, in host order as collectors send) and lines of one
-//! float. For each: memchr over the same bytes, each index tier alone, the parser on each tier with keys it has met and
-//! with keys it has not, and the reference. `cargo test` runs it small and only checks that all agree.
+//! Two bodies: TSBS cpu-only (10 tags, 10 integers, 345 bytes a line, in host order as collectors send) and lines of
+//! one float. For each: memchr over the same bytes, each index tier alone, the parser on each tier with keys it has met
+//! and with keys it has not, and the reference. `cargo test` runs it small and only checks that all agree.
 //!
 //! ```text
 //! cargo bench --bench line

@@ -22,8 +22,8 @@ use crate::drive::Client;
 const START_STOP_MAX: Duration = Duration::from_secs(60);
 
 /// How to get the program we compare with.
-pub const STOCK_HELP: &str = "influxd 1.8.10 was not found. Give its path with --influxd PATH, leave it out with --only \
-millrace, or install it with Go:\n\n    GOBIN=DIR go install -ldflags \"-X main.version=1.8.10\" \
+pub const STOCK_HELP: &str = "influxd 1.8.10 was not found. Give its path with --influxd PATH, leave it out with \
+--only millrace, or install it with Go:\n\n    GOBIN=DIR go install -ldflags \"-X main.version=1.8.10\" \
 github.com/influxdata/influxdb/cmd/influxd@v1.8.10\n";
 
 /// Which server.
@@ -183,8 +183,8 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-/// Every acknowledgement synced and no limits, else as installed. The two cold durations are short only so that the disk
-/// settles soon after the load; during it there is no cold data.
+/// Every acknowledgement synced and no limits, else as installed. The two cold durations are short only so that the
+/// disk settles soon after the load; during it there is no cold data.
 fn stock_config(directory: &Path, address: SocketAddr) -> Result<String, String> {
     let root = directory.display();
     let rpc = free_address()?;

@@ -4,8 +4,8 @@
 
 // In data order: a module uses only modules below it (tests/tidy.rs reads this list).
 pub mod cli;
-pub mod config;
 pub mod server;
+pub mod config;
 pub mod background;
 pub mod http;
 pub mod encode;

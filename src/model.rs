@@ -1,6 +1,7 @@
 //! The nouns everyone uses, without behaviour: field types and values, rows of an answer.
 //!
-//! Names and strings are bytes: stock accepts and returns what is not UTF-8, so nothing below `encode` may insist on it.
+//! Names and strings are bytes: stock accepts and returns what is not UTF-8, so nothing below `encode` may insist on
+//! it.
 
 use std::fmt;
 
@@ -180,11 +181,11 @@ impl TimeRange {
 }
 
 /// A database's identity; never used again after DROP DATABASE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DatabaseId(pub u32);
 
 /// A retention policy's identity; never used again after it is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PolicyId(pub u32);
 
 /// A shard group's identity, the `id` of SHOW SHARDS; counts up from 1 over all databases.

@@ -55,7 +55,7 @@ fn sources() -> Vec<Source> {
     paths.extend(top.map(|entry| entry.expect("the repository can be listed").path()).filter(|path| path.is_file()));
     paths.retain(|path| {
         let extension = path.extension().unwrap_or_default();
-        path.parent().is_some_and(|parent| parent.ends_with(".ci"))
+        path.parent().is_some_and(|parent| parent.file_name().is_some_and(|name| name == ".ci"))
             || ["rs", "md", "toml", "conf", "sh"].iter().any(|known| extension == *known)
     });
     paths.sort();

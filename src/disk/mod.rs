@@ -24,7 +24,8 @@ pub trait Disk: Clone + Debug + 'static {
     /// An aligned buffer, as [`File::write_at`] takes it.
     type Buffer: DerefMut<Target = [u8]> + Debug + 'static;
 
-    /// A buffer of exactly `bytes`, a multiple of [`DISK_ALIGN`]. Its content is unspecified: the caller fills all of it.
+    /// A buffer of exactly `bytes`, a multiple of [`DISK_ALIGN`]. Its content is unspecified: the caller fills all of
+    /// it.
     fn buffer(&self, bytes: usize) -> Self::Buffer;
 
     /// Creates a file for writing and reading; what it held is gone.

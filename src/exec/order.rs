@@ -2,8 +2,8 @@
 //!
 //! Stock merges the series of a group with a binary heap whose comparison knows times and strings only, so rows of one
 //! instant come in the order its heap happens to give them. Clients notice, since `LIMIT 1` and `integral()` depend on
-//! it. The order is a function of the series, sorted by key, and of the times of their rows; this is the same heap, over
-//! series instead of rows.
+//! it. The order is a function of the series, sorted by key, and of the times of their rows; this is the same heap,
+//! over series instead of rows.
 
 use std::cmp::Ordering;
 

@@ -206,7 +206,8 @@ mod tests {
     fn what_is_no_object_is_named() {
         let wrong = |kind: &str| {
             format!(
-                "error parsing query parameters: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+                "error parsing query parameters: json: cannot unmarshal {kind} into Go value of type \
+                 map[string]interface {{}}"
             )
         };
         check("[1]", &wrong("array"));

@@ -81,9 +81,16 @@ impl<O: Owners> Ingest<O> {
         Ingest { owners, policies: Rc::default() }
     }
 
-    /// Opens a write request, or refuses it: the database or policy does not exist.
+    /// Opens a write request, or refuses it: the database does not exist. That the policy does not is the answer only
+    /// to a body that holds a point.
     pub fn begin(&self, params: WriteParams) -> Result<Session<O>, WriteError> {
-        let target = self.owners.target(&params.database, &params.policy)?;
+        let target = match self.owners.target(&params.database, &params.policy) {
+            Ok(target) => target,
+            Err(error @ WriteError::PolicyNotFound(_)) => {
+                return Ok(Session::refused(self.owners.clone(), params, error));
+            }
+            Err(error) => return Err(error),
+        };
         let policy = self.policies.borrow_mut().entry((target.database, target.policy)).or_default().clone();
         policy.borrow_mut().cache.trim();
         Ok(Session::new(self.owners.clone(), params, target, policy))

@@ -15,7 +15,7 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 
 /// Where a request writes to: a retention policy as the catalog has it now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// Database.
     pub database: DatabaseId,

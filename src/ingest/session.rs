@@ -44,6 +44,8 @@ pub struct Session<O: Owners> {
     owners: O,
     params: WriteParams,
     target: Rc<Target>,
+    /// Why no point can be stored: the policy does not exist. Said only when the body held a point, as in stock.
+    refused: Option<WriteError>,
     policy: Rc<RefCell<PolicyState>>,
     rows: Rows,
     errors: Errors,
@@ -104,7 +106,12 @@ impl<O: Owners> Session<O> {
         target: Rc<Target>,
         policy: Rc<RefCell<PolicyState>>,
     ) -> Session<O> {
-        Session { owners, params, target, policy, rows: Rows::default(), errors: Errors::default() }
+        Session { owners, params, target, refused: None, policy, rows: Rows::default(), errors: Errors::default() }
+    }
+
+    /// A session that parses, and then answers `error`.
+    pub(super) fn refused(owners: O, params: WriteParams, error: WriteError) -> Session<O> {
+        Session { refused: Some(error), ..Session::new(owners, params, Rc::default(), Rc::default()) }
     }
 
     /// Takes whole lines from the front of `window` and says how many bytes they were; with `last` all of it. 0
@@ -124,6 +131,11 @@ impl<O: Owners> Session<O> {
     fn parse(&mut self, window: &[u8], last: bool) -> (usize, Option<Missing>) {
         let mut policy = self.policy.borrow_mut();
         let PolicyState { cache, parser } = &mut *policy;
+        parser.set_options(line::Options { precision_ns: self.params.precision_ns, now_ns: self.params.now_ns });
+        if self.refused.is_some() {
+            let mut count = Count { rows: &mut self.rows, errors: &mut self.errors };
+            return (parser.parse(window, last, &mut count), None);
+        }
         if self.rows.generation != cache.generation {
             self.rows.close_all();
             self.rows.generation = cache.generation;
@@ -142,8 +154,6 @@ impl<O: Owners> Session<O> {
             errors: &mut self.errors,
             missing: None,
         };
-        let options = line::Options { precision_ns: self.params.precision_ns, now_ns: self.params.now_ns };
-        parser.set_options(options);
         let taken = parser.parse(window, last, &mut walk);
         (taken, walk.missing)
     }
@@ -167,6 +177,11 @@ impl<O: Owners> Session<O> {
 
     /// Sends all batches to their owners and waits until they are durable and visible.
     pub async fn finish(mut self) -> Result<Written, WriteError> {
+        if self.rows.parsed > 0
+            && let Some(error) = self.refused
+        {
+            return Err(error);
+        }
         self.rows.close_all();
         let mut by_core: Vec<Vec<Closed>> = Vec::new();
         by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
@@ -302,6 +317,25 @@ impl Open {
         let index = *self.layouts.entry(number).or_insert_with(|| builder.layout(measurement(), layout.fields()));
         self.last_layout = Some((number, index));
         index
+    }
+}
+
+/// Parses and stores nothing.
+struct Count<'a> {
+    rows: &'a mut Rows,
+    errors: &'a mut Errors,
+}
+
+impl Sink for Count<'_> {
+    fn point(&mut self, point: &Point<'_>) {
+        match line::canonical(point.raw_key) {
+            Ok(_) => self.rows.parsed += 1,
+            Err(reason) => self.errors.push(&LineError { line: point.line, reason: &reason }),
+        }
+    }
+
+    fn error(&mut self, error: &LineError<'_>) {
+        self.errors.push(error);
     }
 }
 

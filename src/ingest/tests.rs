@@ -46,9 +46,12 @@ impl Owners for Fake {
         2
     }
 
-    fn target(&self, database: &str, _policy: &str) -> Result<Rc<Target>, WriteError> {
+    fn target(&self, database: &str, policy: &str) -> Result<Rc<Target>, WriteError> {
         if database != "db" {
             return Err(WriteError::DatabaseNotFound(database.to_owned()));
+        }
+        if policy == "none" {
+            return Err(WriteError::PolicyNotFound(policy.to_owned()));
         }
         let state = self.state.borrow();
         let groups = state.groups.clone();
@@ -236,4 +239,22 @@ fn an_error_of_an_owner_is_the_answer_and_a_database_must_exist() {
     assert_eq!(setup.write("m x=1 1\nbad"), Err(WriteError::Storage("no disk".to_owned())));
     let params = WriteParams { database: "none".to_owned(), ..WriteParams::default() };
     assert_eq!(setup.ingest.begin(params).err(), Some(WriteError::DatabaseNotFound("none".to_owned())));
+}
+
+#[test]
+fn a_missing_policy_is_the_answer_to_a_body_with_a_point_only() {
+    let setup = Setup::new();
+    let write = |body: &str| {
+        let params =
+            WriteParams { database: "db".to_owned(), policy: "none".to_owned(), precision_ns: 1, now_ns: 5_000 };
+        block_on(async {
+            let mut session = setup.ingest.begin(params)?;
+            assert_eq!(session.feed(body.as_bytes(), true).await?, body.len());
+            session.finish().await
+        })
+    };
+    assert_eq!(write(""), Ok(Written::default()));
+    assert_eq!(write("m"), Err(WriteError::Parse("unable to parse 'm': missing fields".to_owned())));
+    assert_eq!(write("m\nm x=1 1"), Err(WriteError::PolicyNotFound("none".to_owned())));
+    assert_eq!(setup.points(), "");
 }

@@ -141,7 +141,9 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
 
         #[test]
-        fn canonical_form_is_what_encoding_its_parts_gives(raw in r#"[a-c\\",= ]{0,6}(,[a-c\\",= ]{1,4}=[a-c\\",= ]{1,4}){0,3}"#) {
+        fn canonical_form_is_what_encoding_its_parts_gives(
+            raw in r#"[a-c\\",= ]{0,6}(,[a-c\\",= ]{1,4}=[a-c\\",= ]{1,4}){0,3}"#,
+        ) {
             if let Ok(key) = canonical(raw.as_bytes()) {
                 let (measurement, tags) = parse_key(&key.0).unwrap();
                 let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();

@@ -123,8 +123,9 @@ pub fn leading_digits(text: &[u8]) -> Option<Digits> {
     digits.followed_by(leading_digits_of(*third))
 }
 
-/// A number in the bits of its type. Not a [`FieldValue`], because an enum with a payload that is handed through several
-/// returns is copied in pieces that do not match how it was written, and each copy waits some 12 cycles for that.
+/// A number in the bits of its type. Not a [`FieldValue`], because an enum with a payload that is handed through
+/// several returns is copied in pieces that do not match how it was written, and each copy waits some 12 cycles for
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     bits: u64,

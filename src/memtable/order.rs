@@ -98,7 +98,10 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn equals_a_stable_sort(points in proptest::collection::vec((0_u32..50, -5_i64..5), 0..200), spread in 1_u32..2000) {
+        fn equals_a_stable_sort(
+            points in proptest::collection::vec((0_u32..50, -5_i64..5), 0..200),
+            spread in 1_u32..2000,
+        ) {
             let stride = 3;
             let words: Vec<u64> = points
                 .iter()

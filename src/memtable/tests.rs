@@ -77,7 +77,10 @@ proptest! {
 
     #[test]
     fn rows_of_a_series_are_joined_and_the_last_write_wins(
-        points in proptest::collection::vec((0_u32..4, -3_i64..9, any::<Option<i8>>(), proptest::option::of("[a-c]{0,3}")), 0..80)
+        points in proptest::collection::vec(
+            (0_u32..4, -3_i64..9, any::<Option<i8>>(), proptest::option::of("[a-c]{0,3}")),
+            0..80,
+        )
     ) {
         let points: Vec<TestPoint> = points
             .into_iter()

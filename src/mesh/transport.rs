@@ -60,12 +60,13 @@ pub type Handler<Q, A> = dyn Fn(usize, Q) -> Pin<Box<dyn Future<Output = A>>>;
 
 type Sending<Q, A> = SharedSender<Frame<Q, A>>;
 type Receiving<Q, A> = SharedReceiver<Frame<Q, A>>;
+type Ends<Q, A> = Option<(Sending<Q, A>, Receiving<Q, A>)>;
 
 /// One core's ends of the queues, before that core runs. Made on one thread, sent to another.
 pub struct Seat<Q: Send, A: Send> {
     core: usize,
     /// One for each core; `None` for itself.
-    ends: Vec<Option<(Sending<Q, A>, Receiving<Q, A>)>>,
+    ends: Vec<Ends<Q, A>>,
 }
 
 /// The seats of `core_count` cores.

@@ -39,8 +39,8 @@ pub struct CompileError(pub String);
 /// A SELECT that passed every check that needs no schema.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// Select items in order: constants folded, `DISTINCT v` as the call `distinct(v)`, `time` items removed, and behind
-    /// a `top` or `bottom` one item for each of its tag arguments (not with INTO).
+    /// Select items in order: constants folded, `DISTINCT v` as the call `distinct(v)`, `time` items removed, and
+    /// behind a `top` or `bottom` one item for each of its tag arguments (not with INTO).
     pub fields: Vec<Field>,
     /// Name of the first column: `time`, or the alias of a `time` item.
     pub time_column: String,
@@ -48,18 +48,18 @@ pub struct Compiled {
     pub is_raw: bool,
     /// All calls are selectors (`first last min max percentile sample top bottom`) of one named field each.
     pub only_selectors: bool,
-    /// Exactly one call in all items, nested ones counted, and it is a selector: without time grouping its row keeps the
-    /// point's own time.
+    /// Exactly one call in all items, nested ones counted, and it is a selector: without time grouping its row keeps
+    /// the point's own time.
     pub single_selector: bool,
     /// Plain fields, tags or wildcards stand among the items (beside the tag arguments of `top` and `bottom`).
     pub has_plain_fields: bool,
     /// `top` or `bottom` if one of them is called; then it is the only call.
     pub top_bottom: Option<String>,
-    /// What is left of WHERE without its time bounds; folded, `now()` replaced. Calls other than math functions can occur
-    /// inside parentheses; they have no value.
+    /// What is left of WHERE without its time bounds; folded, `now()` replaced. Calls other than math functions can
+    /// occur inside parentheses; they have no value.
     pub condition: Option<Expr>,
-    /// Time bounds with the defaults filled in: [`TIME_MIN`] without a lower bound; without an upper bound [`TIME_MAX`],
-    /// or now if there is an interval. A subquery's are within its parent's.
+    /// Time bounds with the defaults filled in: [`TIME_MIN`] without a lower bound; without an upper bound
+    /// [`TIME_MAX`], or now if there is an interval. A subquery's are within its parent's.
     pub time: TimeRange,
     /// GROUP BY time. `None` also for an interval of 0 or less.
     pub interval: Option<Interval>,

@@ -9,8 +9,8 @@
 //! ```text
 //! block    crc32 u32 of the body | body
 //!          body: rows varint | columns varint | times: coded bytes
-//!                column: id varint | valid: 0, or coded bytes | values: coded bytes         (bytes = varint length first)
-//! index    fields: count varint, each: measurement bytes | name bytes | type u8            (the number is the column id)
+//!                column: id varint | valid: 0, or coded bytes | values: coded bytes      (bytes = varint length first)
+//! index    fields: count varint, each: measurement bytes | name bytes | type u8         (the number is the column id)
 //!          blocks: count varint, each: series varint (from the one before) | rows varint
 //!                  | first time signed | last - first varint | bytes varint
 //!          in the order of the file, from offset 0, without gaps

@@ -56,8 +56,8 @@ use crate::shard::Recovery;
 
 /// Buffers that each executor registers with the kernel; memory that may be locked is short by default.
 const IO_MEMORY_BYTES: usize = 10 << 20;
-/// Longest sleep of an executor, and so the longest a missed wake-up can cost. Idle, it takes about 0.2 % of a core.
-const HEARTBEAT: Duration = Duration::from_millis(5);
+/// Longest sleep of an executor, and so the longest a missed wake-up can cost. Idle, it takes about 0.3 % of a core.
+const HEARTBEAT: Duration = Duration::from_millis(10);
 /// Submissions one ring holds. glommio has three for each executor.
 const RING_DEPTH: usize = 512;
 /// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.

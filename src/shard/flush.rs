@@ -1,7 +1,7 @@
 //! Frozen memtables to segments: series log, segment files, manifest; then the logs behind them can go.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::disk::Clock;
@@ -194,7 +194,7 @@ impl<P: Disk + Clock> Engine<P> {
 /// Appends to a log; one that failed before is first read back and reopened, which cuts what was not acknowledged.
 async fn append_or_reopen<P: Disk>(
     platform: &P,
-    path: &PathBuf,
+    path: &Path,
     log: &mut Option<Log<P>>,
     id: u64,
     records: &[Vec<u8>],
@@ -206,7 +206,7 @@ async fn append_or_reopen<P: Disk>(
     log.insert(open).append(records).await
 }
 
-pub(super) async fn remove_if_there<P: Disk>(platform: &P, path: &std::path::Path) -> io::Result<()> {
+pub(super) async fn remove_if_there<P: Disk>(platform: &P, path: &Path) -> io::Result<()> {
     match platform.remove(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,

@@ -76,7 +76,8 @@ pub struct Options {
     pub core_count: u16,
     /// Counts the runs of this data directory, from 1.
     pub generation: u32,
-    /// Memtable bytes of this core at which they are frozen and flushed. Memory can reach twice that: frozen and active.
+    /// Memtable bytes of this core at which they are frozen and flushed. Memory can reach twice that: frozen and
+    /// active.
     pub memtable_bytes: usize,
     /// Log bytes at which the memtables are frozen too.
     pub wal_bytes: u64,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -280,7 +279,7 @@ fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bo
 
 async fn open_or_create<P: Disk>(
     platform: &P,
-    path: &PathBuf,
+    path: &Path,
     shard: u16,
     on_record: impl FnMut(&[u8]),
 ) -> io::Result<(Log<P>, Replayed)> {
@@ -320,6 +319,10 @@ async fn open_segments<P: Disk>(
                 partition.add_segment(Rc::new(segment));
             }
             Err(error @ SegmentError::Newer { .. }) => return Err(OpenError::Newer(error)),
+            // A device that fails now may answer at the next start: serving without the segment would hide its points.
+            Err(SegmentError::Io { path, error }) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Io(io::Error::new(error.kind(), format!("{path}: {error}"))));
+            }
             // The rest of the data stays readable; the file stays for whoever wants to look at it.
             Err(error) => recovery.damage.push(error.to_string()),
         }

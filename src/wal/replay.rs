@@ -52,8 +52,8 @@ pub async fn replay<P: Disk>(platform: &P, path: &Path, id: u64, on_record: impl
 }
 
 /// Makes what was read durable, so that nothing built on it outlives it. A killed process may have left its last frame
-/// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it. Only
-/// writing it once more helps. Frames before the last were synced before the next was written.
+/// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it.
+/// Only writing it once more helps. Frames before the last were synced before the next was written.
 pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
     let mut position = replayed.last_frame;
     while position < replayed.end {

@@ -120,8 +120,8 @@ impl Life {
     }
 
     fn spawn_loops(&mut self, run: &Run) {
-        for engine in run.engines.iter().cloned() {
-            let other = engine.clone();
+        for engine in &run.engines {
+            let (engine, other) = (engine.clone(), engine.clone());
             self.simulation.spawn(async move { engine.commit_loop().await });
             self.simulation.spawn(async move { other.flush_loop().await });
         }

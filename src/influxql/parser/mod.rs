@@ -189,8 +189,8 @@ impl<'a> Parser<'a> {
         Ok(items)
     }
 
-    /// Like [`Parser::list`], but only space may stand before a comma: behind an alias or a regular expression stock takes
-    /// a comment for the end of the list.
+    /// Like [`Parser::list`], but only space may stand before a comma: behind an alias or a regular expression stock
+    /// takes a comment for the end of the list.
     fn tight_list<T>(&mut self, mut parse: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut items = Vec::new();
         loop {

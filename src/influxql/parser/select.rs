@@ -49,7 +49,8 @@ impl Parser<'_> {
                 if let Some(op) = condition_operator(&expr) {
                     let (line, char) = self.lexer.line_and_char(start.at);
                     return Err(ParseError(format!(
-                        "invalid operator {} in SELECT clause at line {line}, char {char}; operator is intended for WHERE clause",
+                        "invalid operator {} in SELECT clause at line {line}, char {char}; operator is intended for \
+                         WHERE clause",
                         display::operator(op)
                     )));
                 }

@@ -92,8 +92,8 @@ fn nanoseconds(second: i64, fraction: u32) -> i128 {
     i128::from(second) * 1_000_000_000 + i128::from(fraction)
 }
 
-/// The instant at which clocks in `zone` show `clock` (in seconds since 1970). A reading that happens twice is the first
-/// one; a reading that is skipped is taken with the offset of after the jump.
+/// The instant at which clocks in `zone` show `clock` (in seconds since 1970). A reading that happens twice is the
+/// first one; a reading that is skipped is taken with the offset of after the jump.
 fn local(clock: i64, fraction: u32, zone: &TimeZone) -> Date {
     let at = |second: i64| {
         let time = jiff::Timestamp::from_second(second).unwrap_or(if second < 0 {

@@ -6,8 +6,8 @@ use crate::influxql::reduce::math_argument_count;
 use crate::query::compile::Clauses;
 use crate::query::compile::fields::Found;
 
-/// WHERE calls nothing but math functions, each with its number of arguments. What stands in parentheses inside a larger
-/// condition is not looked at, as in stock: a call there that is unknown has no value.
+/// WHERE calls nothing but math functions, each with its number of arguments. What stands in parentheses inside a
+/// larger condition is not looked at, as in stock: a call there that is unknown has no value.
 pub(super) fn check_condition(condition: &Expr) -> Result<(), String> {
     match condition {
         Expr::Binary { left, right, .. } => {

@@ -189,7 +189,8 @@ fn run(known: &[f64], parameters: &mut [f64], seasons: usize, more: usize) -> Ve
     predicted
 }
 
-/// `x` to the power `n` for `x` in 0..=1 by squaring the mantissa: the fit follows the last bit, and libraries differ there.
+/// `x` to the power `n` for `x` in 0..=1 by squaring the mantissa: the fit follows the last bit, and libraries differ
+/// there.
 fn power(x: f64, n: usize) -> f64 {
     if x == 0.0 || x == 1.0 || n == 1 {
         return x;

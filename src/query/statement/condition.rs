@@ -81,6 +81,30 @@ fn test(expr: &Expr) -> Option<Test> {
     }
 }
 
+/// The same condition, where a comparison with a tag is false for series that lack it: what SHOW TAG VALUES CARDINALITY
+/// counts by.
+pub(super) fn of_present_tags(condition: Condition) -> Condition {
+    let both = |left, right| Condition::And(Box::new(left), Box::new(right));
+    let sides = |left: Box<Condition>, right: Box<Condition>| {
+        (Box::new(of_present_tags(*left)), Box::new(of_present_tags(*right)))
+    };
+    match condition {
+        Condition::And(left, right) => {
+            let (left, right) = sides(left, right);
+            Condition::And(left, right)
+        }
+        Condition::Or(left, right) => {
+            let (left, right) = sides(left, right);
+            Condition::Or(left, right)
+        }
+        Condition::Tag(key, comparison, test) => {
+            let present = Condition::Tag(key.clone(), Comparison::IsNot, Test::Equal(Bytes::default()));
+            both(present, Condition::Tag(key, comparison, test))
+        }
+        other => other,
+    }
+}
+
 /// The part of `expr` that is about `name`, as a condition on its text; the rest falls away.
 pub(super) fn about(expr: &Expr, name: &str) -> Option<Condition> {
     match expr {

@@ -242,7 +242,10 @@ impl Scope<'_> {
         let targets = self.targets(show)?;
         // Stock looks for a field called time there and finds none.
         let (rest, _) = self.split(show.condition.as_ref())?;
-        let filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;
+        let mut filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;
+        if count == Count::TagValues {
+            filter = filter.map(condition::of_present_tags);
+        }
         let ask = match &statement.of {
             CardinalityOf::Series | CardinalityOf::Measurement => Ask::Count,
             CardinalityOf::TagKey => Ask::TagKeys,

@@ -548,6 +548,8 @@ fn cardinalities_of_one_policy() {
     check("SHOW TAG VALUES CARDINALITY WITH KEY IN (host, region)", &[("cpu", "", 6), ("disk", "", 1)]);
     check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE time > 0", &[]);
     check("SHOW TAG VALUES CARDINALITY WITH KEY = nosuch", &[]);
+    check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE region !~ /us/", &[("cpu", "", 1)]);
+    check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE region = ''", &[]);
     check("SHOW FIELD KEY CARDINALITY", &[("cpu", "", 2), ("disk", "", 3), ("net", "", 1)]);
     check("SHOW FIELD KEY CARDINALITY WHERE host = 'd'", &[("cpu", "", 1)]);
     let fields = [("cpu", "host=a", 2), ("cpu", "host=b", 2), ("cpu", "host=c", 2), ("cpu", "host=d", 1)];
