@@ -106,6 +106,7 @@ mod tests {
     use super::*;
     use crate::series::key::encode_key;
     use crate::series::key::parse_key;
+    use crate::stdx::seeded::cases;
     use proptest::prelude::*;
 
     fn check(raw: &str, expected: &str) {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+        #![proptest_config(cases(4096))]
 
         #[test]
         fn canonical_form_is_what_encoding_its_parts_gives(

@@ -208,6 +208,7 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdx::seeded::cases;
     use proptest::prelude::*;
 
     fn offsets(tier: Tier, text: &[u8]) -> Vec<u16> {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(cases(512))]
 
         #[test]
         fn every_tier_equals_the_scalar_one(

@@ -171,6 +171,7 @@ fn strip<'a>(text: &'a [u8], raw: &[u8], special: &[u8]) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stdx::seeded::cases;
     use proptest::prelude::*;
 
     fn check(measurement: &str, tags: &[(&str, &str)], expected: &str) {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() })]
+        #![proptest_config(cases(4096))]
 
         #[test]
         fn keys_of_any_bytes_round_trip(

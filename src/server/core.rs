@@ -162,7 +162,12 @@ impl Core {
     pub fn joined(self: &Rc<Self>, mesh: Mesh) {
         assert!(self.mesh.set(mesh).is_ok(), "a core joins once");
         let services = CoreServices::new(Rc::clone(self));
-        let edge = Edge::new(options::http(&self.config), services, options::node(self.number), now_ns(self));
+        let edge = Edge::new(
+            options::http(&self.config, self.mesh().core_count()),
+            services,
+            options::node(self.number),
+            now_ns(self),
+        );
         assert!(self.edge.set(Rc::new(edge)).is_ok(), "a core has one edge");
         assert!(self.ingest.set(Ingest::new(CoreOwners::new(Rc::clone(self)))).is_ok(), "a core has one write path");
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::options::Durability;
 use crate::http;
+use crate::http::throttle::Bounds;
 use crate::observe::Statistic;
 use crate::observe::Value;
 use crate::shard;
@@ -57,9 +58,10 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
     }
 }
 
-/// The HTTP edge of one core.
-pub fn http(config: &Config) -> http::Options {
+/// The HTTP edge of one of `core_count` cores; limits of the whole server are shared out among them.
+pub fn http(config: &Config, core_count: usize) -> http::Options {
     let options = &config.http;
+    let share = |all: u64| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(core_count);
     let port = options.bind_address.rsplit(':').next().unwrap_or_default();
     http::Options {
         bind: format!(":{port}"),
@@ -72,6 +74,11 @@ pub fn http(config: &Config) -> http::Options {
         body_stall: Duration::from_nanos(options.body_timeout_ns),
         idle_deadline: Duration::from_nanos(options.idle_timeout_ns),
         write_deadline: Duration::from_nanos(options.answer_timeout_ns),
+        write_bounds: Bounds {
+            running_max: share(options.max_concurrent_write_limit),
+            waiting_max: share(options.max_enqueued_write_limit),
+            wait_max: Duration::from_nanos(options.enqueued_write_timeout_ns),
+        },
         access_log: options.log_enabled,
         suppress_write_log: options.suppress_write_log,
         ..http::Options::default()
@@ -107,6 +114,26 @@ fn memory_bytes() -> u64 {
     let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
     let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
     group.trim().parse().map_or(machine, |limit: u64| limit.min(machine))
+}
+
+/// Memory of one request when nothing else is said: an eighth of the machine's.
+pub fn query_bytes() -> u64 {
+    memory_bytes() / 8
+}
+
+/// Settings that ask for what is not built yet, a line each for the log: nobody shall rely on them unknowingly.
+pub fn not_served(config: &Config) -> Vec<String> {
+    let coordinator = &config.coordinator;
+    let asked = [
+        (coordinator.max_concurrent_queries > 0, "[coordinator] max-concurrent-queries"),
+        (coordinator.max_select_point > 0, "[coordinator] max-select-point"),
+        (config.query.total_bytes_max.is_some(), "[millrace] query-total-size"),
+        (config.http.unix_socket.is_some(), "[http] unix-socket-enabled"),
+        (!config.udp.is_empty(), "[[udp]] enabled"),
+        (config.monitor.store_enabled, "[monitor] store-enabled"),
+    ];
+    let lines = asked.iter().filter(|(is_asked, _)| *is_asked);
+    lines.map(|(_, setting)| format!("{setting} has no effect yet")).collect()
 }
 
 /// Memory this process uses.

@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 use std::time::Duration;
+use std::time::Instant;
+
+use futures_lite::future::or;
 
 use crate::disk::Clock;
 use crate::http::services::AuthError;
@@ -142,15 +145,20 @@ impl Services for CoreServices {
 
     async fn query(&self, request: QueryRequest) -> Result<RunningQuery, QueryError> {
         let coordinator = &self.core.config.coordinator;
-        let query_bytes = self.core.config.query.bytes_max;
+        let query_bytes = self.core.config.query.bytes_max.unwrap_or_else(options::query_bytes);
         let limits = Limits {
             series_max: coordinator.max_select_series,
             buckets_max: coordinator.max_select_buckets,
-            memory_bytes_max: usize::try_from(query_bytes.unwrap_or(u64::MAX)).unwrap_or(usize::MAX),
+            memory_bytes_max: usize::try_from(query_bytes).unwrap_or(usize::MAX),
         };
         let facts = self.facts(&request.text).await;
-        query::run(MeshFabric::new(self.core.clone()), request, query::Options { limits, server: Rc::new(facts) })
-            .map(RunningQuery)
+        let until = match coordinator.query_timeout_ns {
+            0 => None,
+            ns => Some(Instant::now() + Duration::from_nanos(ns)),
+        };
+        let options = query::Options { limits, server: Rc::new(facts) };
+        let run = query::run(MeshFabric::new(self.core.clone()), request, options)?;
+        Ok(RunningQuery { run, until, is_over: false, statement_id: 0 })
     }
 
     async fn statistics(&self) -> Vec<Statistic> {
@@ -184,10 +192,34 @@ impl WriteSession for Session<CoreOwners> {
 }
 
 /// A query over the mesh.
-pub struct RunningQuery(query::QueryRun<MeshFabric>);
+pub struct RunningQuery {
+    run: query::QueryRun<MeshFabric>,
+    /// `query-timeout`, on the clock of the whole request.
+    until: Option<Instant>,
+    is_over: bool,
+    statement_id: i32,
+}
 
 impl QueryRun for RunningQuery {
     async fn next(&mut self) -> Option<ResultPiece> {
-        self.0.next().await
+        let Some(until) = self.until else { return self.run.next().await };
+        if self.is_over {
+            return None;
+        }
+        let late = async {
+            glommio::timer::sleep(until.saturating_duration_since(Instant::now())).await;
+            Err(())
+        };
+        match or(async { Ok(self.run.next().await) }, late).await {
+            Ok(piece) => {
+                self.statement_id = piece.as_ref().map_or(self.statement_id, |piece| piece.statement_id);
+                piece
+            }
+            Err(()) => {
+                self.is_over = true;
+                let error = Some("query-timeout limit exceeded".to_owned());
+                Some(ResultPiece { statement_id: self.statement_id, error, ..ResultPiece::default() })
+            }
+        }
     }
 }

@@ -2,4 +2,6 @@
 
 pub mod bitset;
 pub mod notify;
+#[cfg(test)]
+pub mod seeded;
 pub mod varint;

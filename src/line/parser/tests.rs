@@ -1,6 +1,7 @@
 use super::*;
 use crate::line::LineError;
 use crate::line::canonical;
+use crate::stdx::seeded::cases;
 use proptest::prelude::*;
 
 const OPTIONS: Options = Options { precision_ns: 1_000, now_ns: 1_500_000_000_123_456_789 };
@@ -263,7 +264,7 @@ fn apply(body: &mut Vec<u8>, edits: &[Edit]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn arbitrary_bytes_equal_the_reference(tokens in prop::collection::vec(token(), 0..40)) {

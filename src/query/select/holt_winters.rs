@@ -303,7 +303,8 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
         }
     }
     let (best, _, _) = ranks(&values);
-    let value = objective(&mut corners[best]);
+    // The judgement of the result does not change it.
+    let value = objective(&mut corners[best].clone());
     (value, corners.swap_remove(best))
 }
 

@@ -343,7 +343,8 @@ fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
             chosen[place] = row;
         }
     }
-    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
+    // Of one instant the smaller value comes first, in either direction.
+    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending).then(by_value(left, right)));
     chosen
 }
 

@@ -483,8 +483,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("E301", "the same"),
     ("E302", "rows of one instant of a subquery come in the order of its series, as in 1.8"),
     ("E322", "of equal points of one instant top() takes the first"),
-    ("E372", "the search for the best fit ends in another corner"),
-    ("E374", "the same"),
     ("E352", "data of this measurement is not on the page"),
 ];
 
