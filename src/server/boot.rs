@@ -29,6 +29,11 @@ use glommio::Placement;
 use glommio::net::TcpListener;
 
 use crate::config::Config;
+use crate::disk::Disk;
+use crate::disk::File;
+use crate::disk::names;
+use crate::disk::names::WalName;
+use crate::disk::real::RealDisk;
 use crate::http::listen;
 use crate::http::listen::Slots;
 use crate::mesh;
@@ -139,8 +144,9 @@ async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -
     outcome
 }
 
-/// Wakes the executor now and then. glommio 0.9.0 sometimes misses the wake-up from another thread (another core, or
-/// its own blocking pool) when it is just going to sleep, and would sleep on until some other event.
+/// Wakes the executor now and then. glommio 0.9.0 takes any completion in its latency ring for a sign to preempt: one
+/// that arrives between its look at the rings and its look at the task queues (the preemption timer, or a wake-up from
+/// another thread) makes it run no task at all, and it goes to sleep with tasks that are ready.
 async fn heartbeat() {
     loop {
         glommio::timer::sleep(HEARTBEAT).await;
@@ -244,7 +250,7 @@ fn opened(answer: Result<Response, mesh::MeshError>) -> Result<Box<Opened>, Stri
     }
 }
 
-type CatalogFiles = Snapshots<crate::disk::real::RealDisk>;
+type CatalogFiles = Snapshots<RealDisk>;
 
 async fn load_catalog(core: &Core, dir: &Path) -> Result<(CatalogFiles, Arc<Catalog>), String> {
     let options = meta::Options { retention_autocreate: core.config.meta.retention_autocreate };
@@ -259,7 +265,7 @@ async fn load_catalog(core: &Core, dir: &Path) -> Result<(CatalogFiles, Arc<Cata
         Some(catalog) => catalog,
         // Whoever writes a point has made a database before: logs without a catalog mean that it was lost, and an
         // empty one would have everything dropped.
-        None if has_data(core, dir).await? => {
+        None if has_data(core, dir).await.map_err(|error| error.to_string())? => {
             return Err(format!("{}: there is data but no catalog; restore its catalog-* files", dir.display()));
         }
         None => Catalog::new(options),
@@ -267,20 +273,32 @@ async fn load_catalog(core: &Core, dir: &Path) -> Result<(CatalogFiles, Arc<Cata
     Ok((snapshots, Arc::new(catalog)))
 }
 
-/// Whether any shard holds a segment. Logs and series logs are made by every start, also of an empty server.
-async fn has_data(core: &Core, dir: &Path) -> Result<bool, String> {
-    use crate::disk::Disk;
-    use crate::disk::names;
+/// Whether any log holds a record, or any shard a segment. Empty ones are made by every start.
+async fn has_data(core: &Core, dir: &Path) -> io::Result<bool> {
+    let disk = &core.platform;
+    let logs = names::wal_dir(dir);
+    for name in list_if_there(disk, &logs).await?.iter().filter(|name| WalName::parse(name).is_some()) {
+        let file = disk.open(&logs.join(name)).await?;
+        let bytes = file.size().await?;
+        file.close().await?;
+        if bytes > 0 {
+            return Ok(true);
+        }
+    }
     for shard in 0..core.shard_count {
-        let folder = names::shard_dir(dir, shard);
-        match core.platform.list(&folder).await {
-            Ok(names) if names.iter().any(|name| names::parse_segment(name).is_some()) => return Ok(true),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.to_string()),
+        let files = list_if_there(disk, &names::shard_dir(dir, shard)).await?;
+        if files.iter().any(|name| names::parse_segment(name).is_some()) {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+async fn list_if_there(disk: &RealDisk, folder: &Path) -> io::Result<Vec<String>> {
+    match disk.list(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        outcome => outcome,
+    }
 }
 
 /// A panic anywhere ends the process: half a server is worse than one that starts again from its logs.
