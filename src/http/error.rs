@@ -15,8 +15,8 @@ const RETRY_AFTER_S: u32 = 1;
 pub struct Failure {
     /// The status code.
     pub status: u16,
-    /// What clients see.
-    pub text: String,
+    /// What clients see. It may quote bytes that are not UTF-8.
+    pub text: Vec<u8>,
     /// Value of `Retry-After`.
     pub retry_after_s: Option<u32>,
 }
@@ -43,22 +43,22 @@ pub enum BodyError {
 
 impl Failure {
     /// A failure with this status.
-    pub fn new(status: u16, text: impl Into<String>) -> Failure {
+    pub fn new(status: u16, text: impl Into<Vec<u8>>) -> Failure {
         Failure { status, text: text.into(), retry_after_s: None }
     }
 
     /// 400.
-    pub fn bad_request(text: impl Into<String>) -> Failure {
+    pub fn bad_request(text: impl Into<Vec<u8>>) -> Failure {
         Failure::new(400, text)
     }
 
     /// 404.
-    pub fn not_found(text: impl Into<String>) -> Failure {
+    pub fn not_found(text: impl Into<Vec<u8>>) -> Failure {
         Failure::new(404, text)
     }
 
     /// 503, to be tried again.
-    pub fn unavailable(text: impl Into<String>) -> Failure {
+    pub fn unavailable(text: impl Into<Vec<u8>>) -> Failure {
         Failure { status: 503, text: text.into(), retry_after_s: Some(RETRY_AFTER_S) }
     }
 
@@ -87,7 +87,7 @@ impl Failure {
         encode::json_string(self.code().as_bytes(), out);
         for key in ["message", "error"] {
             out.extend_from_slice(format!(",\"{key}\":").as_bytes());
-            encode::json_string(self.text.as_bytes(), out);
+            encode::json_string(&self.text, out);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -96,14 +96,18 @@ impl Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {
         let status = match &error {
-            WriteError::Parse(_) | WriteError::Partial { .. } => 400,
+            WriteError::Parse(_) | WriteError::Partial { .. } | WriteError::TypeConflict => 400,
             WriteError::DatabaseNotFound(_) => 404,
             // Stock's choice; Telegraf looks at the text and drops the batch.
             WriteError::PolicyNotFound(_) | WriteError::Timeout | WriteError::Storage(_) => 500,
             // Nothing was kept. Not 429, on which Telegraf drops the batch.
             WriteError::Overloaded(text) => return Failure::unavailable(text.clone()),
         };
-        Failure::new(status, error.to_string())
+        let text = match error {
+            WriteError::Parse(text) | WriteError::Partial { text, .. } => text,
+            other => other.to_string().into_bytes(),
+        };
+        Failure::new(status, text)
     }
 }
 

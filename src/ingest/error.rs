@@ -1,4 +1,6 @@
 //! Why a write was not, or not wholly, stored; the texts are stock's.
+//!
+//! What quotes lines or names is bytes: they need not be UTF-8, and stock sends them as they came.
 
 use crate::ingest::Written;
 
@@ -12,18 +14,21 @@ pub enum WriteError {
     #[error("retention policy not found: {0}")]
     PolicyNotFound(String),
     /// No line could be parsed. 400.
-    #[error("{0}")]
-    Parse(String),
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Parse(Vec<u8>),
     /// Good points were stored, others were not: the whole text, `partial write: ... dropped=N`. 400.
-    #[error("{text}")]
+    #[error("{}", String::from_utf8_lossy(.text))]
     Partial {
         /// The text clients see.
-        text: String,
+        text: Vec<u8>,
         /// Points that were refused by storage.
         dropped: u64,
         /// What was stored.
         written: Written,
     },
+    /// The body gives a field that is new to a shard group two types. Its points of that group are not stored. 400.
+    #[error("field type conflict")]
+    TypeConflict,
     /// A queue or the memtable stayed full until the deadline; nothing was stored. 503.
     #[error("{0}")]
     Overloaded(String),

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::batch::Batch;
 use crate::batch::BatchBuilder;
@@ -19,6 +20,7 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
+use crate::ingest::cache::Schema;
 use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
@@ -48,8 +50,13 @@ pub struct Session<O: Owners> {
     refused: Option<WriteError>,
     policy: Rc<RefCell<PolicyState>>,
     rows: Rows,
+    /// Fields that this request was the first to use.
+    new_fields: NewFields,
     errors: Errors,
 }
+
+/// Fields by shard group and measurement.
+type NewFields = HashSet<(GroupId, Bytes, Bytes)>;
 
 /// The batches of a request, and what was refused.
 #[derive(Debug, Default)]
@@ -64,7 +71,9 @@ struct Rows {
     written: Written,
     parsed: u64,
     dropped: u64,
-    first_refusal: Option<String>,
+    first_refusal: Option<Vec<u8>>,
+    /// Shard groups of which nothing is stored: a field new to them came with two types.
+    conflicts: Vec<GroupId>,
 }
 
 /// A batch being built.
@@ -85,6 +94,7 @@ struct Open {
 #[derive(Debug)]
 struct Closed {
     shard: u16,
+    group: GroupId,
     batch: Batch,
     key_series: Vec<u32>,
     generation: u64,
@@ -106,7 +116,8 @@ impl<O: Owners> Session<O> {
         target: Rc<Target>,
         policy: Rc<RefCell<PolicyState>>,
     ) -> Session<O> {
-        Session { owners, params, target, refused: None, policy, rows: Rows::default(), errors: Errors::default() }
+        let (rows, new_fields, errors) = Default::default();
+        Session { owners, params, target, refused: None, policy, rows, new_fields, errors }
     }
 
     /// A session that parses, and then answers `error`.
@@ -151,6 +162,7 @@ impl<O: Owners> Session<O> {
             target: &self.target,
             cache,
             rows: &mut self.rows,
+            new_fields: &self.new_fields,
             errors: &mut self.errors,
             missing: None,
         };
@@ -166,11 +178,16 @@ impl<O: Owners> Session<O> {
         if missing.claims.is_empty() {
             return Ok(());
         }
-        let types = self.owners.claim(missing.claims.clone()).await?;
+        let claimed = self.owners.claim(missing.claims.clone()).await?;
         let mut policy = self.policy.borrow_mut();
-        for (claim, types) in missing.claims.iter().zip(types) {
-            let fields = claim.fields.iter().map(|field| field.0.clone()).zip(types);
-            policy.cache.schema_of(claim.group, &claim.measurement).types.extend(fields);
+        for (claim, claimed) in missing.claims.iter().zip(claimed) {
+            let types = &mut policy.cache.schema_of(claim.group, &claim.measurement).types;
+            for ((name, _), claimed) in claim.fields.iter().zip(claimed) {
+                types.insert(name.clone(), claimed.field_type);
+                if claimed.is_new {
+                    self.new_fields.insert((claim.group, claim.measurement.clone(), name.clone()));
+                }
+            }
         }
         Ok(())
     }
@@ -185,7 +202,8 @@ impl<O: Owners> Session<O> {
         self.rows.close_all();
         let mut by_core: Vec<Vec<Closed>> = Vec::new();
         by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
-        for closed in self.rows.closed.drain(..) {
+        let conflicts = &self.rows.conflicts;
+        for closed in self.rows.closed.drain(..).filter(|closed| !conflicts.contains(&closed.group)) {
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
         let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
@@ -197,19 +215,23 @@ impl<O: Owners> Session<O> {
 
     /// What the client is told once everything good is stored.
     fn answer(self) -> Result<Written, WriteError> {
-        let Rows { written, parsed, dropped, first_refusal, .. } = self.rows;
+        let Rows { written, parsed, dropped, first_refusal, conflicts, .. } = self.rows;
+        // Before bad lines and refused points: stock says nothing of them then.
+        if !conflicts.is_empty() {
+            return Err(WriteError::TypeConflict);
+        }
         if let Some(reason) = first_refusal {
-            let text = format!("partial write: {reason} dropped={dropped}");
+            let text = partial_text(&reason, dropped);
             return Err(WriteError::Partial { text, dropped, written });
         }
         if self.errors.is_empty() {
             return Ok(written);
         }
-        let reasons = String::from_utf8_lossy(&self.errors.into_text()).into_owned();
+        let reasons = self.errors.into_text();
         if parsed == 0 {
             return Err(WriteError::Parse(reasons));
         }
-        Err(WriteError::Partial { text: format!("partial write: {reasons} dropped=0"), dropped: 0, written })
+        Err(WriteError::Partial { text: partial_text(&reasons, 0), dropped: 0, written })
     }
 }
 
@@ -269,7 +291,7 @@ impl Rows {
         &mut self.groups[self.last_group].1
     }
 
-    fn refuse(&mut self, reason: impl FnOnce() -> String) {
+    fn refuse(&mut self, reason: impl FnOnce() -> Vec<u8>) {
         self.dropped += 1;
         self.first_refusal.get_or_insert_with(reason);
     }
@@ -288,8 +310,8 @@ impl Open {
     }
 
     fn close(self) -> Closed {
-        let shard = self.builder.destination().shard;
-        Closed { shard, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
+        let Destination { shard, group, .. } = self.builder.destination();
+        Closed { shard, group, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
     }
 
     /// The batch's name for a series.
@@ -348,6 +370,7 @@ struct Walk<'a> {
     target: &'a Target,
     cache: &'a mut PolicyCache,
     rows: &'a mut Rows,
+    new_fields: &'a NewFields,
     errors: &'a mut Errors,
     /// Set once a line could not be taken: the rest is searched, not taken.
     missing: Option<Missing>,
@@ -356,10 +379,12 @@ struct Walk<'a> {
 /// Why a point cannot be taken now.
 enum Hindrance {
     /// It cannot at all.
-    Refused(String),
+    Refused(Vec<u8>),
     /// Others must be asked first.
     NoGroup,
     NoTypes,
+    /// Nothing of its shard group can be stored.
+    Conflict(GroupId),
 }
 
 impl Sink for Walk<'_> {
@@ -381,6 +406,12 @@ impl Sink for Walk<'_> {
             Err(Hindrance::Refused(reason)) => {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
+            }
+            Err(Hindrance::Conflict(group)) => {
+                self.rows.parsed += 1;
+                if !self.rows.conflicts.contains(&group) {
+                    self.rows.conflicts.push(group);
+                }
             }
             Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
                 // Borrowed from the window as sent, so its address says where the line is.
@@ -407,7 +438,7 @@ impl Walk<'_> {
     #[inline]
     fn take(&mut self, number: u32, point: &Point<'_>) -> Result<(), Hindrance> {
         if point.time < self.retained_from {
-            return Err(Hindrance::Refused("points beyond retention policy".to_owned()));
+            return Err(Hindrance::Refused(b"points beyond retention policy".to_vec()));
         }
         let group = self.group(point.time).ok_or(Hindrance::NoGroup)?;
         let (measurement, shard) = {
@@ -417,8 +448,11 @@ impl Walk<'_> {
             }
             (series.measurement, series.shard)
         };
+        if self.rows.conflicts.contains(&group) {
+            return Err(Hindrance::Conflict(group));
+        }
         let schema_number = self.cache.schema_number(group, measurement);
-        let layout_number = self.layout(schema_number, measurement, point)?;
+        let layout_number = self.layout(schema_number, group, measurement, point)?;
         let cache = &*self.cache;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| {
@@ -452,38 +486,40 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
-        let schema = self.cache.schema_mut(schema);
-        if let Some(number) = schema.find(point.fields) {
+    fn layout(&mut self, schema: u32, group: GroupId, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
+        if let Some(number) = self.cache.schema_mut(schema).find(point.fields) {
             return Ok(number);
         }
-        for field in point.fields.iter().filter(|field| field.name != b"time") {
-            match schema.types.get(field.name) {
-                None => return Err(Hindrance::NoTypes),
-                Some(known) if *known != field.value.field_type() => {
-                    let (name, asked, known) = (lossy(field.name), field.value.field_type(), *known);
-                    let measurement = lossy(self.cache.measurement_name(measurement));
-                    return Err(Hindrance::Refused(format!(
-                        "field type conflict: input field \"{name}\" on measurement \"{measurement}\" is type \
-                         {asked}, already exists as type {known}"
-                    )));
-                }
-                Some(_) => {}
+        let number = schema;
+        let schema = self.cache.schema(number);
+        let mut conflict = false;
+        for (name, asked, known) in conflicting(schema, point) {
+            let measurement = self.cache.measurement_name(measurement);
+            // Two types for a field that had none before this request: stock refuses the shard group, not the point.
+            if !self.new_fields.contains(&(group, measurement.clone(), name.into())) {
+                return Err(Hindrance::Refused(conflict_text(name, measurement, asked, known)));
             }
+            conflict = true;
+        }
+        if conflict {
+            return Err(Hindrance::Conflict(group));
+        }
+        let mut stored = point.fields.iter().filter(|field| field.name != b"time");
+        if stored.any(|field| !schema.types.contains_key(field.name)) {
+            return Err(Hindrance::NoTypes);
         }
         let layout = Layout::new(point.fields);
         if layout.stored.is_empty() {
-            let measurement = lossy(self.cache.measurement_name(measurement));
-            return Err(Hindrance::Refused(format!(
-                "invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid"
-            )));
+            let measurement: &[u8] = self.cache.measurement_name(measurement);
+            let start = b"invalid field name: input field \"time\" on measurement \"";
+            return Err(Hindrance::Refused([start, measurement, b"\" is invalid"].concat()));
         }
-        Ok(schema.add(layout))
+        Ok(self.cache.schema_mut(number).add(layout))
     }
 
-    fn time_tag_text(&self, measurement: u32) -> String {
-        let measurement = lossy(self.cache.measurement_name(measurement));
-        format!("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")
+    fn time_tag_text(&self, measurement: u32) -> Vec<u8> {
+        let measurement: &[u8] = self.cache.measurement_name(measurement);
+        [b"invalid tag key: input tag \"time\" on measurement \"", measurement, b"\" is invalid"].concat()
     }
 
     /// Notes what a line needs that is not known here.
@@ -502,6 +538,10 @@ impl Walk<'_> {
         };
         let schema = self.cache.schema_number(group, measurement);
         let schema = self.cache.schema(schema);
+        // A refused point gives no field its type.
+        if conflicting(schema, point).next().is_some() || self.rows.conflicts.contains(&group) {
+            return;
+        }
         let unknown: Vec<(Bytes, FieldType)> = point
             .fields
             .iter()
@@ -534,6 +574,20 @@ impl Missing {
     }
 }
 
-fn lossy(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+/// The fields of a point whose type is known and another one, with that type.
+fn conflicting<'a>(schema: &'a Schema, point: &'a Point<'_>) -> impl Iterator<Item = (&'a [u8], FieldType, FieldType)> {
+    point.fields.iter().filter(|field| field.name != b"time").filter_map(|field| {
+        let (asked, known) = (field.value.field_type(), *schema.types.get(field.name)?);
+        (asked != known).then_some((field.name, asked, known))
+    })
+}
+
+fn conflict_text(name: &[u8], measurement: &[u8], asked: FieldType, known: FieldType) -> Vec<u8> {
+    let types = format!("\" is type {asked}, already exists as type {known}");
+    let start = b"field type conflict: input field \"";
+    [start, name, b"\" on measurement \"", measurement, types.as_bytes()].concat()
+}
+
+fn partial_text(reasons: &[u8], dropped: u64) -> Vec<u8> {
+    [b"partial write: ", reasons, format!(" dropped={dropped}").as_bytes()].concat()
 }

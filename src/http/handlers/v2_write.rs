@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(split_bucket("").unwrap_err().status, 404);
         assert_eq!(
             split_bucket("/rp").unwrap_err().text,
-            "bucket name \"/rp\" is in db/rp form but has an empty database"
+            b"bucket name \"/rp\" is in db/rp form but has an empty database"
         );
     }
 }
