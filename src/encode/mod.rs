@@ -388,7 +388,7 @@ impl OpenSeries {
     }
 }
 
-/// Appends the whole body of an error answer. Bytes, because the text may quote a line that is not UTF-8.
+/// Appends the whole body of an error answer.
 pub fn error_document(format: Format, pretty: bool, text: &[u8], out: &mut Vec<u8>) {
     match format {
         Format::Json => json::error_document(text, pretty, out),

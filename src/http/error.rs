@@ -5,6 +5,7 @@ use crate::http::services::AuthError;
 use crate::http::wire::body::FramingError;
 use crate::http::wire::gzip::GzipError;
 use crate::ingest::WriteError;
+use crate::model::Bytes;
 use crate::query::request::QueryError;
 
 /// Seconds after which a client that met a full queue may try again: a flush makes room in about that time.
@@ -15,8 +16,8 @@ const RETRY_AFTER_S: u32 = 1;
 pub struct Failure {
     /// The status code.
     pub status: u16,
-    /// What clients see. It may quote bytes that are not UTF-8.
-    pub text: Vec<u8>,
+    /// What clients see; need not be UTF-8.
+    pub text: Bytes,
     /// Value of `Retry-After`.
     pub retry_after_s: Option<u32>,
 }
@@ -43,23 +44,23 @@ pub enum BodyError {
 
 impl Failure {
     /// A failure with this status.
-    pub fn new(status: u16, text: impl Into<Vec<u8>>) -> Failure {
-        Failure { status, text: text.into(), retry_after_s: None }
+    pub fn new(status: u16, text: impl Into<String>) -> Failure {
+        Failure { status, text: text.into().into_bytes().into(), retry_after_s: None }
     }
 
     /// 400.
-    pub fn bad_request(text: impl Into<Vec<u8>>) -> Failure {
+    pub fn bad_request(text: impl Into<String>) -> Failure {
         Failure::new(400, text)
     }
 
     /// 404.
-    pub fn not_found(text: impl Into<Vec<u8>>) -> Failure {
+    pub fn not_found(text: impl Into<String>) -> Failure {
         Failure::new(404, text)
     }
 
     /// 503, to be tried again.
-    pub fn unavailable(text: impl Into<Vec<u8>>) -> Failure {
-        Failure { status: 503, text: text.into(), retry_after_s: Some(RETRY_AFTER_S) }
+    pub fn unavailable(text: impl Into<String>) -> Failure {
+        Failure { retry_after_s: Some(RETRY_AFTER_S), ..Failure::new(503, text) }
     }
 
     /// The machine word of the v2 API for this status.
@@ -96,18 +97,18 @@ impl Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {
         let status = match &error {
-            WriteError::Parse(_) | WriteError::Partial { .. } | WriteError::TypeConflict => 400,
+            // What a line holds goes back as it came.
+            WriteError::Parse(text) | WriteError::Partial { text, .. } => {
+                return Failure { status: 400, text: text.clone(), retry_after_s: None };
+            }
+            WriteError::FieldTypeConflict => 400,
             WriteError::DatabaseNotFound(_) => 404,
             // Stock's choice; Telegraf looks at the text and drops the batch.
             WriteError::PolicyNotFound(_) | WriteError::Timeout | WriteError::Storage(_) => 500,
             // Nothing was kept. Not 429, on which Telegraf drops the batch.
             WriteError::Overloaded(text) => return Failure::unavailable(text.clone()),
         };
-        let text = match error {
-            WriteError::Parse(text) | WriteError::Partial { text, .. } => text,
-            other => other.to_string().into_bytes(),
-        };
-        Failure::new(status, text)
+        Failure::new(status, error.to_string())
     }
 }
 

@@ -1,8 +1,7 @@
 //! Why a write was not, or not wholly, stored; the texts are stock's.
-//!
-//! What quotes lines or names is bytes: they need not be UTF-8, and stock sends them as they came.
 
 use crate::ingest::Written;
+use crate::model::Bytes;
 
 /// A refused or partly refused write. `http` gives each its status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,22 +12,22 @@ pub enum WriteError {
     /// No such policy; the text may hold an empty name. 500, as stock.
     #[error("retention policy not found: {0}")]
     PolicyNotFound(String),
-    /// No line could be parsed. 400.
+    /// No line could be parsed; bytes, since what a line holds need not be UTF-8. 400.
     #[error("{}", String::from_utf8_lossy(.0))]
-    Parse(Vec<u8>),
+    Parse(Bytes),
+    /// New fields came with two types: nothing of the shard groups concerned was stored. 400.
+    #[error("field type conflict")]
+    FieldTypeConflict,
     /// Good points were stored, others were not: the whole text, `partial write: ... dropped=N`. 400.
-    #[error("{}", String::from_utf8_lossy(.text))]
+    #[error("{}", String::from_utf8_lossy(text))]
     Partial {
-        /// The text clients see.
-        text: Vec<u8>,
+        /// The text clients see, bytes as above.
+        text: Bytes,
         /// Points that were refused by storage.
         dropped: u64,
         /// What was stored.
         written: Written,
     },
-    /// The body gives a field that is new to a shard group two types. Its points of that group are not stored. 400.
-    #[error("field type conflict")]
-    TypeConflict,
     /// A queue or the memtable stayed full until the deadline; nothing was stored. 503.
     #[error("{0}")]
     Overloaded(String),

@@ -13,7 +13,7 @@ use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
-use crate::series::Claimed;
+use crate::series::Held;
 
 /// Where a request writes to: a retention policy as the catalog has it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub trait Owners: Clone + 'static {
         times: Vec<Timestamp>,
     ) -> impl Future<Output = Result<(), WriteError>>;
 
-    /// What holds, for each claim in the order of its fields.
-    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Claimed>>, WriteError>>;
+    /// The types that hold, for each claim in the order of its fields.
+    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Held>>, WriteError>>;
 
     /// Stores batches of shards that `core` owns; for each the ids of its keys.
     fn write(&self, core: u16, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Vec<SeriesId>>, WriteError>>;

@@ -20,7 +20,6 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
-use crate::ingest::cache::Schema;
 use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
@@ -50,13 +49,8 @@ pub struct Session<O: Owners> {
     refused: Option<WriteError>,
     policy: Rc<RefCell<PolicyState>>,
     rows: Rows,
-    /// Fields that this request was the first to use.
-    new_fields: NewFields,
     errors: Errors,
 }
-
-/// Fields by shard group and measurement.
-type NewFields = HashSet<(GroupId, Bytes, Bytes)>;
 
 /// The batches of a request, and what was refused.
 #[derive(Debug, Default)]
@@ -68,12 +62,15 @@ struct Rows {
     /// The group met last.
     last_group: usize,
     closed: Vec<Closed>,
+    /// Fields that this request made, by shard group and measurement.
+    made: HashSet<(GroupId, Bytes, Bytes)>,
+    /// Shard groups for which a field that this request made has come with a second type: no point is stored there,
+    /// only its series and fields become known, as in stock.
+    conflicts: HashSet<GroupId>,
     written: Written,
     parsed: u64,
     dropped: u64,
     first_refusal: Option<Vec<u8>>,
-    /// Shard groups of which nothing is stored: a field new to them came with two types.
-    conflicts: Vec<GroupId>,
 }
 
 /// A batch being built.
@@ -116,8 +113,7 @@ impl<O: Owners> Session<O> {
         target: Rc<Target>,
         policy: Rc<RefCell<PolicyState>>,
     ) -> Session<O> {
-        let (rows, new_fields, errors) = Default::default();
-        Session { owners, params, target, refused: None, policy, rows, new_fields, errors }
+        Session { owners, params, target, refused: None, policy, rows: Rows::default(), errors: Errors::default() }
     }
 
     /// A session that parses, and then answers `error`.
@@ -162,7 +158,6 @@ impl<O: Owners> Session<O> {
             target: &self.target,
             cache,
             rows: &mut self.rows,
-            new_fields: &self.new_fields,
             errors: &mut self.errors,
             missing: None,
         };
@@ -178,15 +173,14 @@ impl<O: Owners> Session<O> {
         if missing.claims.is_empty() {
             return Ok(());
         }
-        let claimed = self.owners.claim(missing.claims.clone()).await?;
+        let types = self.owners.claim(missing.claims.clone()).await?;
         let mut policy = self.policy.borrow_mut();
-        for (claim, claimed) in missing.claims.iter().zip(claimed) {
-            let types = &mut policy.cache.schema_of(claim.group, &claim.measurement).types;
-            for ((name, _), claimed) in claim.fields.iter().zip(claimed) {
-                types.insert(name.clone(), claimed.field_type);
-                if claimed.is_new {
-                    self.new_fields.insert((claim.group, claim.measurement.clone(), name.clone()));
+        for (claim, types) in missing.claims.iter().zip(types) {
+            for (field, held) in claim.fields.iter().zip(types) {
+                if held.is_new {
+                    self.rows.made.insert((claim.group, claim.measurement.clone(), field.0.clone()));
                 }
+                policy.cache.schema_of(claim.group, &claim.measurement).types.insert(field.0.clone(), held.field_type);
             }
         }
         Ok(())
@@ -202,8 +196,11 @@ impl<O: Owners> Session<O> {
         self.rows.close_all();
         let mut by_core: Vec<Vec<Closed>> = Vec::new();
         by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
-        let conflicts = &self.rows.conflicts;
-        for closed in self.rows.closed.drain(..).filter(|closed| !conflicts.contains(&closed.group)) {
+        for mut closed in self.rows.closed.drain(..) {
+            if self.rows.conflicts.contains(&closed.group) {
+                let empty = closed.batch.without_rows();
+                closed.batch = empty.map_err(|error| WriteError::Storage(error.to_string()))?;
+            }
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
         let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
@@ -216,23 +213,26 @@ impl<O: Owners> Session<O> {
     /// What the client is told once everything good is stored.
     fn answer(self) -> Result<Written, WriteError> {
         let Rows { written, parsed, dropped, first_refusal, conflicts, .. } = self.rows;
-        // Before bad lines and refused points: stock says nothing of them then.
         if !conflicts.is_empty() {
-            return Err(WriteError::TypeConflict);
+            return Err(WriteError::FieldTypeConflict);
         }
         if let Some(reason) = first_refusal {
-            let text = partial_text(&reason, dropped);
-            return Err(WriteError::Partial { text, dropped, written });
+            return Err(partial(&reason, dropped, written));
         }
         if self.errors.is_empty() {
             return Ok(written);
         }
         let reasons = self.errors.into_text();
         if parsed == 0 {
-            return Err(WriteError::Parse(reasons));
+            return Err(WriteError::Parse(reasons.into()));
         }
-        Err(WriteError::Partial { text: partial_text(&reasons, 0), dropped: 0, written })
+        Err(partial(&reasons, 0, written))
     }
+}
+
+fn partial(reasons: &[u8], dropped: u64, written: Written) -> WriteError {
+    let text = [b"partial write: ", reasons, format!(" dropped={dropped}").as_bytes()].concat();
+    WriteError::Partial { text: text.into(), dropped, written }
 }
 
 /// Sends batches to one core and keeps the ids it answers.
@@ -370,7 +370,6 @@ struct Walk<'a> {
     target: &'a Target,
     cache: &'a mut PolicyCache,
     rows: &'a mut Rows,
-    new_fields: &'a NewFields,
     errors: &'a mut Errors,
     /// Set once a line could not be taken: the rest is searched, not taken.
     missing: Option<Missing>,
@@ -380,11 +379,11 @@ struct Walk<'a> {
 enum Hindrance {
     /// It cannot at all.
     Refused(Vec<u8>),
+    /// It gives a field that this request made another type.
+    Conflict(GroupId),
     /// Others must be asked first.
     NoGroup,
     NoTypes,
-    /// Nothing of its shard group can be stored.
-    Conflict(GroupId),
 }
 
 impl Sink for Walk<'_> {
@@ -409,9 +408,7 @@ impl Sink for Walk<'_> {
             }
             Err(Hindrance::Conflict(group)) => {
                 self.rows.parsed += 1;
-                if !self.rows.conflicts.contains(&group) {
-                    self.rows.conflicts.push(group);
-                }
+                self.rows.conflicts.insert(group);
             }
             Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
                 // Borrowed from the window as sent, so its address says where the line is.
@@ -448,11 +445,8 @@ impl Walk<'_> {
             }
             (series.measurement, series.shard)
         };
-        if self.rows.conflicts.contains(&group) {
-            return Err(Hindrance::Conflict(group));
-        }
         let schema_number = self.cache.schema_number(group, measurement);
-        let layout_number = self.layout(schema_number, group, measurement, point)?;
+        let layout_number = self.layout(group, schema_number, measurement, point)?;
         let cache = &*self.cache;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| {
@@ -486,18 +480,22 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, schema: u32, group: GroupId, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
-        if let Some(number) = self.cache.schema_mut(schema).find(point.fields) {
+    fn layout(
+        &mut self,
+        group: GroupId,
+        schema_number: u32,
+        measurement: u32,
+        point: &Point<'_>,
+    ) -> Result<usize, Hindrance> {
+        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields) {
             return Ok(number);
         }
-        let number = schema;
-        let schema = self.cache.schema(number);
+        let schema = self.cache.schema(schema_number);
         let mut conflict = false;
-        for (name, asked, known) in conflicting(schema, point) {
+        for (field, known) in conflicting(&schema.types, point) {
             let measurement = self.cache.measurement_name(measurement);
-            // Two types for a field that had none before this request: stock refuses the shard group, not the point.
-            if !self.new_fields.contains(&(group, measurement.clone(), name.into())) {
-                return Err(Hindrance::Refused(conflict_text(name, measurement, asked, known)));
+            if !self.rows.made.contains(&(group, measurement.clone(), field.name.into())) {
+                return Err(Hindrance::Refused(type_conflict(field, measurement, known)));
             }
             conflict = true;
         }
@@ -510,16 +508,17 @@ impl Walk<'_> {
         }
         let layout = Layout::new(point.fields);
         if layout.stored.is_empty() {
-            let measurement: &[u8] = self.cache.measurement_name(measurement);
-            let start = b"invalid field name: input field \"time\" on measurement \"";
-            return Err(Hindrance::Refused([start, measurement, b"\" is invalid"].concat()));
+            let measurement = self.cache.measurement_name(measurement);
+            let text =
+                [b"invalid field name: input field \"time\" on measurement \"", &**measurement, b"\" is invalid"];
+            return Err(Hindrance::Refused(text.concat()));
         }
-        Ok(self.cache.schema_mut(number).add(layout))
+        Ok(self.cache.schema_mut(schema_number).add(layout))
     }
 
     fn time_tag_text(&self, measurement: u32) -> Vec<u8> {
-        let measurement: &[u8] = self.cache.measurement_name(measurement);
-        [b"invalid tag key: input tag \"time\" on measurement \"", measurement, b"\" is invalid"].concat()
+        let measurement = self.cache.measurement_name(measurement);
+        [b"invalid tag key: input tag \"time\" on measurement \"", &**measurement, b"\" is invalid"].concat()
     }
 
     /// Notes what a line needs that is not known here.
@@ -538,8 +537,8 @@ impl Walk<'_> {
         };
         let schema = self.cache.schema_number(group, measurement);
         let schema = self.cache.schema(schema);
-        // A refused point gives no field its type.
-        if conflicting(schema, point).next().is_some() || self.rows.conflicts.contains(&group) {
+        // A point that will be refused gives no field its type.
+        if conflicting(&schema.types, point).next().is_some() {
             return;
         }
         let unknown: Vec<(Bytes, FieldType)> = point
@@ -574,20 +573,20 @@ impl Missing {
     }
 }
 
-/// The fields of a point whose type is known and another one, with that type.
-fn conflicting<'a>(schema: &'a Schema, point: &'a Point<'_>) -> impl Iterator<Item = (&'a [u8], FieldType, FieldType)> {
+/// The fields of a point that have another type already, with that type.
+fn conflicting<'a>(
+    types: &'a HashMap<Bytes, FieldType>,
+    point: &'a Point<'_>,
+) -> impl Iterator<Item = (&'a line::Field<'a>, FieldType)> {
     point.fields.iter().filter(|field| field.name != b"time").filter_map(|field| {
-        let (asked, known) = (field.value.field_type(), *schema.types.get(field.name)?);
-        (asked != known).then_some((field.name, asked, known))
+        let known = *types.get(field.name)?;
+        (known != field.value.field_type()).then_some((field, known))
     })
 }
 
-fn conflict_text(name: &[u8], measurement: &[u8], asked: FieldType, known: FieldType) -> Vec<u8> {
-    let types = format!("\" is type {asked}, already exists as type {known}");
-    let start = b"field type conflict: input field \"";
-    [start, name, b"\" on measurement \"", measurement, types.as_bytes()].concat()
-}
-
-fn partial_text(reasons: &[u8], dropped: u64) -> Vec<u8> {
-    [b"partial write: ", reasons, format!(" dropped={dropped}").as_bytes()].concat()
+fn type_conflict(field: &line::Field<'_>, measurement: &[u8], known: FieldType) -> Vec<u8> {
+    let types = format!("\" is type {}, already exists as type {known}", field.value.field_type());
+    let text: [&[u8]; 5] =
+        [b"field type conflict: input field \"", field.name, b"\" on measurement \"", measurement, types.as_bytes()];
+    text.concat()
 }

@@ -17,7 +17,7 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::observe::Statistic;
-use crate::series;
+use crate::series::Held;
 use crate::shard;
 
 /// What one core asks of another.
@@ -54,8 +54,8 @@ pub enum Response {
     Done,
     /// To [`Request::Write`]: the ids of each batch's keys.
     Written(Result<Vec<shard::Assigned>, shard::WriteError>),
-    /// To [`Request::ClaimFields`]: for each claim what holds, in the order of its fields.
-    Claimed(Vec<Vec<series::Claimed>>),
+    /// To [`Request::ClaimFields`]: for each claim, the types that hold, in the order of its fields.
+    Claimed(Vec<Vec<Held>>),
     /// To [`Request::Change`].
     Changed(Result<meta::Outcome, meta::MetaError>),
     /// To [`Request::Exec`].

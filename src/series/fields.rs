@@ -2,7 +2,7 @@
 //!
 //! Owns:  [`SchemaRegistry`], the one that decides; core 0 has it. Other cores cache what it answered.
 //! In:    claims from ingest; what was on disk, on recovery.
-//! Out:   the type that holds, and whether this claim gave it. The first claim wins.
+//! Out:   the type that holds. The first claim wins.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::model::PolicyId;
 /// Fields of one measurement, sorted by name.
 pub type Fields = BTreeMap<Bytes, FieldType>;
 
-/// What a claim of a field was answered.
+/// The type a field has, and who gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The type that holds.
+pub struct Held {
+    /// The type.
     pub field_type: FieldType,
-    /// Whether this claim gave it: the field had none before.
+    /// Whether the claim that is answered made the field.
     pub is_new: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct SchemaRegistry {
 }
 
 impl SchemaRegistry {
-    /// Gives each field the asked type unless it has one; what holds now, in the order of `fields`.
+    /// Gives each field the asked type unless it has one; the types that hold, in the order of `fields`.
     pub fn claim(
         &mut self,
         database: DatabaseId,
@@ -39,7 +39,7 @@ impl SchemaRegistry {
         group: GroupId,
         measurement: &[u8],
         fields: &[(&[u8], FieldType)],
-    ) -> Vec<Claimed> {
+    ) -> Vec<Held> {
         let measurements = self.groups.entry((database, policy, group)).or_default();
         if !measurements.contains_key(measurement) {
             measurements.insert(measurement.into(), Fields::new());
@@ -90,12 +90,12 @@ impl SchemaRegistry {
     }
 }
 
-fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> Claimed {
+fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> Held {
     if let Some(&field_type) = known.get(name) {
-        return Claimed { field_type, is_new: false };
+        return Held { field_type, is_new: false };
     }
     known.insert(name.into(), asked);
-    Claimed { field_type: asked, is_new: true }
+    Held { field_type: asked, is_new: true }
 }
 
 #[cfg(test)]
@@ -109,9 +109,9 @@ mod tests {
     fn first_claim_wins_inside_a_shard_group_only() {
         let mut registry = SchemaRegistry::default();
         let mut claim = |group: u64, asked| registry.claim(DATABASE, POLICY, GroupId(group), b"m", &[(b"v", asked)]);
-        assert_eq!(claim(1, FieldType::Float), [Claimed { field_type: FieldType::Float, is_new: true }]);
-        assert_eq!(claim(1, FieldType::Integer), [Claimed { field_type: FieldType::Float, is_new: false }]);
-        assert_eq!(claim(2, FieldType::Integer), [Claimed { field_type: FieldType::Integer, is_new: true }]);
+        assert_eq!(claim(1, FieldType::Float), [Held { field_type: FieldType::Float, is_new: true }]);
+        assert_eq!(claim(1, FieldType::Integer), [Held { field_type: FieldType::Float, is_new: false }]);
+        assert_eq!(claim(2, FieldType::Integer), [Held { field_type: FieldType::Integer, is_new: true }]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::model::DatabaseId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::Timestamp;
-use crate::series::Claimed;
+use crate::series::Held;
 use crate::server::core::Core;
 use crate::shard;
 
@@ -80,7 +80,7 @@ impl Owners for CoreOwners {
         }
     }
 
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Claimed>>, WriteError> {
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Held>>, WriteError> {
         let claims = claims.into_iter().map(|claim| {
             let Claim { database, policy, group, measurement, fields } = claim;
             FieldClaim { database, policy, group, measurement, fields }
