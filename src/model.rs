@@ -222,7 +222,7 @@ pub struct Column {
 
 /// Rows of one series, in the order asked for, at most a few thousand; overwritten points are already gone and the
 /// fields of one point are already joined.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowBlock {
     /// Strictly ascending (or descending, as asked).
     pub times: Vec<Timestamp>,

@@ -84,7 +84,7 @@ impl Batch {
 
     /// Reads it.
     pub fn read(&self) -> Result<Reader<'_>, BatchError> {
-        Reader::new(&self.bytes)
+        Reader::of(&self.bytes)
     }
 }
 

@@ -44,7 +44,8 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Result<Reader<'a>, BatchError> {
+    /// Reads header, layouts and keys of an encoded batch.
+    pub fn of(bytes: &'a [u8]) -> Result<Reader<'a>, BatchError> {
         let mut header = varint::Reader::new(bytes.get(..HEADER_BYTES).ok_or(BatchError("header cut short"))?);
         if header.u8() != Some(VERSION) {
             return Err(BatchError("unknown version"));

@@ -264,8 +264,13 @@ impl PolicyCache {
         if self.bytes <= KEY_BYTES_MAX && !layouts {
             return false;
         }
-        *self = PolicyCache { generation: self.generation + 1, ..PolicyCache::default() };
+        self.forget();
         true
+    }
+
+    /// Forgets everything; numbers given before mean nothing then.
+    pub fn forget(&mut self) {
+        *self = PolicyCache { generation: self.generation + 1, ..PolicyCache::default() };
     }
 }
 

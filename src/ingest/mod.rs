@@ -96,6 +96,13 @@ impl<O: Owners> Ingest<O> {
         Ok(Session::new(self.owners.clone(), params, target, policy))
     }
 
+    /// Forgets what is remembered of a database: field types in it have changed.
+    pub fn forget(&self, database: DatabaseId) {
+        let policies = self.policies.borrow();
+        let concerned = policies.iter().filter(|((of, _), _)| *of == database);
+        concerned.for_each(|(_, policy)| policy.borrow_mut().cache.forget());
+    }
+
     /// Forgets what is remembered of policies that are gone.
     pub fn retain(&self, is_live: impl Fn(DatabaseId, PolicyId) -> bool) {
         self.policies.borrow_mut().retain(|&(database, policy), _| is_live(database, policy));

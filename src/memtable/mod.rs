@@ -22,8 +22,10 @@ pub use rows::FlushCursor;
 pub use rows::SeriesRows;
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
+use roaring::RoaringBitmap;
 
 use crate::batch::BatchError;
 use crate::batch::Reader;
@@ -33,6 +35,7 @@ use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::FieldValue;
 use crate::model::SeriesId;
+use crate::model::TimeRange;
 use crate::stdx::bitset::BitSet;
 
 /// Rows of a full chunk: sorted in well under a millisecond.
@@ -47,10 +50,19 @@ pub struct Memtable {
     arenas: Vec<Arena>,
     by_layout: HashMap<Bytes, u32>,
     next_sequence: u32,
+    deletions: Vec<Deleted>,
     series: BitSet,
     bytes: usize,
     time_min: Option<i64>,
     time_max: Option<i64>,
+}
+
+/// Rows before `sequence` of these series and times are gone.
+#[derive(Debug)]
+struct Deleted {
+    sequence: u32,
+    series: Rc<RoaringBitmap>,
+    range: TimeRange,
 }
 
 /// All rows of one layout.
@@ -59,6 +71,8 @@ struct Arena {
     measurement: Bytes,
     fields: Vec<(Bytes, FieldType)>,
     chunks: Vec<Chunk>,
+    /// Its fields are no longer known; a later row of the same layout gets a new arena.
+    is_forgotten: bool,
 }
 
 #[derive(Debug, Default)]
@@ -135,10 +149,29 @@ impl Memtable {
             measurement: layout.measurement.into(),
             fields: layout.fields.iter().map(|&(name, field_type)| (name.into(), field_type)).collect(),
             chunks: Vec::new(),
+            is_forgotten: false,
         });
         self.by_layout.insert(layout.encoded.into(), arena);
         self.bytes += layout.encoded.len() * 2 + 256;
         arena
+    }
+
+    /// Takes all points held so far of these series and times away.
+    pub fn delete(&mut self, series: &Rc<RoaringBitmap>, range: TimeRange) {
+        if !self.is_empty() && !series.is_empty() {
+            self.bytes += size_of::<Deleted>() + series.serialized_size();
+            self.deletions.push(Deleted { sequence: self.next_sequence, series: series.clone(), range });
+        }
+    }
+
+    /// Forgets the fields of a measurement of which no point is left.
+    pub fn forget(&mut self, measurement: &[u8]) {
+        for (index, arena) in self.arenas.iter_mut().enumerate() {
+            if *arena.measurement == *measurement && !arena.is_forgotten {
+                arena.is_forgotten = true;
+                self.by_layout.retain(|_, known| *known as usize != index);
+            }
+        }
     }
 
     /// Whether it holds no point.
@@ -170,6 +203,7 @@ impl Memtable {
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], FieldType)> {
         self.arenas
             .iter()
+            .filter(|arena| !arena.is_forgotten)
             .flat_map(|arena| arena.fields.iter().map(|(name, field_type)| (&*arena.measurement, &**name, *field_type)))
     }
 }

@@ -49,11 +49,39 @@ impl Memtable {
                 self.collect(arena_index, series, range, &mut refs);
             }
         }
+        self.drop_deleted(series, &mut refs);
         // Also orders equal times by arrival.
         refs.sort_unstable();
         let columns: Vec<(Bytes, Option<FieldType>)> =
             fields.iter().map(|name| (name.clone(), self.type_of(name, &refs))).collect();
         self.block(&refs, &columns)
+    }
+
+    /// Whether a point of the series is left.
+    pub fn has_points(&self, series: u32) -> bool {
+        if !self.series.contains(series) {
+            return false;
+        }
+        if self.deletions.iter().all(|deleted| !deleted.series.contains(series)) {
+            return true;
+        }
+        !self.times_of(series).is_empty()
+    }
+
+    /// Times of the points of a series that are left, in no order.
+    pub fn times_of(&self, series: u32) -> Vec<Timestamp> {
+        let mut refs = Vec::new();
+        for arena in 0..self.arenas.len() {
+            self.collect(arena, series, TimeRange { min: i64::MIN, max: i64::MAX }, &mut refs);
+        }
+        self.drop_deleted(series, &mut refs);
+        refs.into_iter().map(|row| row.time).collect()
+    }
+
+    fn drop_deleted(&self, series: u32, refs: &mut Vec<RowRef>) {
+        for deleted in self.deletions.iter().filter(|deleted| deleted.series.contains(series)) {
+            refs.retain(|row| row.sequence >= deleted.sequence || !deleted.range.contains(row.time));
+        }
     }
 
     fn collect(&self, arena_index: usize, series: u32, range: TimeRange, refs: &mut Vec<RowRef>) {
@@ -195,9 +223,17 @@ impl FlushCursor {
         unsorted.map(|(chunk, stride)| chunk.order(stride)).is_some()
     }
 
-    /// The next series with all its rows.
+    /// The next series with all its rows; one that was deleted has none and is passed over.
     pub fn next(&mut self, memtable: &Memtable) -> Option<SeriesRows> {
-        let series = self.series.pop()?;
+        loop {
+            let series = self.series.pop()?;
+            if let Some(rows) = self.rows_of(memtable, series) {
+                return Some(rows);
+            }
+        }
+    }
+
+    fn rows_of(&mut self, memtable: &Memtable, series: u32) -> Option<SeriesRows> {
         let mut refs = Vec::new();
         for (arena_index, arena) in memtable.arenas.iter().enumerate() {
             let stride = arena.stride();
@@ -211,6 +247,7 @@ impl FlushCursor {
                 }
             }
         }
+        memtable.drop_deleted(series, &mut refs);
         refs.sort_unstable();
         let measurement = memtable.arenas[refs.first()?.arena as usize].measurement.clone();
         let fields = all_fields(memtable, &refs);

@@ -115,3 +115,27 @@ fn a_range_is_inclusive_and_a_row_without_the_field_is_left_out() {
     assert!(block.times.is_empty());
     assert_eq!(memtable.time_range(), Some((5, 7)));
 }
+
+#[test]
+fn a_deletion_takes_what_came_before_and_leaves_what_came_after() {
+    let mut memtable =
+        fill(&[(1, 5, Some(1), None), (1, 6, Some(2), None), (2, 5, Some(3), None), (3, 5, Some(4), None)]);
+    let some: Rc<RoaringBitmap> = Rc::new([1, 3].into_iter().collect());
+    memtable.delete(&some, TimeRange { min: 0, max: 5 });
+    let fields = [Bytes::from(&b"i"[..])];
+    let times = |memtable: &Memtable, series| memtable.read(series, &fields, EVERYTHING).times;
+    assert_eq!((times(&memtable, 1), times(&memtable, 2), times(&memtable, 3)), (vec![6], vec![5], vec![]));
+    assert!(memtable.has_points(1) && memtable.has_points(2) && !memtable.has_points(3));
+    let mut cursor = FlushCursor::new(&memtable);
+    let flushed: Vec<u32> = std::iter::from_fn(|| cursor.next(&memtable)).map(|rows| rows.series).collect();
+    assert_eq!(flushed, [1, 2]);
+}
+
+#[test]
+fn forgotten_fields_come_back_with_the_next_row_only() {
+    let mut memtable = fill(&[(1, 5, Some(1), None)]);
+    memtable.forget(b"other");
+    assert_eq!(memtable.fields().count(), 1);
+    memtable.forget(b"m");
+    assert_eq!(memtable.fields().count(), 0);
+}

@@ -16,6 +16,7 @@ use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
+use crate::model::TimeRange;
 use crate::observe::Statistic;
 use crate::series::Held;
 use crate::shard;
@@ -33,6 +34,10 @@ pub enum Request {
     Catalog(Arc<meta::Catalog>),
     /// A step of a fragment. Answer: [`Response::Exec`].
     Exec(exec::Request),
+    /// Delete points of these shards. Answered when that is durable and seen by all: [`Response::Deleted`].
+    Delete(Box<DeleteOrder>),
+    /// Measurements have no series left on any core: forget their fields, core 0 first. Answer: [`Response::Deleted`].
+    Forget(DatabaseId, Vec<Bytes>),
     /// The statistics of this core. Answer: [`Response::Statistics`].
     Statistics,
     /// Serve this connection. Answered when it was taken: [`Response::Done`].
@@ -56,6 +61,8 @@ pub enum Response {
     Written(Result<Vec<shard::Assigned>, shard::WriteError>),
     /// To [`Request::ClaimFields`]: for each claim, the types that hold, in the order of its fields.
     Claimed(Vec<Vec<Held>>),
+    /// To [`Request::Delete`] and [`Request::Forget`].
+    Deleted(Result<(), String>),
     /// To [`Request::Change`].
     Changed(Result<meta::Outcome, meta::MetaError>),
     /// To [`Request::Exec`].
@@ -81,6 +88,15 @@ pub struct FieldClaim {
     pub measurement: Bytes,
     /// Names and wanted types.
     pub fields: Vec<(Bytes, FieldType)>,
+}
+
+/// Which points to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteOrder {
+    /// Which series; what is asked of them does not matter.
+    pub select: exec::lookup::Request,
+    /// Which times, inclusive.
+    pub range: TimeRange,
 }
 
 /// What a core needs to open its shards.
@@ -129,6 +145,8 @@ impl Weigh for Request {
             Request::Change(_)
             | Request::Catalog(_)
             | Request::Exec(_)
+            | Request::Delete(_)
+            | Request::Forget(..)
             | Request::Statistics
             | Request::Connection(_)
             | Request::Open(_)

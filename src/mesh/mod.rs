@@ -7,6 +7,7 @@ pub mod message;
 mod peer;
 mod transport;
 
+pub use message::DeleteOrder;
 pub use message::FieldClaim;
 pub use message::Opened;
 pub use message::Opening;

@@ -4,7 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::exec;
+use crate::exec::lookup;
 use crate::meta;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::TimeRange;
 
 /// A core did not answer: its queue stayed full, it is stopping, or it failed with this text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,24 @@ pub trait Fabric: Clone + 'static {
 
     /// Asks core 0 to change the catalog; when it returns, every core sees the change and it is durable.
     fn change(&self, command: meta::Command) -> impl Future<Output = Result<meta::Outcome, meta::MetaError>>;
+
+    /// Deletes the points of the selected series of `core` in `range`; returns when that is durable.
+    /// A fabric that cannot write says so.
+    fn delete(
+        &self,
+        core: usize,
+        select: lookup::Request,
+        range: TimeRange,
+    ) -> impl Future<Output = Result<(), FabricError>> {
+        let _ = (core, select, range);
+        async { Err(FabricError("deleting is not available here".into())) }
+    }
+
+    /// Forgets the fields of measurements that have no series left on any core.
+    fn forget(&self, database: DatabaseId, measurements: Vec<Bytes>) -> impl Future<Output = Result<(), FabricError>> {
+        let _ = (database, measurements);
+        async { Err(FabricError("deleting is not available here".into())) }
+    }
 
     /// Stores points given as line protocol (ns), the way a write request does; returns when they are durable.
     /// A fabric that cannot write says so.

@@ -25,10 +25,13 @@ use crate::config::Config;
 use crate::disk::Clock;
 use crate::disk::real::RealDisk;
 use crate::exec::Executor;
+use crate::exec::lookup;
+use crate::exec::view::View;
 use crate::http::edge::Edge;
 use crate::http::listen::Accepted;
 use crate::ingest::Ingest;
 use crate::ingest::owners::Target;
+use crate::mesh::DeleteOrder;
 use crate::mesh::Handler;
 use crate::mesh::Mesh;
 use crate::mesh::Opened;
@@ -38,6 +41,8 @@ use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::meta::Catalog;
 use crate::meta::auth;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
 use crate::model::TimeRange;
 use crate::observe::Statistic;
 use crate::server::options;
@@ -45,6 +50,7 @@ use crate::server::owner::Owner;
 use crate::server::owners::CoreOwners;
 use crate::server::services::CoreServices;
 use crate::shard;
+use crate::shard::Deletion;
 use crate::shard::Engine;
 use crate::shard::ShardView;
 use crate::stdx::notify::Notify;
@@ -265,6 +271,8 @@ impl Core {
                 self.set_catalog(catalog);
                 Response::Done
             }
+            Request::Delete(order) => Response::Deleted(self.delete(&order).await),
+            Request::Forget(database, measurements) => Response::Deleted(self.forget(database, measurements).await),
             Request::Statistics => Response::Statistics(self.statistics()),
             Request::Connection(parcel) => self.connect(parcel),
             Request::Open(opening) => Response::Opened(self.open(*opening).await.map(Box::new)),
@@ -284,6 +292,45 @@ impl Core {
                 Response::Done
             }
         }
+    }
+
+    async fn delete(&self, order: &DeleteOrder) -> Result<(), String> {
+        let shards = self.shards.get().ok_or("the shards are not open yet")?;
+        let mut deletions = Vec::new();
+        for view in shards.executor.views() {
+            let series = lookup::select(view, &order.select)?;
+            if !series.is_empty() {
+                deletions.push(Deletion {
+                    shard: view.shard(),
+                    database: order.select.database,
+                    series: Rc::new(series),
+                    range: order.range,
+                    forgotten: Vec::new(),
+                });
+            }
+            view.yield_now().await;
+        }
+        if deletions.is_empty() {
+            return Ok(());
+        }
+        shards.engine.delete(deletions).await.map_err(|error| error.to_string())
+    }
+
+    async fn forget(&self, database: DatabaseId, measurements: Vec<Bytes>) -> Result<(), String> {
+        if let Some(owner) = self.owner.get() {
+            owner.forget_measurements(database, &measurements);
+        }
+        self.ingest().forget(database);
+        let shards = self.shards.get().ok_or("the shards are not open yet")?;
+        let forgetting = |view: &ShardView<RealDisk>| Deletion {
+            shard: view.shard(),
+            database,
+            series: Rc::default(),
+            range: TimeRange { min: 0, max: -1 },
+            forgotten: measurements.clone(),
+        };
+        let deletions = shards.executor.views().iter().map(forgetting).collect();
+        shards.engine.delete(deletions).await.map_err(|error| error.to_string())
     }
 
     async fn open(&self, opening: Opening) -> Result<Opened, String> {

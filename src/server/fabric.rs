@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use crate::disk::Clock;
 use crate::exec;
+use crate::exec::lookup;
 use crate::ingest::WriteParams;
+use crate::mesh::DeleteOrder;
 use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::meta::Catalog;
 use crate::meta::Command;
 use crate::meta::MetaError;
 use crate::meta::Outcome;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::model::TimeRange;
 use crate::query::fabric::Fabric;
 use crate::query::fabric::FabricError;
 use crate::server::core::Core;
@@ -29,6 +34,15 @@ pub struct MeshFabric {
 }
 
 impl MeshFabric {
+    async fn deleted(&self, core: usize, request: Request) -> Result<(), FabricError> {
+        match self.core.mesh().call(core, request, STEP_WAIT).await {
+            Ok(Response::Deleted(outcome)) => outcome.map_err(FabricError),
+            Ok(Response::Refused(reason)) => Err(FabricError(reason.to_owned())),
+            Ok(other) => Err(FabricError(format!("unexpected answer: {other:?}"))),
+            Err(error) => Err(FabricError(error.to_string())),
+        }
+    }
+
     /// Seen from `core`.
     pub fn new(core: Rc<Core>) -> MeshFabric {
         MeshFabric { core }
@@ -51,6 +65,18 @@ impl Fabric for MeshFabric {
             Ok(other) => Err(FabricError(format!("unexpected answer: {other:?}"))),
             Err(error) => Err(FabricError(error.to_string())),
         }
+    }
+
+    async fn delete(&self, core: usize, select: lookup::Request, range: TimeRange) -> Result<(), FabricError> {
+        self.deleted(core, Request::Delete(Box::new(DeleteOrder { select, range }))).await
+    }
+
+    async fn forget(&self, database: DatabaseId, measurements: Vec<Bytes>) -> Result<(), FabricError> {
+        // Core 0 first: what the others ask of it once they have forgotten is new to it too.
+        for core in 0..self.core_count() {
+            self.deleted(core, Request::Forget(database, measurements.clone())).await?;
+        }
+        Ok(())
     }
 
     async fn change(&self, command: Command) -> Result<Outcome, MetaError> {

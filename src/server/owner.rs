@@ -25,6 +25,8 @@ use crate::meta::Command;
 use crate::meta::Dropped;
 use crate::meta::MetaError;
 use crate::meta::Outcome;
+use crate::model::Bytes;
+use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::series::Held;
 use crate::series::SchemaRegistry;
@@ -75,6 +77,12 @@ impl Owner {
             registry.claim(claim.database, claim.policy, claim.group, &claim.measurement, &fields)
         };
         claims.iter().map(&mut claim).collect()
+    }
+
+    /// Measurements lost their last series: other types may be written from now on.
+    pub fn forget_measurements(&self, database: DatabaseId, measurements: &[Bytes]) {
+        let mut registry = self.registry.borrow_mut();
+        measurements.iter().for_each(|measurement| registry.forget_measurement(database, measurement));
     }
 
     /// Changes the catalog; ends when the change is durable and every core has it.

@@ -11,13 +11,14 @@ use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::disk::names::WalName;
-use crate::model::SeriesId;
 use crate::shard::Assigned;
+use crate::shard::Change;
+use crate::shard::Deletion;
 use crate::shard::Durability;
 use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Pending;
-use crate::shard::PendingBatch;
+use crate::shard::PendingRecord;
 use crate::shard::Phase;
 use crate::shard::WriteError;
 use crate::shard::record;
@@ -28,6 +29,8 @@ use crate::wal::Log;
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Pause before a failed log is tried again.
 const RETRY_NS: u64 = 500_000_000;
+/// Series looked at in one step after a deletion.
+pub(super) const SETTLE_SERIES: usize = 256;
 /// How often a waiter looks at its deadline, and the loop at the age of the memtables.
 const TICK_NS: u64 = 100_000_000;
 
@@ -98,11 +101,29 @@ impl<P: Disk + Clock> Engine<P> {
                 }
             }
             let mut record = record::encode_batch_head(destination.shard, &assigned);
-            let batch_start = record.len();
+            let start = record.len();
             record.extend_from_slice(batch.bytes());
             state.pending_bytes += record.len();
-            writes.push(PendingBatch { record, batch_start, shard: destination.shard, assigned, created });
+            let change = Change::Batch { start, assigned, created };
+            writes.push(PendingRecord { record, shard: destination.shard, change });
         }
+        let (done, receiver) = oneshot::channel();
+        state.pending.push(Pending { writes, done });
+        Ok(receiver)
+    }
+
+    /// Queues deletions for the next commit.
+    pub(super) fn enqueue_deletions(&self, deletions: &[Deletion]) -> Result<Done, WriteError> {
+        let mut state = self.state.borrow_mut();
+        let mut writes = Vec::with_capacity(deletions.len());
+        for deletion in deletions {
+            if !state.shards.contains_key(&deletion.shard) {
+                return Err(WriteError::Malformed(format!("shard {} is not of this core", deletion.shard)));
+            }
+            let record = record::encode_deletion(deletion);
+            writes.push(PendingRecord { record, shard: deletion.shard, change: Change::Deletion(deletion.clone()) });
+        }
+        state.pending_bytes += writes.iter().map(|write| write.record.len()).sum::<usize>();
         let (done, receiver) = oneshot::channel();
         state.pending.push(Pending { writes, done });
         Ok(receiver)
@@ -224,23 +245,38 @@ impl<P: Disk + Clock> Engine<P> {
                 self.apply_one(write);
                 self.platform.yield_now().await;
             }
-            let assigned = pending.writes.into_iter().map(|write| write.assigned).collect();
+            let assigned = pending.writes.into_iter().filter_map(|write| match write.change {
+                Change::Batch { assigned, .. } => Some(assigned),
+                Change::Deletion(_) => None,
+            });
+            let assigned = assigned.collect();
             // The writer may be gone (its client hung up); the points are stored all the same.
             let _ = pending.done.send(Ok(assigned));
         }
     }
 
-    fn apply_one(&self, write: &PendingBatch) {
-        let batch = Batch::from_bytes(write.record[write.batch_start..].to_vec());
+    fn apply_one(&self, write: &PendingRecord) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let reader = batch.read().expect("it was read before it was queued");
+        let (start, assigned) = match &write.change {
+            Change::Batch { start, assigned, .. } => (*start, assigned),
+            Change::Deletion(deletion) => {
+                let age = record::log_age(state.log_name);
+                if let Some(shard) = state.shards.get_mut(&write.shard) {
+                    shard.delete(age, deletion);
+                }
+                // So that logs of nothing but deletions are flushed some day too.
+                state.active_bytes += write.record.len();
+                return;
+            }
+        };
+        let reader = Reader::of(&write.record[start..]).expect("it was read before it was queued");
         let destination = reader.destination;
         let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
         // Dropped while it waited for the disk: acknowledged and gone, as if the drop had come after.
         let Some(&range) = state.live.groups.get(&key) else { return };
         let Some(shard) = state.shards.get_mut(&write.shard) else { return };
-        let bytes = shard.apply(key, range, &reader, &write.assigned);
+        let bytes = shard.apply(key, range, &reader, assigned);
         state.active_bytes += bytes;
         state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
     }
@@ -327,8 +363,9 @@ impl<P: Disk + Clock> Engine<P> {
         let old = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
+            let age = record::log_age(state.log_name);
             for shard in state.shards.values_mut() {
-                shard.partitions.values_mut().for_each(super::state::Partition::freeze);
+                shard.partitions.values_mut().for_each(|partition| partition.freeze(age));
             }
             state.frozen = Some(Frozen {
                 up_to: state.log_name,
@@ -370,10 +407,9 @@ fn take_group(pending: &mut Vec<Pending>) -> Vec<Pending> {
     pending.drain(..count).collect()
 }
 
-fn forget<P: Disk>(state: &mut super::State<P>, write: &PendingBatch) {
-    let batch = Batch::from_bytes(write.record[write.batch_start..].to_vec());
-    let Ok(reader) = batch.read() else { return };
-    let created: &[SeriesId] = &write.created;
+fn forget<P: Disk>(state: &mut super::State<P>, write: &PendingRecord) {
+    let Change::Batch { start, created, .. } = &write.change else { return };
+    let Ok(reader) = Reader::of(&write.record[*start..]) else { return };
     if let Some(shard) = state.shards.get_mut(&write.shard) {
         shard.forget_series(reader.destination.database, created);
     }

@@ -18,6 +18,7 @@ use crate::shard::Phase;
 use crate::shard::record;
 use crate::shard::record::FlushRecord;
 use crate::shard::record::PartitionKey;
+use crate::shard::tombstone::Deletion;
 use crate::wal::Log;
 
 /// Pause before a failed flush is tried again.
@@ -97,16 +98,24 @@ impl<P: Disk + Clock> Engine<P> {
         }
         let visible: Vec<(u64, PartitionKey)> =
             segments.iter().map(|(key, segment)| (segment.number(), *key)).collect();
-        let record = FlushRecord { flushed: age, segments: visible };
+        let record = FlushRecord { flushed: age, segments: visible, tombstones: self.unsaved_tombstones(shard, age) };
         self.append_manifest(shard, &record).await?;
         self.publish(shard, age, segments);
         Ok(())
     }
 
+    /// Deletions of the logs that go with this flush.
+    fn unsaved_tombstones(&self, shard: u16, age: (u32, u32)) -> Vec<((u32, u32), Deletion)> {
+        let state = self.state.borrow();
+        let tombstones = state.shards[&shard].tombstones.iter();
+        let unsaved = tombstones.filter(|tombstone| !tombstone.is_saved && tombstone.age <= age);
+        unsaved.map(|tombstone| (tombstone.age, tombstone.deletion.clone())).collect()
+    }
+
     fn frozen_partitions(&self, shard: u16) -> Vec<(PartitionKey, Rc<Memtable>)> {
         let state = self.state.borrow();
         let partitions = state.shards[&shard].partitions.iter();
-        partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.clone()?))).collect()
+        partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.as_ref()?.memtable.clone()))).collect()
     }
 
     /// Every id that a segment may name must be in the series log before the segment is visible.
@@ -172,12 +181,13 @@ impl<P: Disk + Clock> Engine<P> {
             // A drop may have come in between.
             match shard.partitions.get_mut(&key) {
                 Some(partition) => {
-                    partition.add_segment(Rc::new(segment));
+                    partition.add_segment(age, Rc::new(segment));
                     partition.frozen = None;
                 }
                 None => state.garbage.push(segment.path().to_path_buf()),
             }
         }
+        shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.flushed = age;
     }
 

@@ -23,6 +23,7 @@ mod read;
 mod record;
 mod recover;
 mod state;
+mod tombstone;
 
 pub use read::SeriesCursor;
 pub use read::ShardView;
@@ -31,6 +32,7 @@ pub use recover::OldLogs;
 pub use recover::OpenError;
 pub use recover::Recovery;
 pub use state::Live;
+pub use tombstone::Deletion;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -219,19 +221,28 @@ struct Frozen {
 /// A write that waits for the log.
 #[derive(Debug)]
 struct Pending {
-    writes: Vec<PendingBatch>,
+    writes: Vec<PendingRecord>,
     done: oneshot::Sender<Result<Vec<Assigned>, WriteError>>,
 }
 
+/// A log record that waits, and what it does once it is durable.
 #[derive(Debug)]
-struct PendingBatch {
-    /// The log record; the batch stands in it from `batch_start`.
+struct PendingRecord {
     record: Vec<u8>,
-    batch_start: usize,
     shard: u16,
-    assigned: Assigned,
-    /// Ids made for this batch, forgotten again if the log fails.
-    created: Vec<SeriesId>,
+    change: Change,
+}
+
+#[derive(Debug)]
+enum Change {
+    Batch {
+        /// Where in the record the batch stands.
+        start: usize,
+        assigned: Assigned,
+        /// Ids made for this batch, forgotten again if the log fails.
+        created: Vec<SeriesId>,
+    },
+    Deletion(Deletion),
 }
 
 impl<P: Disk + Clock> Engine<P> {
@@ -242,6 +253,25 @@ impl<P: Disk + Clock> Engine<P> {
         let done = self.enqueue(batches)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
+    }
+
+    /// Deletes points; returns when that is durable, hidden from the next query, and series without a point have left
+    /// the index. Writes go on meanwhile.
+    pub async fn delete(&self, deletions: Vec<Deletion>) -> Result<(), WriteError> {
+        self.wait_for_room().await?;
+        let done = self.enqueue_deletions(&deletions)?;
+        self.commit_work.notify_all();
+        done.await.unwrap_or(Err(WriteError::Stopping))?;
+        for deletion in deletions {
+            let series: Vec<u32> = deletion.series.iter().collect();
+            for some in series.chunks(commit::SETTLE_SERIES) {
+                if let Some(shard) = self.state.borrow_mut().shards.get_mut(&deletion.shard) {
+                    shard.settle(deletion.database, some);
+                }
+                self.platform.yield_now().await;
+            }
+        }
+        Ok(())
     }
 
     /// Takes what the catalog now holds; partitions and databases that are gone are dropped at once.

@@ -13,6 +13,7 @@ use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
+use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::RowBlock;
 use crate::model::TimeRange;
@@ -22,7 +23,11 @@ use crate::segment::BlockEntry;
 use crate::segment::Segment;
 use crate::series::Index;
 use crate::shard::Engine;
+use crate::shard::state::Frozen;
 use crate::shard::state::Partition;
+use crate::shard::state::Settled;
+use crate::shard::tombstone;
+use crate::shard::tombstone::Tombstone;
 
 /// Most rows of one block handed out.
 const ROWS_MAX: usize = 4096;
@@ -45,13 +50,18 @@ impl<P: Disk + Clock> ShardView<P> {
         ShardView { engine, shard }
     }
 
+    /// Its number.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
     /// Runs `look` on the partitions of a policy that overlap `range`, by time.
     fn with_partitions<R>(
         &self,
         database: DatabaseId,
         policy: PolicyId,
         range: TimeRange,
-        mut look: impl FnMut(crate::model::GroupId, &Partition<P>) -> R,
+        mut look: impl FnMut(GroupId, &Partition<P>, &[Tombstone]) -> R,
     ) -> Vec<R> {
         let state = self.engine.state.borrow();
         let Some(shard) = state.shards.get(&self.shard) else { return Vec::new() };
@@ -62,7 +72,7 @@ impl<P: Disk + Clock> ShardView<P> {
             .filter(|(_, partition)| !partition.range.intersect(range).is_empty())
             .collect();
         found.sort_by_key(|(_, partition)| partition.range.min);
-        found.into_iter().map(|(key, partition)| look(key.group, partition)).collect()
+        found.into_iter().map(|(key, partition)| look(key.group, partition, &shard.tombstones)).collect()
     }
 }
 
@@ -75,7 +85,7 @@ impl<P: Disk + Clock> View for ShardView<P> {
     }
 
     fn partitions(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<PartitionInfo> {
-        self.with_partitions(database, policy, range, |group, partition| PartitionInfo {
+        self.with_partitions(database, policy, range, |group, partition, _| PartitionInfo {
             group,
             range: partition.range,
             series: (*partition.series()).clone(),
@@ -89,8 +99,8 @@ impl<P: Disk + Clock> View for ShardView<P> {
         measurement: &[u8],
         range: TimeRange,
     ) -> Vec<(Bytes, FieldType)> {
-        let found = self.with_partitions(database, policy, range, |_, partition| {
-            let fields = partition.fields().filter(|field| field.0 == measurement);
+        let found = self.with_partitions(database, policy, range, |_, partition, tombstones| {
+            let fields = partition.fields(database, tombstones).filter(|field| field.0 == measurement);
             fields.map(|(_, name, field_type)| (Bytes::from(name), field_type)).collect::<Vec<_>>()
         });
         let mut fields: Vec<_> = found.into_iter().flatten().collect();
@@ -101,17 +111,19 @@ impl<P: Disk + Clock> View for ShardView<P> {
 
     fn read(&self, request: ReadRequest) -> SeriesCursor<P> {
         let ReadRequest { database, policy, series, fields, range, descending } = request;
-        let parts = self.with_partitions(database, policy, range, |_, partition| {
+        let parts = self.with_partitions(database, policy, range, |_, partition, tombstones| {
+            let dead = |age| tombstone::dead_ranges(tombstones, database, series, age);
             let mut sources: Vec<Source<P>> = Vec::new();
-            for segment in &partition.segments {
+            for Settled { age, segment } in &partition.segments {
                 let blocks = segment.blocks_of(series, range);
                 if !blocks.is_empty() {
-                    sources.push(Source::segment(segment.clone(), blocks.to_vec(), descending));
+                    let source = Source::segment(segment.clone(), blocks.to_vec(), descending);
+                    sources.push(Source { dead: dead(*age), ..source });
                 }
             }
-            let memtables = partition.frozen.iter().map(|frozen| &**frozen).chain([&partition.active]);
-            for memtable in memtables {
-                let rows = memtable.read(series.0, &fields, range);
+            let frozen = partition.frozen.iter().map(|Frozen { age, memtable }| (&**memtable, dead(*age)));
+            for (memtable, dead) in frozen.chain([(&partition.active, Vec::new())]) {
+                let rows = without_dead(memtable.read(series.0, &fields, range), &dead);
                 if !rows.times.is_empty() {
                     sources.push(Source::rows(rows, descending));
                 }
@@ -149,6 +161,8 @@ struct Source<P: Disk> {
     /// The next one last.
     blocks: Vec<BlockEntry>,
     rows: RowBlock,
+    /// Times whose rows were deleted.
+    dead: Vec<TimeRange>,
     /// Rows already handed out.
     used: usize,
 }
@@ -158,14 +172,20 @@ impl<P: Disk> Source<P> {
         if !descending {
             blocks.reverse();
         }
-        Source { segment: Some(segment), blocks, rows: RowBlock { times: Vec::new(), columns: Vec::new() }, used: 0 }
+        Source {
+            segment: Some(segment),
+            blocks,
+            rows: RowBlock { times: Vec::new(), columns: Vec::new() },
+            dead: Vec::new(),
+            used: 0,
+        }
     }
 
     fn rows(mut rows: RowBlock, descending: bool) -> Source<P> {
         if descending {
             rows.reverse();
         }
-        Source { segment: None, blocks: Vec::new(), rows, used: 0 }
+        Source { segment: None, blocks: Vec::new(), rows, dead: Vec::new(), used: 0 }
     }
 
     fn left(&self) -> &[Timestamp] {
@@ -256,6 +276,9 @@ impl<P: Disk + Clock> SeriesCursor<P> {
         let start = rows.times.partition_point(|&time| time < self.range.min);
         let end = rows.times.partition_point(|&time| time <= self.range.max);
         source.rows = if start == 0 && end == rows.times.len() { rows } else { rows.slice(start..end.max(start)) };
+        if !source.dead.is_empty() {
+            source.rows = without_dead(std::mem::take(&mut source.rows), &source.dead);
+        }
         source.used = 0;
         if self.descending {
             source.rows.reverse();
@@ -322,9 +345,17 @@ fn without_empty_rows(block: RowBlock) -> Option<RowBlock> {
     if keep.len() == block.times.len() {
         return Some(block);
     }
-    if keep.is_empty() {
-        return None;
-    }
+    (!keep.is_empty()).then(|| rows_at(&block, &keep))
+}
+
+/// The rows outside of some times.
+fn without_dead(block: RowBlock, dead: &[TimeRange]) -> RowBlock {
+    let is_dead = |&row: &usize| dead.iter().any(|dead| dead.contains(block.times[row]));
+    let keep: Vec<usize> = (0..block.times.len()).filter(|row| !is_dead(row)).collect();
+    if keep.len() == block.times.len() { block } else { rows_at(&block, &keep) }
+}
+
+fn rows_at(block: &RowBlock, keep: &[usize]) -> RowBlock {
     let select = |column: &Column| {
         let mut values = Values::new(column.values.field_type());
         keep.iter().for_each(|&row| values.push_from(&column.values, row));
@@ -332,8 +363,8 @@ fn without_empty_rows(block: RowBlock) -> Option<RowBlock> {
         let all = valid.iter().all(|&valid| valid);
         Column { values, valid: (!all).then_some(valid) }
     };
-    Some(RowBlock {
+    RowBlock {
         times: keep.iter().map(|&row| block.times[row]).collect(),
         columns: block.columns.iter().map(|column| column.as_ref().map(select)).collect(),
-    })
+    }
 }

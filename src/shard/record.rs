@@ -2,19 +2,31 @@
 //!
 //! ```text
 //! log       1 u8 | shard u16 | ids u32 | id u32 each: what the batch's keys have | batch           (see crate::batch)
+//!           2 u8 | shard u16 | deletion                                                             (a deletion)
+//! deletion  database u32 | first u64, last u64: the times | series: length varint, roaring's portable form
+//!           | measurements forgotten: count varint, each: name bytes
 //! series    1 u8 | database u32 | id u32 | canonical key
 //! manifest  1 u8 | flushed: generation u32, epoch u32 | segments u32
-//!                | each: number u64, database u32, policy u32, group u64                            (a flush)
+//!                | each: number u64, database u32, policy u32, group u64
+//!                | tombstones u32 | each: generation u32, epoch u32, deletion                       (a flush)
 //! ```
+
+use std::rc::Rc;
+
+use roaring::RoaringBitmap;
 
 use crate::disk::names::WalName;
 use crate::model::DatabaseId;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
+use crate::model::TimeRange;
+use crate::shard::tombstone::Deletion;
+use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
 const BATCH: u8 = 1;
+const DELETION: u8 = 2;
 const SERIES: u8 = 1;
 const FLUSH: u8 = 1;
 
@@ -40,25 +52,61 @@ pub fn encode_batch_head(shard: u16, ids: &[SeriesId]) -> Vec<u8> {
 }
 
 /// A log record read back.
-#[derive(Debug)]
-pub struct BatchRecord<'a> {
-    pub shard: u16,
-    pub ids: Vec<SeriesId>,
-    pub batch: &'a [u8],
+#[derive(Debug, PartialEq)]
+pub enum LogRecord<'a> {
+    Batch { shard: u16, ids: Vec<SeriesId>, batch: &'a [u8] },
+    Deletion(Deletion),
 }
 
-pub fn decode_batch(bytes: &[u8]) -> Option<BatchRecord<'_>> {
+pub fn decode_log(bytes: &[u8]) -> Option<LogRecord<'_>> {
     let mut reader = Reader::new(bytes);
-    if reader.u8()? != BATCH {
-        return None;
-    }
+    let kind = reader.u8()?;
     let shard = reader.u16()?;
+    match kind {
+        BATCH => decode_batch(shard, reader),
+        DELETION => decode_deletion(shard, &mut reader).filter(|_| reader.is_empty()).map(LogRecord::Deletion),
+        _ => None,
+    }
+}
+
+/// A log record.
+pub fn encode_deletion(deletion: &Deletion) -> Vec<u8> {
+    let mut bytes = vec![DELETION];
+    bytes.extend_from_slice(&deletion.shard.to_le_bytes());
+    put_deletion(deletion, &mut bytes);
+    bytes
+}
+
+fn put_deletion(deletion: &Deletion, out: &mut Vec<u8>) {
+    out.extend_from_slice(&deletion.database.0.to_le_bytes());
+    out.extend_from_slice(&deletion.range.min.to_le_bytes());
+    out.extend_from_slice(&deletion.range.max.to_le_bytes());
+    let mut series = Vec::with_capacity(deletion.series.serialized_size());
+    deletion.series.serialize_into(&mut series).expect("memory takes all that is written");
+    varint::put_bytes(out, &series);
+    varint::put(out, deletion.forgotten.len() as u64);
+    deletion.forgotten.iter().for_each(|name| varint::put_bytes(out, name));
+}
+
+fn decode_deletion(shard: u16, reader: &mut Reader<'_>) -> Option<Deletion> {
+    let database = DatabaseId(reader.u32()?);
+    let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
+    let series = Rc::new(RoaringBitmap::deserialize_from(reader.bytes()?).ok()?);
+    let count = reader.varint()?;
+    let mut forgotten = Vec::new();
+    for _ in 0..count {
+        forgotten.push(reader.bytes()?.into());
+    }
+    Some(Deletion { shard, database, series, range, forgotten })
+}
+
+fn decode_batch(shard: u16, mut reader: Reader<'_>) -> Option<LogRecord<'_>> {
     let count = reader.u32()?;
-    let mut ids = Vec::with_capacity((count as usize).min(bytes.len()));
+    let mut ids = Vec::with_capacity((count as usize).min(reader.rest().len()));
     for _ in 0..count {
         ids.push(SeriesId(reader.u32()?));
     }
-    Some(BatchRecord { shard, ids, batch: reader.rest() })
+    Some(LogRecord::Batch { shard, ids, batch: reader.rest() })
 }
 
 pub fn encode_series(database: DatabaseId, id: SeriesId, key: &[u8]) -> Vec<u8> {
@@ -78,11 +126,13 @@ pub fn decode_series(bytes: &[u8]) -> Option<(DatabaseId, SeriesId, &[u8])> {
     Some((DatabaseId(reader.u32()?), SeriesId(reader.u32()?), reader.rest()))
 }
 
-/// A manifest record: these segments are visible, and the logs up to `flushed` are in segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A manifest record: these segments are visible, these deletions hide what is older than they are, and the logs up to
+/// `flushed` are in both.
+#[derive(Clone, Debug, PartialEq)]
 pub struct FlushRecord {
     pub flushed: (u32, u32),
     pub segments: Vec<(u64, PartitionKey)>,
+    pub tombstones: Vec<((u32, u32), Deletion)>,
 }
 
 /// Age of a log file, as the manifest keeps it.
@@ -102,10 +152,17 @@ impl FlushRecord {
             bytes.extend_from_slice(&key.policy.0.to_le_bytes());
             bytes.extend_from_slice(&key.group.0.to_le_bytes());
         }
+        bytes.extend_from_slice(&(self.tombstones.len() as u32).to_le_bytes());
+        for (age, deletion) in &self.tombstones {
+            bytes.extend_from_slice(&age.0.to_le_bytes());
+            bytes.extend_from_slice(&age.1.to_le_bytes());
+            put_deletion(deletion, &mut bytes);
+        }
         bytes
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<FlushRecord> {
+    /// Of a shard's manifest.
+    pub fn decode(shard: u16, bytes: &[u8]) -> Option<FlushRecord> {
         let mut reader = Reader::new(bytes);
         if reader.u8()? != FLUSH {
             return None;
@@ -122,7 +179,12 @@ impl FlushRecord {
             };
             segments.push((number, key));
         }
-        reader.is_empty().then_some(FlushRecord { flushed, segments })
+        let mut tombstones = Vec::new();
+        for _ in 0..reader.u32()? {
+            let age = (reader.u32()?, reader.u32()?);
+            tombstones.push((age, decode_deletion(shard, &mut reader)?));
+        }
+        reader.is_empty().then_some(FlushRecord { flushed, segments, tombstones })
     }
 }
 
@@ -133,15 +195,26 @@ mod tests {
     #[test]
     fn records_read_back_and_cut_ones_do_not() {
         let key = PartitionKey { database: DatabaseId(1), policy: PolicyId(2), group: GroupId(3) };
-        let flush = FlushRecord { flushed: (4, 5), segments: vec![(6, key), (7, key)] };
+        let deletion = Deletion {
+            shard: 3,
+            database: DatabaseId(1),
+            series: Rc::new([1, 70_000].into_iter().collect()),
+            range: TimeRange { min: -5, max: 9 },
+            forgotten: vec![b"m"[..].into()],
+        };
+        let tombstones = vec![((4, 4), deletion.clone())];
+        let flush = FlushRecord { flushed: (4, 5), segments: vec![(6, key), (7, key)], tombstones };
         let bytes = flush.encode();
-        assert_eq!(FlushRecord::decode(&bytes), Some(flush));
-        assert!((0..bytes.len()).all(|end| FlushRecord::decode(&bytes[..end]).is_none()));
+        assert_eq!(FlushRecord::decode(3, &bytes), Some(flush));
+        assert!((0..bytes.len()).all(|end| FlushRecord::decode(3, &bytes[..end]).is_none()));
+        let bytes = encode_deletion(&deletion);
+        assert_eq!(decode_log(&bytes), Some(LogRecord::Deletion(deletion)));
+        assert!((0..bytes.len()).all(|end| decode_log(&bytes[..end]).is_none()));
         let series = encode_series(DatabaseId(9), SeriesId(8), b"m,h=a");
         assert_eq!(decode_series(&series), Some((DatabaseId(9), SeriesId(8), &b"m,h=a"[..])));
         let mut batch = encode_batch_head(3, &[SeriesId(1)]);
         batch.extend_from_slice(b"batch");
-        let record = decode_batch(&batch).unwrap();
-        assert_eq!((record.shard, &record.ids[..], record.batch), (3, &[SeriesId(1)][..], &b"batch"[..]));
+        let record = LogRecord::Batch { shard: 3, ids: vec![SeriesId(1)], batch: b"batch" };
+        assert_eq!(decode_log(&batch), Some(record));
     }
 }

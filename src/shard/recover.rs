@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-use crate::batch::Batch;
+use roaring::RoaringBitmap;
+
 use crate::batch::BatchError;
+use crate::batch::Reader;
 use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::disk::names::WalName;
+use crate::model::DatabaseId;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
 use crate::shard::Engine;
@@ -23,13 +26,17 @@ use crate::shard::Live;
 use crate::shard::Options;
 use crate::shard::Phase;
 use crate::shard::State;
+use crate::shard::commit::SETTLE_SERIES;
 use crate::shard::commit::log_id;
 use crate::shard::flush::remove_if_there;
 use crate::shard::record;
 use crate::shard::record::FlushRecord;
+use crate::shard::record::LogRecord;
 use crate::shard::record::PartitionKey;
 use crate::shard::state::Partition;
 use crate::shard::state::ShardState;
+use crate::shard::tombstone::Deletion;
+use crate::shard::tombstone::Tombstone;
 use crate::stdx::notify::Notify;
 use crate::wal;
 use crate::wal::Log;
@@ -90,7 +97,7 @@ async fn flushed_generation<P: Disk>(platform: &P, dir: &Path, shard: u16) -> io
     let path = names::shard_dir(dir, shard).join("manifest.log");
     let mut generation = 0;
     let replayed = wal::replay(platform, &path, u64::from(shard), |bytes| {
-        generation = FlushRecord::decode(bytes).map_or(generation, |record| generation.max(record.flushed.0));
+        generation = FlushRecord::decode(shard, bytes).map_or(generation, |record| generation.max(record.flushed.0));
     });
     match replayed.await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -169,6 +176,9 @@ impl<P: Disk + Clock> Engine<P> {
         for &name in &old_logs.names {
             replay_log(&platform, &options.dir, name, &mut shards, &live, &mut recovery).await?;
         }
+        for shard in shards.values_mut() {
+            settle_all(&platform, shard).await;
+        }
         recovery.logs = old_logs.names.len() as u64;
         recovery.series = shards.values().map(|shard| u64::from(shard.next_series)).sum();
         let log_name = WalName { generation: options.generation, epoch: 1, core: options.core };
@@ -207,6 +217,22 @@ impl<P: Disk + Clock> Engine<P> {
     }
 }
 
+/// Takes series out of the index that deletions have left without a point.
+async fn settle_all<P: Disk + Clock>(platform: &P, shard: &mut ShardState<P>) {
+    let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
+    for Tombstone { deletion, .. } in &shard.tombstones {
+        *deleted.entry(deletion.database).or_default() |= &*deletion.series;
+    }
+    for (database, series) in deleted {
+        let series: Vec<u32> = series.into_iter().collect();
+        for some in series.chunks(SETTLE_SERIES) {
+            shard.settle(database, some);
+            platform.yield_now().await;
+        }
+    }
+    shard.forget_dormant();
+}
+
 /// What the logs held is flushed first, as the freeze before the first file of this run.
 fn freeze_recovered<P: Disk>(
     options: &Options,
@@ -214,17 +240,13 @@ fn freeze_recovered<P: Disk>(
     old_logs: Arc<OldLogs>,
 ) -> Frozen {
     let mut bytes = 0;
+    let up_to = WalName { generation: options.generation, epoch: 0, core: options.core };
+    let age = record::log_age(up_to);
     for partition in shards.values_mut().flat_map(|shard| shard.partitions.values_mut()) {
         bytes += partition.active.bytes();
-        partition.freeze();
+        partition.freeze(age);
     }
-    Frozen {
-        up_to: WalName { generation: options.generation, epoch: 0, core: options.core },
-        logs: Vec::new(),
-        bytes,
-        log_bytes: 0,
-        old_logs: Some(old_logs),
-    }
+    Frozen { up_to, logs: Vec::new(), bytes, log_bytes: 0, old_logs: Some(old_logs) }
 }
 
 async fn open_shard<P: Disk>(
@@ -236,16 +258,7 @@ async fn open_shard<P: Disk>(
 ) -> Result<ShardState<P>, OpenError> {
     let folder = names::shard_dir(dir, shard);
     platform.create_dir(&folder).await?;
-    let mut state = ShardState {
-        next_series: 0,
-        next_segment: 0,
-        indexes: BTreeMap::new(),
-        partitions: BTreeMap::new(),
-        unsaved_series: Vec::new(),
-        series_log: None,
-        manifest: None,
-        flushed: (0, 0),
-    };
+    let mut state = ShardState::new();
     let series_path = folder.join("series.log");
     let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
         if !restore(&mut state, live, bytes) {
@@ -258,7 +271,8 @@ async fn open_shard<P: Disk>(
     let manifest_path = folder.join("manifest.log");
     let mut records = Vec::new();
     let (log, replayed) =
-        open_or_create(platform, &manifest_path, shard, |bytes| records.extend(FlushRecord::decode(bytes))).await?;
+        open_or_create(platform, &manifest_path, shard, |bytes| records.extend(FlushRecord::decode(shard, bytes)))
+            .await?;
     state.manifest = Some(log);
     note(recovery, &manifest_path, &replayed);
     platform.sync_dir(&folder).await?;
@@ -301,22 +315,29 @@ async fn open_segments<P: Disk>(
     recovery: &mut Recovery,
 ) -> Result<(), OpenError> {
     state.flushed = records.iter().map(|record| record.flushed).max().unwrap_or((0, 0));
-    let visible: BTreeMap<u64, PartitionKey> = records.iter().flat_map(|record| record.segments.clone()).collect();
+    let tombstones = records.iter().flat_map(|record| &record.tombstones);
+    let tombstones = tombstones.filter(|(_, deletion)| live.databases.contains(&deletion.database));
+    let saved =
+        |(age, deletion): &((u32, u32), Deletion)| Tombstone { age: *age, deletion: deletion.clone(), is_saved: true };
+    state.tombstones = tombstones.map(saved).collect();
+    let segments = records.iter().flat_map(|record| record.segments.iter().map(|segment| (record.flushed, segment)));
+    let visible: BTreeMap<u64, ((u32, u32), PartitionKey)> =
+        segments.map(|(age, &(number, key))| (number, (age, key))).collect();
     for name in platform.list(folder).await? {
         let Some(number) = names::parse_segment(&name) else { continue };
         state.next_segment = state.next_segment.max(number);
-        if !visible.get(&number).is_some_and(|key| live.groups.contains_key(key)) {
+        if !visible.get(&number).is_some_and(|(_, key)| live.groups.contains_key(key)) {
             remove_if_there(platform, &folder.join(name)).await?;
         }
     }
-    for (number, key) in visible {
+    for (number, (age, key)) in visible {
         state.next_segment = state.next_segment.max(number);
         let Some(&range) = live.groups.get(&key) else { continue };
         match Segment::open(platform, &folder.join(names::segment_name(number))).await {
             Ok(segment) => {
                 recovery.segments += 1;
                 let partition = state.partitions.entry(key).or_insert_with(|| Partition::new(range));
-                partition.add_segment(Rc::new(segment));
+                partition.add_segment(age, Rc::new(segment));
             }
             Err(error @ SegmentError::Newer { .. }) => return Err(OpenError::Newer(error)),
             // A device that fails now may answer at the next start: serving without the segment would hide its points.
@@ -341,16 +362,21 @@ async fn replay_log<P: Disk>(
 ) -> Result<(), OpenError> {
     let path = names::wal_dir(dir).join(name.file_name());
     let replayed = wal::replay(platform, &path, log_id(name), |bytes| {
-        let Some(found) = record::decode_batch(bytes) else {
+        let Some(found) = record::decode_log(bytes) else {
             recovery.damage.push(format!("{}: a record of an unknown kind", path.display()));
             return;
         };
-        let Some(shard) = shards.get_mut(&found.shard) else { return };
-        if shard.flushed >= record::log_age(name) {
-            return;
-        }
-        let batch = Batch::from_bytes(found.batch.to_vec());
-        match take_batch(shard, live, &batch, &found.ids) {
+        let age = record::log_age(name);
+        let number = match &found {
+            LogRecord::Batch { shard, .. } => *shard,
+            LogRecord::Deletion(deletion) => deletion.shard,
+        };
+        let Some(shard) = shards.get_mut(&number).filter(|shard| shard.flushed < age) else { return };
+        let (ids, batch) = match found {
+            LogRecord::Batch { ids, batch, .. } => (ids, batch),
+            LogRecord::Deletion(deletion) => return shard.delete(age, &deletion),
+        };
+        match take_batch(shard, live, batch, &ids) {
             Ok(points) => {
                 recovery.batches += 1;
                 recovery.points += u64::from(points);
@@ -366,10 +392,10 @@ async fn replay_log<P: Disk>(
 fn take_batch<P: Disk>(
     shard: &mut ShardState<P>,
     live: &Live,
-    batch: &Batch,
+    batch: &[u8],
     ids: &[crate::model::SeriesId],
 ) -> Result<u32, BatchError> {
-    let reader = batch.read()?;
+    let reader = Reader::of(batch)?;
     let destination = reader.destination;
     let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
     let Some(&range) = live.groups.get(&key) else { return Ok(0) };

@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
 use crate::batch::Reader;
+use crate::batch::SeriesRef;
 use crate::disk::Disk;
 use crate::memtable::Memtable;
 use crate::model::DatabaseId;
@@ -22,6 +23,9 @@ use crate::series::InsertError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
 use crate::shard::record::PartitionKey;
+use crate::shard::tombstone;
+use crate::shard::tombstone::Deletion;
+use crate::shard::tombstone::Tombstone;
 use crate::stdx::bitset::BitSet;
 use crate::wal::Log;
 
@@ -48,6 +52,11 @@ pub struct ShardState<P: Disk> {
     pub manifest: Option<Log<P>>,
     /// Age of the last log file whose records are in segments.
     pub flushed: (u32, u32),
+    /// Deletions that may hide something in segments, oldest first.
+    pub tombstones: Vec<Tombstone>,
+    /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
+    pub dormant: HashMap<SeriesId, (DatabaseId, Box<[u8]>)>,
+    dormant_keys: HashMap<(DatabaseId, Box<[u8]>), SeriesId>,
 }
 
 /// The part of a shard that lies in one shard group.
@@ -56,13 +65,27 @@ pub struct Partition<P: Disk> {
     pub range: TimeRange,
     pub active: Memtable,
     /// Being flushed; newer than all segments, older than `active`.
-    pub frozen: Option<Rc<Memtable>>,
+    pub frozen: Option<Frozen>,
     /// Oldest first: a later one wins.
-    pub segments: Vec<Rc<Segment<P>>>,
+    pub segments: Vec<Settled<P>>,
     /// Series with a point in a segment or a frozen memtable.
     settled_series: BitSet,
     /// All series, and how many there were when it was made.
     series_cache: RefCell<Option<(u32, u32, Rc<RoaringBitmap>)>>,
+}
+
+/// A memtable that is being flushed, and the age of its last log file.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    pub age: (u32, u32),
+    pub memtable: Rc<Memtable>,
+}
+
+/// A segment and the age of the flush that wrote it.
+#[derive(Debug)]
+pub struct Settled<P: Disk> {
+    pub age: (u32, u32),
+    pub segment: Rc<Segment<P>>,
 }
 
 impl<P: Disk> Partition<P> {
@@ -77,8 +100,8 @@ impl<P: Disk> Partition<P> {
         }
     }
 
-    /// The active memtable becomes the frozen one.
-    pub fn freeze(&mut self) {
+    /// The active memtable becomes the frozen one, as old as its last log file.
+    pub fn freeze(&mut self, age: (u32, u32)) {
         assert!(self.frozen.is_none(), "one flush at a time");
         if self.active.is_empty() {
             return;
@@ -87,17 +110,17 @@ impl<P: Disk> Partition<P> {
         frozen.series().iter().for_each(|series| {
             self.settled_series.insert(series);
         });
-        self.frozen = Some(Rc::new(frozen));
+        self.frozen = Some(Frozen { age, memtable: Rc::new(frozen) });
     }
 
-    pub fn add_segment(&mut self, segment: Rc<Segment<P>>) {
+    pub fn add_segment(&mut self, age: (u32, u32), segment: Rc<Segment<P>>) {
         let mut last = None;
         for block in segment.blocks() {
             if last.replace(block.series) != Some(block.series) {
                 self.settled_series.insert(block.series);
             }
         }
-        self.segments.push(segment);
+        self.segments.push(Settled { age, segment });
     }
 
     /// The series that have a point here.
@@ -116,21 +139,72 @@ impl<P: Disk> Partition<P> {
         series
     }
 
-    /// Measurement, field and type of everything here; pairs may repeat.
-    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], FieldType)> {
-        let segments = self.segments.iter().flat_map(|segment| segment.fields());
-        self.active
-            .fields()
-            .chain(self.frozen.iter().flat_map(|frozen| frozen.fields()))
-            .chain(segments.map(|field| (&*field.measurement, &*field.name, field.field_type)))
+    /// Measurement, field and type of everything here that is not forgotten; pairs may repeat.
+    pub fn fields<'a>(
+        &'a self,
+        database: DatabaseId,
+        tombstones: &'a [Tombstone],
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8], FieldType)> {
+        let frozen = self.frozen.iter().flat_map(|frozen| frozen.memtable.fields().map(|field| (frozen.age, field)));
+        let segments = self.segments.iter().flat_map(|settled| {
+            let fields = settled.segment.fields().iter();
+            fields.map(|field| (settled.age, (&*field.measurement, &*field.name, field.field_type)))
+        });
+        let known = move |&(age, (measurement, ..)): &((u32, u32), (&[u8], &[u8], FieldType))| {
+            !tombstone::is_forgotten(tombstones, database, measurement, age)
+        };
+        self.active.fields().chain(frozen.chain(segments).filter(known).map(|(_, field)| field))
+    }
+
+    /// Whether a point of the series is left, as far as can be told without reading.
+    fn has_points(&self, database: DatabaseId, series: SeriesId, tombstones: &[Tombstone]) -> bool {
+        let dead = |age| tombstone::dead_ranges(tombstones, database, series, age);
+        if self.active.has_points(series.0) {
+            return true;
+        }
+        if let Some(Frozen { age, memtable }) = &self.frozen {
+            let dead = dead(*age);
+            let is_hidden = |time: i64| dead.iter().any(|dead| dead.contains(time));
+            if memtable.has_points(series.0) && !memtable.times_of(series.0).into_iter().all(is_hidden) {
+                return true;
+            }
+        }
+        self.segments.iter().any(|Settled { age, segment }| {
+            let blocks = segment.blocks_of(series, ALWAYS);
+            let dead = if blocks.is_empty() { Vec::new() } else { dead(*age) };
+            blocks.iter().any(|block| !tombstone::covers(&dead, block.range))
+        })
     }
 }
 
+const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+
 impl<P: Disk> ShardState<P> {
+    /// A shard that holds nothing.
+    pub fn new() -> ShardState<P> {
+        ShardState {
+            next_series: 0,
+            next_segment: 0,
+            indexes: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            unsaved_series: Vec::new(),
+            series_log: None,
+            manifest: None,
+            flushed: (0, 0),
+            tombstones: Vec::new(),
+            dormant: HashMap::new(),
+            dormant_keys: HashMap::new(),
+        }
+    }
+
     /// The id of a key, made if it is new; whether it was.
     pub fn series_id(&mut self, database: DatabaseId, key: &[u8]) -> Result<(SeriesId, bool), InsertError> {
         let index = self.indexes.entry(database).or_default();
         if let Some(id) = index.lookup(key) {
+            return Ok((id, false));
+        }
+        if let Some(&id) = self.dormant_keys.get(&(database, Box::from(key))) {
+            // Comes back to life when the batch is applied.
             return Ok((id, false));
         }
         let id = SeriesId(self.next_series);
@@ -178,10 +252,13 @@ impl<P: Disk> ShardState<P> {
     pub fn drop_all_but(&mut self, live: &Live, garbage: &mut Vec<PathBuf>) {
         self.indexes.retain(|database, _| live.databases.contains(database));
         self.unsaved_series.retain(|series| live.databases.contains(&series.0));
+        self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
+        self.dormant.retain(|_, (database, _)| live.databases.contains(database));
+        self.dormant_keys.retain(|(database, _), _| live.databases.contains(database));
         self.partitions.retain(|key, partition| {
             let stays = live.groups.contains_key(key);
             if !stays {
-                garbage.extend(partition.segments.iter().map(|segment| segment.path().to_path_buf()));
+                garbage.extend(partition.segments.iter().map(|settled| settled.segment.path().to_path_buf()));
             }
             stays
         });
@@ -189,6 +266,9 @@ impl<P: Disk> ShardState<P> {
 
     /// Applies a batch to its partition, made if it is not there; the memory it took.
     pub fn apply(&mut self, key: PartitionKey, range: TimeRange, batch: &Reader<'_>, ids: &[SeriesId]) -> usize {
+        if !self.dormant.is_empty() {
+            self.revive(key.database, batch, ids);
+        }
         let partition = self.partitions.entry(key).or_insert_with(|| Partition::new(range));
         let before = partition.active.bytes();
         if let Err(error) = partition.active.apply(batch, ids) {
@@ -198,9 +278,70 @@ impl<P: Disk> ShardState<P> {
         partition.active.bytes() - before
     }
 
+    /// Puts dormant series of a batch back into the index.
+    fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) {
+        let mut rows = batch.rows();
+        while let Ok(Some(row)) = rows.next_row() {
+            let series = match row.series {
+                SeriesRef::Known(id) => Some(id),
+                SeriesRef::New(index) => ids.get(index as usize).copied(),
+            };
+            if let Some(id) = series
+                && let Some((_, key)) = self.dormant.remove(&id)
+            {
+                self.dormant_keys.remove(&(database, key.clone()));
+                // It was there before: its key is canonical and its id its own.
+                let _ = self.indexes.entry(database).or_default().insert(id, &key);
+            }
+            let Some(layout) = batch.layouts.get(row.layout as usize) else { return };
+            if layout.fields.iter().any(|field| rows.value(field.1).is_err()) {
+                return;
+            }
+        }
+    }
+
+    /// Applies a deletion whose record stands in a log file of `age`. Series that lost their last point stay in the
+    /// index until [`ShardState::settle`] has looked at them.
+    pub fn delete(&mut self, age: (u32, u32), deletion: &Deletion) {
+        for (key, partition) in &mut self.partitions {
+            if key.database != deletion.database {
+                continue;
+            }
+            if !partition.range.intersect(deletion.range).is_empty() {
+                partition.active.delete(&deletion.series, deletion.range);
+            }
+            for measurement in &deletion.forgotten {
+                partition.active.forget(measurement);
+            }
+        }
+        self.tombstones.push(Tombstone { age, deletion: deletion.clone(), is_saved: false });
+    }
+
+    /// Takes those of some series that have no point left out of the index.
+    pub fn settle(&mut self, database: DatabaseId, series: &[u32]) {
+        for &id in series {
+            let id = SeriesId(id);
+            let mut partitions = self.partitions.iter().filter(|(key, _)| key.database == database);
+            if partitions.any(|(_, partition)| partition.has_points(database, id, &self.tombstones)) {
+                continue;
+            }
+            let Some(index) = self.indexes.get_mut(&database) else { return };
+            let Some(key) = index.key(id).map(Vec::into_boxed_slice) else { continue };
+            index.remove(id);
+            self.dormant_keys.insert((database, key.clone()), id);
+            self.dormant.insert(id, (database, key));
+        }
+    }
+
+    /// After a start: nobody knows the ids of dormant series; their keys get new ones when they come back.
+    pub fn forget_dormant(&mut self) {
+        self.dormant = HashMap::new();
+        self.dormant_keys = HashMap::new();
+    }
+
     pub fn schema(&self) -> impl Iterator<Item = SchemaFact> {
         self.partitions.iter().flat_map(|(key, partition)| {
-            partition.fields().map(|(measurement, field, field_type)| SchemaFact {
+            partition.fields(key.database, &self.tombstones).map(|(measurement, field, field_type)| SchemaFact {
                 database: key.database,
                 policy: key.policy,
                 group: key.group,
@@ -212,9 +353,9 @@ impl<P: Disk> ShardState<P> {
     }
 
     pub fn add_sizes(&self, sizes: &mut Sizes) {
-        for segment in self.partitions.values().flat_map(|partition| &partition.segments) {
+        for settled in self.partitions.values().flat_map(|partition| &partition.segments) {
             sizes.segments += 1;
-            sizes.segment_bytes += segment.bytes();
+            sizes.segment_bytes += settled.segment.bytes();
         }
         sizes.series += u64::from(self.next_series);
     }

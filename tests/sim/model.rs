@@ -20,6 +20,8 @@ pub enum Fate {
 
 struct Write {
     cells: Vec<Cell>,
+    /// It takes its cells' values away.
+    is_deletion: bool,
     fate: Fate,
 }
 
@@ -33,6 +35,15 @@ pub struct Model {
 impl Model {
     /// A write begins; each of its cells gets the value returned.
     pub fn begin(&mut self, cells: impl FnOnce(i64) -> Vec<Cell>) -> i64 {
+        self.enter(cells, false)
+    }
+
+    /// A deletion begins, of these cells.
+    pub fn begin_deletion(&mut self, cells: Vec<Cell>) -> i64 {
+        self.enter(|_| cells, true)
+    }
+
+    fn enter(&mut self, cells: impl FnOnce(i64) -> Vec<Cell>, is_deletion: bool) -> i64 {
         let number = self.writes.len();
         let mut cells = cells(number as i64);
         cells.sort_unstable();
@@ -40,7 +51,7 @@ impl Model {
         for cell in &cells {
             self.cells.entry(*cell).or_default().push(number);
         }
-        self.writes.push(Write { cells, fate: Fate::Open });
+        self.writes.push(Write { cells, is_deletion, fate: Fate::Open });
         number as i64
     }
 
@@ -63,7 +74,7 @@ impl Model {
                 Some(Fate::Missing) => Fate::Missing,
                 _ => Fate::Open,
             };
-            check_cell(*cell, history, found.get(cell).copied(), fate);
+            self.check_cell(*cell, history, found.get(cell).copied(), fate);
         }
         self.check_nothing_else(found);
     }
@@ -71,7 +82,7 @@ impl Model {
     /// Whether `found`, read after a start, keeps all promises; what was open is open no more.
     pub fn check_started(&mut self, found: &Found) {
         for (cell, history) in &self.cells {
-            check_cell(*cell, history, found.get(cell).copied(), |number| self.writes[number].fate);
+            self.check_cell(*cell, history, found.get(cell).copied(), |number| self.writes[number].fate);
         }
         self.check_nothing_else(found);
         for number in 0..self.writes.len() {
@@ -79,6 +90,39 @@ impl Model {
                 self.writes[number].fate = self.settle(number, found);
             }
         }
+    }
+
+    /// A cell holds the newest write that is there, or a newer open one; a deletion leaves nothing.
+    fn check_cell(&self, cell: Cell, history: &[usize], found: Option<i64>, fate: impl Fn(usize) -> Fate) {
+        let mut allowed = Vec::new();
+        for &number in history.iter().rev() {
+            let value = (!self.writes[number].is_deletion).then_some(number as i64);
+            match fate(number) {
+                Fate::Missing => {}
+                Fate::Open => allowed.push(value),
+                Fate::There => {
+                    allowed.push(value);
+                    break;
+                }
+            }
+        }
+        if !history.iter().any(|number| fate(*number) == Fate::There) {
+            allowed.push(None);
+        }
+        assert!(allowed.contains(&found), "{cell:?} is {found:?} and may be {allowed:?}; its writes: {history:?}");
+    }
+
+    /// Whether a cell surely had a value when write `number` came.
+    fn was_there_before(&self, cell: Cell, number: usize) -> bool {
+        let before = self.cells[&cell].iter().rev().filter(|earlier| **earlier < number);
+        let last = before.map(|earlier| &self.writes[*earlier]).find(|write| write.fate != Fate::Missing);
+        last.is_some_and(|write| write.fate == Fate::There && !write.is_deletion)
+    }
+
+    /// Whether a deletion may have taken the value of write `number`.
+    fn may_be_deleted_after(&self, cell: Cell, number: usize) -> bool {
+        let mut after = self.cells[&cell].iter().filter(|later| **later > number).map(|later| &self.writes[*later]);
+        after.any(|write| write.is_deletion && write.fate != Fate::Missing)
     }
 
     fn check_nothing_else(&self, found: &Found) {
@@ -89,12 +133,15 @@ impl Model {
 
     /// What became of an open write: its cells must agree, where a newer write does not hide them.
     fn settle(&self, number: usize, found: &Found) -> Fate {
+        let is_deletion = self.writes[number].is_deletion;
         let evidence = |cell: &Cell| {
             let value = found.get(cell).map(|value| *value as usize);
             match value {
                 Some(value) if value == number => Some(Fate::There),
                 Some(value) if value > number => None,
-                _ => Some(Fate::Missing),
+                Some(_) => Some(Fate::Missing),
+                None if is_deletion => self.was_there_before(*cell, number).then_some(Fate::There),
+                None => (!self.may_be_deleted_after(*cell, number)).then_some(Fate::Missing),
             }
         };
         let mut fates: Vec<Fate> = self.writes[number].cells.iter().filter_map(evidence).collect();
@@ -102,25 +149,6 @@ impl Model {
         assert!(fates.len() <= 1, "write {number} is there in part: {:?}", self.writes[number].cells);
         fates.first().copied().unwrap_or(Fate::Missing)
     }
-}
-
-/// A cell holds the newest write that is there, or a newer open one.
-fn check_cell(cell: Cell, history: &[usize], found: Option<i64>, fate: impl Fn(usize) -> Fate) {
-    let mut allowed = Vec::new();
-    for &number in history.iter().rev() {
-        match fate(number) {
-            Fate::Missing => {}
-            Fate::Open => allowed.push(Some(number as i64)),
-            Fate::There => {
-                allowed.push(Some(number as i64));
-                break;
-            }
-        }
-    }
-    if !history.iter().any(|number| fate(*number) == Fate::There) {
-        allowed.push(None);
-    }
-    assert!(allowed.contains(&found), "{cell:?} is {found:?} and may be {allowed:?}; its writes: {history:?}");
 }
 
 #[test]

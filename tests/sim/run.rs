@@ -25,6 +25,7 @@ use millrace::model::RowBlock;
 use millrace::model::SeriesId;
 use millrace::model::TimeRange;
 use millrace::model::Values;
+use millrace::shard::Deletion;
 use millrace::shard::Durability;
 use millrace::shard::Engine;
 use millrace::shard::Live;
@@ -34,6 +35,8 @@ use millrace::shard::Options;
 use millrace::shard::PartitionKey;
 use millrace::shard::Recovery;
 use millrace::shard::WriteError;
+
+use roaring::RoaringBitmap;
 
 use crate::model::Cell;
 use crate::model::Fate;
@@ -67,6 +70,12 @@ fn live() -> Live {
 
 fn group_of(time: i64) -> GroupId {
     GroupId((time / GROUP_TIMES) as u64 + 1)
+}
+
+/// A time of the group that begins at `first` which only this writer writes.
+fn own_time(first: i64, writer: usize, prng: &mut Prng) -> i64 {
+    let slots = GROUP_TIMES as u64 / WRITERS as u64;
+    first + (prng.below(slots) as usize * WRITERS + writer) as i64
 }
 
 /// The engines of one run.
@@ -103,7 +112,11 @@ impl Run {
             if prng.below(4) == 0 {
                 self.disk.sleep_ns(prng.below(3_000_000)).await;
             }
-            self.write_one(writer, &mut prng, &model).await;
+            if prng.below(6) == 0 {
+                self.delete_some(writer, &mut prng, &model).await;
+            } else {
+                self.write_one(writer, &mut prng, &model).await;
+            }
         }
     }
 
@@ -139,6 +152,44 @@ impl Run {
         }
     }
 
+    /// Deletes one time of some series of one shard. The time is the writer's own, so that its writes and deletions of a
+    /// cell have an order.
+    async fn delete_some(&self, writer: usize, prng: &mut Prng, model: &RefCell<Model>) {
+        let core = prng.below(self.engines.len() as u64) as usize;
+        let views = self.engines[core].views();
+        let view = &views[prng.below(views.len() as u64) as usize];
+        let first = prng.below(TIMES / GROUP_TIMES as u64) as i64 * GROUP_TIMES;
+        let time = own_time(first, writer, prng);
+        let mut ids = RoaringBitmap::new();
+        let mut cells = Vec::new();
+        for series in (usize::from(view.shard())..SERIES).step_by(usize::from(SHARDS)) {
+            let id = view.index(DATABASE, |index| index.lookup(&key(series))).flatten();
+            if let Some(id) = id.filter(|_| prng.below(3) > 0) {
+                ids.insert(id.0);
+                cells.extend((0..FIELDS.len()).map(|field| (series, time, field)));
+            }
+        }
+        if ids.is_empty() {
+            return;
+        }
+        let deletion = Deletion {
+            shard: view.shard(),
+            database: DATABASE,
+            series: Rc::new(ids),
+            range: TimeRange { min: time, max: time },
+            forgotten: Vec::new(),
+        };
+        let number = model.borrow_mut().begin_deletion(cells);
+        let fate = match self.engines[core].delete(vec![deletion]).await {
+            Ok(()) => Fate::There,
+            Err(WriteError::Overloaded(_) | WriteError::Stopping) => Fate::Missing,
+            Err(WriteError::Log(_)) => Fate::Open,
+            Err(error) => panic!("{error:?}"),
+        };
+        self.disk.note(format_args!("deletion {number} on core {core}: {fate:?}"));
+        model.borrow_mut().end(number, fate);
+    }
+
     /// A batch for one shard and group, and the series that it names by their keys.
     fn fill(&self, plan: &Plan, prng: &mut Prng, cells: &mut Vec<Cell>) -> (BatchBuilder, Vec<usize>) {
         let destination =
@@ -149,8 +200,7 @@ impl Run {
         for _ in 0..prng.within(1..12) {
             let series = own[prng.below(own.len() as u64) as usize];
             let fields: &[usize] = [&[0][..], &[1], &[0, 1]][prng.below(3) as usize];
-            let slots = GROUP_TIMES as u64 / WRITERS as u64;
-            let time = plan.first + (prng.below(slots) as usize * WRITERS + plan.writer) as i64;
+            let time = own_time(plan.first, plan.writer, prng);
             let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
                 let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {

@@ -15,6 +15,7 @@ pub use condition::Compiled;
 pub use condition::Condition;
 pub use condition::Test;
 pub use owner::answer;
+pub use owner::select;
 
 use crate::model::Bytes;
 use crate::model::DatabaseId;

@@ -46,6 +46,19 @@ pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, Str
     Ok(join(pages, request))
 }
 
+/// The series of `view` that a request is about, whatever it asks of them.
+pub fn select<V: View>(view: &V, request: &Request) -> Result<RoaringBitmap, String> {
+    let lookup = Lookup::compile(request)?;
+    let scope = Scope { value_is_field: false, items: Vec::new(), partitions: None };
+    let found = view.index(request.database, |index| {
+        let wanted = index.measurements().filter(|measurement| lookup.wants_measurement(measurement.name()));
+        let mut series = RoaringBitmap::new();
+        wanted.for_each(|measurement| series |= lookup.series(index, measurement, &scope));
+        series
+    });
+    Ok(found.unwrap_or_default())
+}
+
 /// Joins the pages of several shards: what all of them have told, in order.
 fn join(pages: Vec<Page>, request: &Request) -> Page {
     let mut told = pages.iter().filter_map(|page| page.next.as_ref()).min().cloned();

@@ -1,5 +1,7 @@
-//! DELETE, DROP SERIES, DROP MEASUREMENT: checked as stock checks them. The engine cannot take out single series yet:
-//! what would have something to do is refused; what has nothing to do succeeds.
+//! DELETE, DROP SERIES, DROP MEASUREMENT: checked as stock checks them, then done by every core for its own series.
+//! A measurement without a series anywhere is forgotten with its fields.
+
+use std::collections::BTreeSet;
 
 use crate::exec::lookup::Ask;
 use crate::exec::lookup::Condition;
@@ -12,7 +14,10 @@ use crate::influxql::ast::Expr;
 use crate::influxql::ast::Source;
 use crate::influxql::reduce::split_condition;
 use crate::meta::Database;
+use crate::model::Bytes;
+use crate::model::TimeRange;
 use crate::query::fabric::Fabric;
+use crate::query::select::gather::join_all;
 
 use super::Context;
 use super::bytes;
@@ -20,9 +25,11 @@ use super::condition;
 use super::condition::Mode;
 use super::pages::Pages;
 
+const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+
 /// DELETE.
 pub(super) async fn delete<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
-    remove(fabric, "DELETE", delete, context).await
+    remove(fabric, delete, context).await
 }
 
 /// DROP SERIES.
@@ -31,27 +38,71 @@ pub(super) async fn drop_series<F: Fabric>(fabric: &F, delete: &Delete, context:
     if delete.condition.as_ref().is_some_and(condition::has_time) {
         return Err("DROP SERIES doesn't support time in WHERE clause".to_owned());
     }
-    remove(fabric, "DROP SERIES", delete, context).await
+    remove(fabric, delete, context).await
 }
 
 /// DROP MEASUREMENT.
 pub(super) async fn drop_measurement<F: Fabric>(fabric: &F, name: &str, context: &Context) -> Result<(), String> {
     let database = find(fabric, &context.database)?;
-    refuse_if_any(fabric, "DROP MEASUREMENT", &database, vec![Pattern::Name(bytes(name))], None).await
+    erase(fabric, &database, vec![Pattern::Name(bytes(name))], None, ALWAYS).await
 }
 
-async fn remove<F: Fabric>(fabric: &F, what: &str, delete: &Delete, context: &Context) -> Result<(), String> {
+async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
     let database = find(fabric, &context.database)?;
-    let rest = match &delete.condition {
-        Some(condition) => split_condition(condition, context.now_ns, None)?.0,
-        None => None,
+    let (rest, range) = match &delete.condition {
+        Some(condition) => {
+            let (rest, bounds) = split_condition(condition, context.now_ns, None)?;
+            let (min, max) = (bounds.min.unwrap_or(ALWAYS.min), bounds.max.unwrap_or(ALWAYS.max));
+            (rest, TimeRange { min, max })
+        }
+        None => (None, ALWAYS),
     };
     let patterns: Vec<Pattern> = delete.sources.iter().filter_map(pattern).collect();
     if let Some(rest) = &rest {
         refuse_fields(fabric, &database, &patterns, rest).await?;
     }
     let filter = rest.map(|rest| condition::translate(&rest, Mode::Index)).transpose()?;
-    refuse_if_any(fabric, what, &database, patterns, filter).await
+    erase(fabric, &database, patterns, filter, range).await
+}
+
+/// Deletes on all cores, then forgets the measurements that are left without a series.
+async fn erase<F: Fabric>(
+    fabric: &F,
+    database: &Database,
+    patterns: Vec<Pattern>,
+    filter: Option<Condition>,
+    range: TimeRange,
+) -> Result<(), String> {
+    let before = measurements(fabric, database, &patterns).await?;
+    if before.is_empty() {
+        return Ok(());
+    }
+    let select = request(database, patterns.clone(), filter, Within::Database, Ask::Count);
+    let cores = 0..fabric.core_count();
+    for deleted in join_all(cores.map(|core| fabric.delete(core, select.clone(), range))).await {
+        deleted.map_err(|error| error.to_string())?;
+    }
+    let after = measurements(fabric, database, &patterns).await?;
+    let gone: Vec<Bytes> = before.difference(&after).cloned().collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    fabric.forget(database.id, gone).await.map_err(|error| error.to_string())
+}
+
+/// The measurements that have a series.
+async fn measurements<F: Fabric>(
+    fabric: &F,
+    database: &Database,
+    patterns: &[Pattern],
+) -> Result<BTreeSet<Bytes>, String> {
+    let ask = Ask::Measurements { tests: Vec::new() };
+    let mut pages = Pages::new(fabric, &[request(database, patterns.to_vec(), None, Within::Database, ask)]);
+    let mut names = BTreeSet::new();
+    while let Some(entry) = pages.next().await? {
+        names.insert(entry.key.measurement);
+    }
+    Ok(names)
 }
 
 fn find<F: Fabric>(fabric: &F, name: &str) -> Result<std::sync::Arc<Database>, String> {
@@ -99,23 +150,6 @@ fn references<'a>(expr: &'a Expr, names: &mut Vec<&'a str>) {
         }
         Expr::Paren(inner) => references(inner, names),
         _ => {}
-    }
-}
-
-/// Succeeds when no series is concerned.
-async fn refuse_if_any<F: Fabric>(
-    fabric: &F,
-    what: &str,
-    database: &Database,
-    patterns: Vec<Pattern>,
-    condition: Option<Condition>,
-) -> Result<(), String> {
-    let request = request(database, patterns, condition, Within::Database, Ask::Count);
-    match Pages::new(fabric, &[request]).next().await? {
-        None => Ok(()),
-        Some(_) => {
-            Err(format!("{what} is not supported yet: only whole shards, policies and databases can be dropped"))
-        }
     }
 }
 

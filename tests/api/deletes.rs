@@ -1,0 +1,95 @@
+//! Points, series and measurements are deleted for good; what is written afterwards is there. Each fact is looked at
+//! from the memtable, after kill -9 (from the log), and after a clean stop (from segments and manifest).
+
+use crate::harness::Server;
+use serde_json::Value;
+use serde_json::json;
+
+/// Runs `check` now, after kill -9, and after two clean stops.
+fn now_and_after_restarts(server: &mut Server, check: impl Fn(&Server)) {
+    check(server);
+    server.kill();
+    server.restart();
+    check(server);
+    for _ in 0..2 {
+        assert!(server.stop().success());
+        server.restart();
+        check(server);
+    }
+}
+
+fn done(server: &Server, text: &str) {
+    assert_eq!(server.query("d", text), json!({"results": [{"statement_id": 0}]}), "{text}");
+}
+
+fn count(server: &Server, measurement: &str) -> Value {
+    server.rows("d", &format!("SELECT count(v) FROM {measurement} GROUP BY h"))
+}
+
+#[test]
+fn deleted_points_stay_away_and_later_ones_stay() {
+    // In the second round the points lie in segments when they are deleted.
+    for is_flushed in [false, true] {
+        let mut server = Server::start();
+        server.create("d");
+        let lines: Vec<String> = (0..40).map(|point| format!("m,h={} v={point}i {}", point % 4, point + 1)).collect();
+        assert_eq!(server.write("d", &lines.join("\n")).status, 204);
+        if is_flushed {
+            assert!(server.stop().success());
+            server.restart();
+        }
+        done(&server, "DELETE FROM m WHERE time >= 11 AND time <= 30");
+        done(&server, "DELETE FROM m WHERE h = '3'");
+        assert_eq!(server.write("d", "m,h=1 v=100i 12").status, 204);
+        now_and_after_restarts(&mut server, |server| {
+            let rows = server.rows("d", "SELECT v FROM m WHERE h = '1'");
+            let kept: Vec<i64> = rows.as_array().unwrap().iter().map(|row| row[1].as_i64().unwrap()).collect();
+            assert_eq!(kept, [1, 5, 9, 100, 33, 37]);
+            let series = server.rows("d", "SHOW SERIES");
+            assert_eq!(series, json!([["m,h=0"], ["m,h=1"], ["m,h=2"]]));
+            assert_eq!(server.rows("d", "SELECT count(v) FROM m")[0][1], json!(16));
+        });
+    }
+}
+
+#[test]
+fn a_dropped_measurement_takes_another_type() {
+    for is_flushed in [false, true] {
+        let mut server = Server::start();
+        server.create("d");
+        assert_eq!(server.write("d", "m,h=a v=1,w=2 1\nm,h=b v=1 1\nother v=1 1").status, 204);
+        if is_flushed {
+            assert!(server.stop().success());
+            server.restart();
+        }
+        done(&server, "DROP MEASUREMENT m");
+        assert_eq!(server.query("d", "SHOW FIELD KEYS FROM m"), json!({"results": [{"statement_id": 0}]}));
+        assert_eq!(server.write("d", "m,h=a v=\"text\" 2").status, 204);
+        now_and_after_restarts(&mut server, |server| {
+            assert_eq!(server.rows("d", "SHOW FIELD KEYS FROM m"), json!([["v", "string"]]));
+            assert_eq!(server.rows("d", "SHOW TAG VALUES FROM m WITH KEY = h"), json!([["h", "a"]]));
+            assert_eq!(server.rows("d", "SELECT * FROM m")[0][2], json!("text"));
+            assert_eq!(count(server, "other")[0][1], json!(1));
+        });
+    }
+}
+
+#[test]
+fn a_dropped_series_is_written_again_under_its_old_name() {
+    let mut server = Server::start();
+    server.create("d");
+    assert_eq!(server.write("d", "m,h=a v=1 1\nm,h=b v=1 1").status, 204);
+    for round in 2..6 {
+        done(&server, "DROP SERIES FROM m WHERE h = 'a'");
+        assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=b"]]));
+        assert_eq!(server.write("d", &format!("m,h=a v={round} {round}")).status, 204);
+        if round % 2 == 0 {
+            server.kill();
+            server.restart();
+        }
+    }
+    now_and_after_restarts(&mut server, |server| {
+        assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=a"], ["m,h=b"]]));
+        assert_eq!(server.rows("d", "SELECT count(v) FROM m WHERE h = 'a'")[0][1], json!(1));
+    });
+}
