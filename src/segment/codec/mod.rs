@@ -5,6 +5,8 @@ mod bits;
 mod float;
 mod integer;
 mod text;
+mod frame;
+mod pack;
 
 use crate::model::Bytes;
 use crate::model::FieldType;
@@ -15,10 +17,22 @@ use crate::model::Values;
 #[error("malformed column: {0}")]
 pub struct CodecError(pub &'static str);
 
+/// What one block of a column taught for the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints {
+    /// Decimal places of its floats.
+    exponent: Option<u8>,
+}
+
 /// Appends the values of one column.
 pub fn encode(values: &Values, out: &mut Vec<u8>) {
+    encode_with(&mut Hints::default(), values, out);
+}
+
+/// Appends the values of one block of a column; `hints` are those of the block before.
+pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
-        Values::Float(values) => float::encode(values, out),
+        Values::Float(values) => float::encode(hints, values, out),
         Values::Integer(values) => integer::encode(values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
@@ -67,6 +81,15 @@ const COUNT_MAX: usize = 1 << 20;
 
 fn check_count(count: usize) -> Result<(), CodecError> {
     if count > COUNT_MAX { Err(CodecError("more values than a block may hold")) } else { Ok(()) }
+}
+
+/// Values looked at where all would take too long.
+const SAMPLE_COUNT: usize = 32;
+
+/// Places spread over `count` values.
+fn sample(count: usize) -> impl Iterator<Item = usize> {
+    let taken = count.min(SAMPLE_COUNT);
+    (0..taken).map(move |index| index * count / taken)
 }
 
 /// Values of strings, kept apart for the length check above.
