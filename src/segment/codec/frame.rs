@@ -198,9 +198,10 @@ fn measured_window(quotients: &[u64], plain: Window) -> Window {
         let starts = [0, middle.wrapping_sub(mask(width).div_ceil(2))];
         for ((covered, lengths), start) in covered.iter_mut().zip(&lengths).zip(starts) {
             *covered += lengths[width as usize] as usize;
-            // The code that marks an escape is taken for a value here; that one is rare in a window worth having.
-            if width > 1 {
-                best = better(best, quotients.len(), *covered, Kind::Escaped, width, plain.width, start);
+            if width > 0 {
+                // The last code marks an escape; its values have their share of the longest ones.
+                let edge = (lengths[width as usize] as usize).div_ceil(1 << (width - 1));
+                best = better(best, quotients.len(), *covered - edge, Kind::Escaped, width, plain.width, start);
             }
             best = better(best, quotients.len(), *covered, Kind::Listed, width, plain.width, start);
         }
@@ -293,14 +294,14 @@ pub fn bit_length(value: u64) -> u32 {
 }
 
 /// Division without remainder, by multiplication: a division takes longer than all else done with a value.
-struct Divisor {
+pub struct Divisor {
     shift: u32,
     inverse: u64,
     quotient_max: u64,
 }
 
 impl Divisor {
-    fn new(divisor: u64) -> Divisor {
+    pub fn new(divisor: u64) -> Divisor {
         let shift = divisor.trailing_zeros();
         let odd = divisor >> shift;
         // Newton: each round doubles the bits that are right, from three.
@@ -310,7 +311,7 @@ impl Divisor {
     }
 
     /// `value` over the divisor, which divides it.
-    fn quotient(&self, value: u64) -> u64 {
+    pub fn quotient(&self, value: u64) -> u64 {
         (value >> self.shift).wrapping_mul(self.inverse)
     }
 
@@ -320,7 +321,7 @@ impl Divisor {
 }
 
 /// The greatest common divisor; 1 when all are 0.
-fn common_divisor(values: &[u64]) -> u64 {
+pub fn common_divisor(values: &[u64]) -> u64 {
     let mut divisor = 0;
     let mut rest = values.iter();
     // The first few settle it for most columns.

@@ -30,6 +30,10 @@ const RUNS: u8 = 5;
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
+/// A sample tells forms apart whose numbers differ by more than one in so many bits.
+const CLOSE_SHARE: u32 = 5;
+/// What stands before the codes of a frame, at most about.
+const HEAD_BYTES: usize = 16;
 
 pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     encode_form(values, true, out);
@@ -52,17 +56,12 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     if has_runs {
         encode_runs(values, run_count, out);
     }
-    let form = choose(values, &deltas);
-    let frame = match form {
-        OFFSET => Frame::of(values),
-        DELTA => Frame::of(&deltas),
-        _ => Frame::of(&differences(&deltas)),
-    };
+    let (form, frame) = choose(values, &deltas);
     if has_runs && out.len() - start <= frame.bytes() {
         return;
     }
     out.truncate(start);
-    if frame.bytes() >= values.len() * 8 {
+    if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
         out.push(RAW);
         return out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
@@ -90,16 +89,29 @@ fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
     Frame::of(&lengths).write(out);
 }
 
-/// The form with the shortest numbers in a sample.
-fn choose(values: &[i64], deltas: &[i64]) -> u8 {
+/// The form with the shortest numbers in a sample; where two are close, the shorter of the two as they will be written.
+fn choose(values: &[i64], deltas: &[i64]) -> (u8, Frame) {
     let twice = |index: usize| deltas[index + 1].wrapping_sub(deltas[index]);
-    let forms = [
-        (OFFSET, spread(values.len(), |index| values[index])),
-        (DELTA, spread(deltas.len(), |index| deltas[index])),
-        (TWICE, spread(deltas.len() - 1, twice)),
+    let mut forms = [
+        (spread(values.len(), |index| values[index]), OFFSET),
+        (spread(deltas.len(), |index| deltas[index]), DELTA),
+        (spread(deltas.len() - 1, twice), TWICE),
     ];
-    // The first of equals: it is the cheapest to read.
-    forms.into_iter().min_by_key(|form| form.1).map_or(OFFSET, |form| form.0)
+    forms.sort_unstable();
+    let frame = |form: u8| match form {
+        OFFSET => Frame::of(values),
+        DELTA => Frame::of(deltas),
+        _ => Frame::of(&differences(deltas)),
+    };
+    let [(best, first), (next, second), _] = forms;
+    let chosen = frame(first);
+    if next <= best + best / CLOSE_SHARE {
+        let other = frame(second);
+        if other.bytes() < chosen.bytes() {
+            return (second, other);
+        }
+    }
+    (first, chosen)
 }
 
 /// Bits that sampled values lie from their middle.

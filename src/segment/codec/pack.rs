@@ -130,6 +130,11 @@ fn unpack_group(words: &[u64; WORDS], values: &mut [u64; GROUP], width: u32) {
 
 /// Loops for the widths that columns have; wider ones are rare and share one with variable shifts.
 macro_rules! by_width {
+    ($width:expr, $generic:ident) => {
+        by_width!(
+            $width, $generic, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
+        )
+    };
     ($width:expr, $generic:ident, $($known:literal)*) => {
         match $width {
             $($known => |from, into, _| $generic(from, into, $known),)*
@@ -139,9 +144,9 @@ macro_rules! by_width {
 }
 
 fn pack_of(width: u32) -> PackGroup {
-    by_width!(width, pack_group, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    by_width!(width, pack_group)
 }
 
 fn unpack_of(width: u32) -> UnpackGroup {
-    by_width!(width, unpack_group, 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    by_width!(width, unpack_group)
 }
