@@ -18,6 +18,10 @@ use millrace::model::Values;
 use millrace::segment::codec;
 use millrace::segment::codec::Hints;
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const START_NS: i64 = 1_451_606_400_000_000_000;
 const STEP_NS: i64 = 10_000_000_000;
 

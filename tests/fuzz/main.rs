@@ -1,7 +1,7 @@
 //! The decoders of segment columns against bytes that no encoder wrote: changed columns, cut ones, mixed ones.
 //!
-//! Holds: a decoder never panics, answers as many values as it was asked for or an error, and takes memory in proportion
-//! to the count it was asked for and the bytes it was given, whatever the bytes say.
+//! Holds: a decoder never panics, answers as many values as it was asked for or an error, and takes memory in
+//! proportion to the count it was asked for and the bytes it was given, whatever the bytes say.
 //!
 //! `cargo test` runs some fresh seeds and prints the first; `MILLRACE_SEED=n` replays one. For hours on end:
 //!

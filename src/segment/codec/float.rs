@@ -32,8 +32,8 @@ const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
-/// Integers beyond this do not fit a float exactly.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// 1.5 * 2^52: added to a number below 2^51, the integer nearest to it stands in the low bits.
+const ROUNDING: f64 = 6_755_399_441_055_744.0;
 /// One exception costs about as much as eight small integers.
 const EXCEPTION_SHARE: usize = 8;
 
@@ -54,10 +54,10 @@ fn in_order(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
+/// Out of range answers some integer, which then does not read back.
 fn as_integer(value: f64, power: f64) -> i64 {
-    let scaled = (value * power).round_ties_even();
-    // Out of range saturates, and then does not read back.
-    if scaled.abs() <= EXACT_MAX { scaled as i64 } else { 0 }
+    // Rounds to even, since at this size a float has no room for a fraction; no instruction for it is everywhere.
+    (value * power + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
 }
 
 fn reads_back(value: f64, integer: i64, power: f64) -> bool {

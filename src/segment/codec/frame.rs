@@ -28,6 +28,8 @@ const DEPTH_MAX: u32 = 2;
 const WINDOW_COUNT_MIN: usize = 16;
 /// A range so short is counted value by value.
 const COUNTED_RANGE: usize = 64;
+/// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
+const MEASURED_COUNT: usize = 128;
 /// What a nested frame costs beyond its codes.
 const NESTED_BITS: usize = 24;
 
@@ -186,9 +188,11 @@ fn counted_window(quotients: &[u64], plain: Window) -> Window {
 /// A good window for longer ranges.
 fn measured_window(quotients: &[u64], plain: Window) -> Window {
     let mut sampled = sample(quotients.len()).map(|index| quotients[index]).collect::<Vec<_>>();
-    let middle = *sampled.select_nth_unstable(quotients.len().min(crate::segment::codec::SAMPLE_COUNT) / 2).1;
+    let half = sampled.len() / 2;
+    let middle = *sampled.select_nth_unstable(half).1;
     let mut lengths = [[0_u32; 65]; 2];
-    for &quotient in quotients {
+    let step = quotients.len().div_ceil(MEASURED_COUNT);
+    for &quotient in quotients.iter().step_by(step) {
         lengths[0][bit_length(quotient) as usize] += 1;
         lengths[1][bit_length(varint::zigzag(quotient.wrapping_sub(middle) as i64)) as usize] += 1;
     }
@@ -197,10 +201,10 @@ fn measured_window(quotients: &[u64], plain: Window) -> Window {
     for width in 0..plain.width {
         let starts = [0, middle.wrapping_sub(mask(width).div_ceil(2))];
         for ((covered, lengths), start) in covered.iter_mut().zip(&lengths).zip(starts) {
-            *covered += lengths[width as usize] as usize;
+            *covered = (*covered + lengths[width as usize] as usize * step).min(quotients.len());
             if width > 0 {
                 // The last code marks an escape; its values have their share of the longest ones.
-                let edge = (lengths[width as usize] as usize).div_ceil(1 << (width - 1));
+                let edge = (lengths[width as usize] as usize * step).div_ceil(1 << (width - 1)).min(*covered);
                 best = better(best, quotients.len(), *covered - edge, Kind::Escaped, width, plain.width, start);
             }
             best = better(best, quotients.len(), *covered, Kind::Listed, width, plain.width, start);

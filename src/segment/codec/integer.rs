@@ -13,6 +13,7 @@
 //! values decides; [`frame`] has the packing, the scale and the exceptions.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
 use crate::segment::codec::frame::Frame;
@@ -30,8 +31,8 @@ const RUNS: u8 = 5;
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
-/// A sample tells forms apart whose numbers differ by more than one in so many bits.
-const CLOSE_SHARE: u32 = 5;
+/// A sample tells two forms apart that differ by more than this, a third of a bit a value.
+const CLOSE_BITS: u32 = SAMPLE_COUNT as u32 / 3;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
@@ -95,7 +96,7 @@ fn choose(values: &[i64], deltas: &[i64]) -> (u8, Frame) {
     let mut forms = [
         (spread(values.len(), |index| values[index]), OFFSET),
         (spread(deltas.len(), |index| deltas[index]), DELTA),
-        (spread(deltas.len() - 1, twice), TWICE),
+        (if deltas.len() > 1 { spread(deltas.len() - 1, twice) } else { u32::MAX }, TWICE),
     ];
     forms.sort_unstable();
     let frame = |form: u8| match form {
@@ -105,7 +106,7 @@ fn choose(values: &[i64], deltas: &[i64]) -> (u8, Frame) {
     };
     let [(best, first), (next, second), _] = forms;
     let chosen = frame(first);
-    if next <= best + best / CLOSE_SHARE {
+    if next <= best.saturating_add(CLOSE_BITS) {
         let other = frame(second);
         if other.bytes() < chosen.bytes() {
             return (second, other);
@@ -114,15 +115,18 @@ fn choose(values: &[i64], deltas: &[i64]) -> (u8, Frame) {
     (first, chosen)
 }
 
-/// Bits that sampled values lie from their middle.
+/// Bits that sampled values are apart, far ones in the block; without a middle to compare with, since finding one costs
+/// more.
 fn spread(count: usize, value: impl Fn(usize) -> i64) -> u32 {
-    let mut sampled: Vec<i64> = sample(count).map(value).collect();
-    if sampled.is_empty() {
-        return u32::MAX;
+    let mut sampled = [0; SAMPLE_COUNT];
+    let mut taken = 0;
+    for index in sample(count) {
+        sampled[taken] = value(index);
+        taken += 1;
     }
-    let middle = sampled.len() / 2;
-    let middle = *sampled.select_nth_unstable(middle).1;
-    sampled.iter().map(|value| bit_length(varint::zigzag(value.wrapping_sub(middle)))).sum()
+    let sampled = &sampled[..taken];
+    let others = sampled.iter().skip(taken / 3).chain(sampled);
+    sampled.iter().zip(others).map(|(value, other)| bit_length(varint::zigzag(value.wrapping_sub(*other)))).sum()
 }
 
 pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {

@@ -88,8 +88,7 @@ const SAMPLE_COUNT: usize = 32;
 
 /// Places spread over `count` values.
 fn sample(count: usize) -> impl Iterator<Item = usize> {
-    let taken = count.min(SAMPLE_COUNT);
-    (0..taken).map(move |index| index * count / taken)
+    (0..count).step_by((count / SAMPLE_COUNT).max(1)).take(SAMPLE_COUNT)
 }
 
 /// Values of strings, kept apart for the length check above.

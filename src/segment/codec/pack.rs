@@ -1,8 +1,8 @@
 //! Bit packing at one width: the inner loop of every column.
 //!
 //! ```text
-//! group   128 values in 2 * width words of 64 bits: value i is in lane i % 2 at place i / 2; a lane is `width` words of
-//!         bits, low bits first; the words of the two lanes alternate
+//! group   128 values in 2 * width words of 64 bits: value i is in lane i % 2 at place i / 2; a lane is `width` words
+//!         of bits, low bits first; the words of the two lanes alternate
 //! tail    the values after the last whole group: one row of bits, low bits first, padded to a byte
 //! ```
 //!
