@@ -69,16 +69,16 @@ impl Frame {
     }
 
     fn nested(values: &[i64], depth: u32) -> Frame {
-        let (base, largest) =
-            values.iter().fold((i64::MAX, i64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
-        let base = if values.is_empty() { 0 } else { base };
+        // Two passes: together they would be one of branches.
+        let base = values.iter().copied().min().unwrap_or(0);
+        let largest = values.iter().copied().max().unwrap_or(0);
         let mut quotients: Vec<u64> = values.iter().map(|&value| value.wrapping_sub(base) as u64).collect();
         let scale = common_divisor(&quotients);
         if scale > 1 {
             let divisor = Divisor::new(scale);
             quotients.iter_mut().for_each(|quotient| *quotient = divisor.quotient(*quotient));
         }
-        let range = if values.is_empty() { 0 } else { largest.wrapping_sub(base) as u64 / scale };
+        let range = largest.wrapping_sub(base) as u64 / scale;
         let plain = Window {
             kind: Kind::Plain,
             width: bit_length(range),

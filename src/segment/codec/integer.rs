@@ -6,6 +6,7 @@
 //! offset  the values as a frame
 //! delta   first signed | differences as a frame
 //! twice   first signed, difference signed | differences of the differences as a frame
+//! slope   step signed | what is left of each value without index * step, as a frame (a regular series that jitters)
 //! runs    count varint | the value of each run: integers, not runs | length of each: frame
 //! ```
 //!
@@ -27,12 +28,15 @@ const STEP: u8 = 1;
 const OFFSET: u8 = 2;
 const DELTA: u8 = 3;
 const TWICE: u8 = 4;
-const RUNS: u8 = 5;
+const SLOPE: u8 = 5;
+const RUNS: u8 = 6;
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
 /// A sample tells two forms apart that differ by more than this, a third of a bit a value.
 const CLOSE_BITS: u32 = SAMPLE_COUNT as u32 / 3;
+/// Steps keep four digits.
+const SLOPE_DIGITS_END: u64 = 10_000;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
@@ -57,7 +61,8 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     if has_runs {
         encode_runs(values, run_count, out);
     }
-    let (form, frame) = choose(values, &deltas);
+    let slope = slope(values);
+    let (form, frame) = choose(values, &deltas, slope);
     if has_runs && out.len() - start <= frame.bytes() {
         return;
     }
@@ -67,11 +72,14 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
         return out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
     out.push(form);
-    if form != OFFSET {
-        varint::put_signed(out, first);
-    }
-    if form == TWICE {
-        varint::put_signed(out, step);
+    match form {
+        OFFSET => {}
+        DELTA => varint::put_signed(out, first),
+        SLOPE => varint::put_signed(out, slope),
+        _ => {
+            varint::put_signed(out, first);
+            varint::put_signed(out, step);
+        }
     }
     frame.write(out);
 }
@@ -90,21 +98,39 @@ fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
     Frame::of(&lengths).write(out);
 }
 
+/// Average step, rounded to a few digits: where values only jitter round a step, people have chosen a round one, and
+/// what is left then keeps its common divisor.
+fn slope(values: &[i64]) -> i64 {
+    let (first, last) = (values[0], values[values.len() - 1]);
+    let average = last.wrapping_sub(first) / (values.len() as i64 - 1).max(1);
+    let mut unit = 1;
+    while average.unsigned_abs() / unit >= SLOPE_DIGITS_END {
+        unit *= 10;
+    }
+    let rounded = (average.unsigned_abs() + unit / 2) / unit * unit;
+    (rounded as i64).wrapping_mul(average.signum())
+}
+
 /// The form with the shortest numbers in a sample; where two are close, the shorter of the two as they will be written.
-fn choose(values: &[i64], deltas: &[i64]) -> (u8, Frame) {
+fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
+    let level = |index: usize| values[index].wrapping_sub(slope.wrapping_mul(index as i64));
     let twice = |index: usize| deltas[index + 1].wrapping_sub(deltas[index]);
     let mut forms = [
         (spread(values.len(), |index| values[index]), OFFSET),
         (spread(deltas.len(), |index| deltas[index]), DELTA),
         (if deltas.len() > 1 { spread(deltas.len() - 1, twice) } else { u32::MAX }, TWICE),
+        (spread(values.len(), level), SLOPE),
     ];
+    // Without a slope it is the offset form.
+    forms[3].0 = if slope == 0 { u32::MAX } else { forms[3].0 };
     forms.sort_unstable();
     let frame = |form: u8| match form {
         OFFSET => Frame::of(values),
         DELTA => Frame::of(deltas),
+        SLOPE => Frame::of(&(0..values.len()).map(level).collect::<Vec<_>>()),
         _ => Frame::of(&differences(deltas)),
     };
-    let [(best, first), (next, second), _] = forms;
+    let [(best, first), (next, second), ..] = forms;
     let chosen = frame(first);
     if next <= best.saturating_add(CLOSE_BITS) {
         let other = frame(second);
@@ -151,6 +177,14 @@ fn read(reader: &mut Reader<'_>, count: usize, runs_allowed: bool) -> Option<Vec
             let (first, step) = (reader.signed()?, reader.signed()?);
             let deltas = sums(step, frame::read(reader, count.checked_sub(2)?)?);
             Some(sums(first, deltas))
+        }
+        SLOPE => {
+            let slope = reader.signed()?;
+            let mut values = frame::read(reader, count)?;
+            for (index, value) in (0..).zip(&mut values) {
+                *value = value.wrapping_add(slope.wrapping_mul(index));
+            }
+            Some(values)
         }
         RUNS if runs_allowed => runs(reader, count),
         _ => None,
