@@ -118,7 +118,7 @@ fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
     let mut forms = [
         (spread(values.len(), |index| values[index]), OFFSET),
         (spread(deltas.len(), |index| deltas[index]), DELTA),
-        (if deltas.len() > 1 { spread(deltas.len() - 1, twice) } else { u32::MAX }, TWICE),
+        (spread(deltas.len() - 1, twice), TWICE),
         (spread(values.len(), level), SLOPE),
     ];
     // Without a slope it is the offset form.

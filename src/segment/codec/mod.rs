@@ -1,12 +1,24 @@
-//! Columns of values to bytes and back. Each column says with its first byte how it is coded; the writer takes the
-//! smallest of what fits. A decoder trusts nothing: bytes that make no sense are [`CodecError`], never a panic.
+//! Columns of values to bytes and back.
+//!
+//! In:   the values of one block of a column.
+//! Out:  bytes, whose first says how they are coded; no count, which the block has.
+//!
+//! ```text
+//! strings --entries, lengths--> integers --differences, runs--> frames --codes--> packed bits
+//! floats  --decimals, bits----> integers
+//! ```
+//!
+//! An encoder chooses by statistics of the values, not by trying everything. A decoder trusts nothing: bytes that make
+//! no sense are [`CodecError`], never a panic, and take no more room than the count and the bytes allow. benches/codec
+//! says what each shape of data takes, tests/fuzz attacks the decoders.
 
-mod bits;
+// In data order: each uses only those below it.
+mod text;
 mod float;
 mod integer;
-mod text;
 mod frame;
 mod pack;
+mod bits;
 
 use crate::model::Bytes;
 use crate::model::FieldType;

@@ -180,7 +180,7 @@ fn the_extremes_survive() {
         vec![7, 7, 8],
         vec![i64::MIN, i64::MAX, 0, -1],
         vec![i64::MAX; 9],
-        vec![i64::MIN, i64::MAX].repeat(300),
+        [i64::MIN, i64::MAX].repeat(300),
     ] {
         check_integers(values);
     }
