@@ -69,9 +69,7 @@ impl Frame {
     }
 
     fn nested(values: &[i64], depth: u32) -> Frame {
-        // Two passes: together they would be one of branches.
-        let base = values.iter().copied().min().unwrap_or(0);
-        let largest = values.iter().copied().max().unwrap_or(0);
+        let (base, largest) = bounds(values);
         let mut quotients: Vec<u64> = values.iter().map(|&value| value.wrapping_sub(base) as u64).collect();
         let scale = common_divisor(&quotients);
         if scale > 1 {
@@ -126,6 +124,19 @@ impl Frame {
             }
         }
     }
+}
+
+/// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
+fn bounds(values: &[i64]) -> (i64, i64) {
+    let origin = values.first().copied().unwrap_or(0);
+    // Most columns are within 32 bits of any value; those compare in vectors on every machine, 64-bit ones on some.
+    let far = values.iter().fold(0, |far, value| far | (value.wrapping_sub(origin).wrapping_add(1 << 31) as u64 >> 32));
+    if far == 0 {
+        let near = || values.iter().map(|value| value.wrapping_sub(origin) as i32);
+        let bound = |near: Option<i32>| origin.wrapping_add(i64::from(near.unwrap_or(0)));
+        return (bound(near().min()), bound(near().max()));
+    }
+    (values.iter().copied().min().unwrap_or(0), values.iter().copied().max().unwrap_or(0))
 }
 
 /// Makes quotients codes; answers the exceptions (as far from `start`) and the gaps before each.
