@@ -32,6 +32,8 @@ use crate::model::SeriesId;
 /// Version of the layout.
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 40;
+/// Where the header counts the rows.
+const ROW_COUNT_AT: usize = 20;
 
 /// Where the points of a batch belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +72,14 @@ impl Batch {
     /// The encoded bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same series and fields, without a point: what stock keeps of a refused batch.
+    pub fn without_rows(mut self) -> Result<Batch, BatchError> {
+        let rows_bytes = self.read()?.rows_bytes();
+        self.bytes.truncate(self.bytes.len() - rows_bytes);
+        self.bytes[ROW_COUNT_AT..ROW_COUNT_AT + 4].fill(0);
+        Ok(self)
     }
 
     /// Reads it.

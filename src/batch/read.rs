@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Length of the encoded rows.
+    pub(super) fn rows_bytes(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The rows, from the first.
     pub fn rows(&self) -> Rows<'a> {
         Rows { rest: varint::Reader::new(self.rows), left: self.row_count, last_time: 0 }

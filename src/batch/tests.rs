@@ -85,3 +85,12 @@ proptest! {
         let _ = read_all(&bytes);
     }
 }
+
+#[test]
+fn a_batch_without_its_rows_keeps_series_and_fields() {
+    let batch = sample().without_rows().unwrap();
+    let reader = batch.read().unwrap();
+    assert_eq!((reader.destination, reader.row_count), (destination(), 0));
+    assert_eq!((&reader.keys[..], reader.layouts.len()), (&[&b"m,h=a"[..]][..], 1));
+    assert_eq!(reader.rows().next_row().unwrap(), None);
+}

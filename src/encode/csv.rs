@@ -105,9 +105,9 @@ impl Csv {
 }
 
 /// Appends the two lines that stand for an error.
-pub(super) fn error_document(text: &str, out: &mut Vec<u8>) {
+pub(super) fn error_document(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"error\n");
-    field(text.as_bytes(), out);
+    field(text, out);
     out.push(b'\n');
 }
 

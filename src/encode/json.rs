@@ -284,9 +284,9 @@ impl Json {
 }
 
 /// Appends `{"error":text}` and a line end.
-pub(super) fn error_document(text: &str, pretty: bool, out: &mut Vec<u8>) {
+pub(super) fn error_document(text: &[u8], pretty: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(if pretty { b"{\n    \"error\": " } else { b"{\"error\":" });
-    string(text.as_bytes(), out);
+    string(text, out);
     out.extend_from_slice(if pretty { b"\n}\n" } else { b"}\n" });
 }
 

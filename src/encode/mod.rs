@@ -194,7 +194,7 @@ impl Encoder {
     /// Gives up on an answer of which nothing was sent: `text` is the answer.
     pub fn fail(&mut self, text: &str) {
         self.out.truncate(self.document_at);
-        error_document(self.layout.format, self.layout.pretty, text, &mut self.out);
+        error_document(self.layout.format, self.layout.pretty, text.as_bytes(), &mut self.out);
         self.in_document = false;
         self.result = None;
         self.series = None;
@@ -377,7 +377,7 @@ impl Encoder {
     fn replace_document(&mut self, value: f64) {
         self.out.truncate(self.document_at);
         let text = format!("json: unsupported value: {}Inf", if value > 0.0 { '+' } else { '-' });
-        error_document(self.layout.format, self.layout.pretty, &text, &mut self.out);
+        error_document(self.layout.format, self.layout.pretty, text.as_bytes(), &mut self.out);
         self.document_at = self.out.len();
     }
 }
@@ -389,7 +389,7 @@ impl OpenSeries {
 }
 
 /// Appends the whole body of an error answer.
-pub fn error_document(format: Format, pretty: bool, text: &str, out: &mut Vec<u8>) {
+pub fn error_document(format: Format, pretty: bool, text: &[u8], out: &mut Vec<u8>) {
     match format {
         Format::Json => json::error_document(text, pretty, out),
         Format::Csv => csv::error_document(text, out),

@@ -85,7 +85,7 @@ impl MessagePack {
     /// A failed result is nothing but its error.
     pub(super) fn fail_result(&mut self, text: &str, out: &mut Vec<u8>) {
         out.truncate(self.result_at);
-        error_document(text, out);
+        error_document(text.as_bytes(), out);
     }
 
     pub(super) fn begin_series(&mut self, series: &RowSet, out: &mut Vec<u8>) {
@@ -160,10 +160,10 @@ fn push_cell(cell: &Cell, epoch: Option<Epoch>, out: &mut Vec<u8>) {
 }
 
 /// A map of one key, `error`.
-pub(super) fn error_document(text: &str, out: &mut Vec<u8>) {
+pub(super) fn error_document(text: &[u8], out: &mut Vec<u8>) {
     out.push(0x81);
     string(b"error", out);
-    string(text.as_bytes(), out);
+    string(text, out);
 }
 
 /// Extension type 5, twelve bytes: seconds and nanoseconds. Not the standard's timestamp; clients know this one.

@@ -253,7 +253,7 @@ fn csv_has_a_header_for_each_statement_and_each_change_of_columns() {
 fn error_documents_have_stocks_shapes() {
     let body = |format, pretty| {
         let mut out = Vec::new();
-        error_document(format, pretty, "a <b", &mut out);
+        error_document(format, pretty, b"a <b", &mut out);
         out
     };
     assert_eq!(body(Format::Json, false), b"{\"error\":\"a \\u003cb\"}\n");

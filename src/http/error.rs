@@ -5,6 +5,7 @@ use crate::http::services::AuthError;
 use crate::http::wire::body::FramingError;
 use crate::http::wire::gzip::GzipError;
 use crate::ingest::WriteError;
+use crate::model::Bytes;
 use crate::query::request::QueryError;
 
 /// Seconds after which a client that met a full queue may try again: a flush makes room in about that time.
@@ -15,8 +16,8 @@ const RETRY_AFTER_S: u32 = 1;
 pub struct Failure {
     /// The status code.
     pub status: u16,
-    /// What clients see.
-    pub text: String,
+    /// What clients see; need not be UTF-8.
+    pub text: Bytes,
     /// Value of `Retry-After`.
     pub retry_after_s: Option<u32>,
 }
@@ -44,7 +45,7 @@ pub enum BodyError {
 impl Failure {
     /// A failure with this status.
     pub fn new(status: u16, text: impl Into<String>) -> Failure {
-        Failure { status, text: text.into(), retry_after_s: None }
+        Failure { status, text: text.into().into_bytes().into(), retry_after_s: None }
     }
 
     /// 400.
@@ -59,7 +60,7 @@ impl Failure {
 
     /// 503, to be tried again.
     pub fn unavailable(text: impl Into<String>) -> Failure {
-        Failure { status: 503, text: text.into(), retry_after_s: Some(RETRY_AFTER_S) }
+        Failure { retry_after_s: Some(RETRY_AFTER_S), ..Failure::new(503, text) }
     }
 
     /// The machine word of the v2 API for this status.
@@ -87,7 +88,7 @@ impl Failure {
         encode::json_string(self.code().as_bytes(), out);
         for key in ["message", "error"] {
             out.extend_from_slice(format!(",\"{key}\":").as_bytes());
-            encode::json_string(self.text.as_bytes(), out);
+            encode::json_string(&self.text, out);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -96,7 +97,11 @@ impl Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Failure {
         let status = match &error {
-            WriteError::Parse(_) | WriteError::Partial { .. } => 400,
+            // What a line holds goes back as it came.
+            WriteError::Parse(text) | WriteError::Partial { text, .. } => {
+                return Failure { status: 400, text: text.clone(), retry_after_s: None };
+            }
+            WriteError::FieldTypeConflict => 400,
             WriteError::DatabaseNotFound(_) => 404,
             // Stock's choice; Telegraf looks at the text and drops the batch.
             WriteError::PolicyNotFound(_) | WriteError::Timeout | WriteError::Storage(_) => 500,

@@ -388,7 +388,7 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
             let realm = format!("Basic realm=\"{}\"", edge.options.realm);
             headers.push(("Www-Authenticate", realm.into_bytes()));
         } else {
-            let text = failure.text.as_bytes();
+            let text = &failure.text;
             headers.push(("X-Influxdb-Error", text[..text.len().min(ERROR_HEADER_BYTES_MAX)].to_vec()));
         }
         if let Some(seconds) = failure.retry_after_s {
@@ -402,7 +402,7 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
             encode::error_document(self.accepted.format, pretty, &failure.text, &mut body);
         }
         let content_type = if self.v2_errors { "application/json" } else { self.accepted.content_type };
-        self.reply.error = Some(failure.text);
+        self.reply.error = Some(String::from_utf8_lossy(&failure.text).into_owned());
         self.respond(failure.status, Some(content_type), &headers, &body).await;
     }
 

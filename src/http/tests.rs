@@ -64,7 +64,7 @@ impl WriteSession for FakeWrite {
 
     async fn finish(self) -> Result<Written, WriteError> {
         if self.body.starts_with(b"bad") {
-            return Err(WriteError::Parse("unable to parse 'bad': missing fields".into()));
+            return Err(WriteError::Parse(b"unable to parse 'bad': missing fields"[..].into()));
         }
         if self.body.starts_with(b"full") {
             return Err(WriteError::Overloaded("queue full".into()));

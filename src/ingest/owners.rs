@@ -13,6 +13,7 @@ use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::series::Held;
 
 /// Where a request writes to: a retention policy as the catalog has it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,7 +63,7 @@ pub trait Owners: Clone + 'static {
     ) -> impl Future<Output = Result<(), WriteError>>;
 
     /// The types that hold, for each claim in the order of its fields.
-    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<FieldType>>, WriteError>>;
+    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Held>>, WriteError>>;
 
     /// Stores batches of shards that `core` owns; for each the ids of its keys.
     fn write(&self, core: u16, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Vec<SeriesId>>, WriteError>>;

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
+use hashbrown::HashSet;
 
 use crate::batch::Batch;
 use crate::batch::BatchBuilder;
@@ -61,10 +62,15 @@ struct Rows {
     /// The group met last.
     last_group: usize,
     closed: Vec<Closed>,
+    /// Fields that this request made, by shard group and measurement.
+    made: HashSet<(GroupId, Bytes, Bytes)>,
+    /// Shard groups for which a field that this request made has come with a second type: no point is stored there,
+    /// only its series and fields become known, as in stock.
+    conflicts: HashSet<GroupId>,
     written: Written,
     parsed: u64,
     dropped: u64,
-    first_refusal: Option<String>,
+    first_refusal: Option<Vec<u8>>,
 }
 
 /// A batch being built.
@@ -85,6 +91,7 @@ struct Open {
 #[derive(Debug)]
 struct Closed {
     shard: u16,
+    group: GroupId,
     batch: Batch,
     key_series: Vec<u32>,
     generation: u64,
@@ -169,8 +176,12 @@ impl<O: Owners> Session<O> {
         let types = self.owners.claim(missing.claims.clone()).await?;
         let mut policy = self.policy.borrow_mut();
         for (claim, types) in missing.claims.iter().zip(types) {
-            let fields = claim.fields.iter().map(|field| field.0.clone()).zip(types);
-            policy.cache.schema_of(claim.group, &claim.measurement).types.extend(fields);
+            for (field, held) in claim.fields.iter().zip(types) {
+                if held.is_new {
+                    self.rows.made.insert((claim.group, claim.measurement.clone(), field.0.clone()));
+                }
+                policy.cache.schema_of(claim.group, &claim.measurement).types.insert(field.0.clone(), held.field_type);
+            }
         }
         Ok(())
     }
@@ -185,7 +196,11 @@ impl<O: Owners> Session<O> {
         self.rows.close_all();
         let mut by_core: Vec<Vec<Closed>> = Vec::new();
         by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
-        for closed in self.rows.closed.drain(..) {
+        for mut closed in self.rows.closed.drain(..) {
+            if self.rows.conflicts.contains(&closed.group) {
+                let empty = closed.batch.without_rows();
+                closed.batch = empty.map_err(|error| WriteError::Storage(error.to_string()))?;
+            }
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
         let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
@@ -197,20 +212,27 @@ impl<O: Owners> Session<O> {
 
     /// What the client is told once everything good is stored.
     fn answer(self) -> Result<Written, WriteError> {
-        let Rows { written, parsed, dropped, first_refusal, .. } = self.rows;
+        let Rows { written, parsed, dropped, first_refusal, conflicts, .. } = self.rows;
+        if !conflicts.is_empty() {
+            return Err(WriteError::FieldTypeConflict);
+        }
         if let Some(reason) = first_refusal {
-            let text = format!("partial write: {reason} dropped={dropped}");
-            return Err(WriteError::Partial { text, dropped, written });
+            return Err(partial(&reason, dropped, written));
         }
         if self.errors.is_empty() {
             return Ok(written);
         }
-        let reasons = String::from_utf8_lossy(&self.errors.into_text()).into_owned();
+        let reasons = self.errors.into_text();
         if parsed == 0 {
-            return Err(WriteError::Parse(reasons));
+            return Err(WriteError::Parse(reasons.into()));
         }
-        Err(WriteError::Partial { text: format!("partial write: {reasons} dropped=0"), dropped: 0, written })
+        Err(partial(&reasons, 0, written))
     }
+}
+
+fn partial(reasons: &[u8], dropped: u64, written: Written) -> WriteError {
+    let text = [b"partial write: ", reasons, format!(" dropped={dropped}").as_bytes()].concat();
+    WriteError::Partial { text: text.into(), dropped, written }
 }
 
 /// Sends batches to one core and keeps the ids it answers.
@@ -269,7 +291,7 @@ impl Rows {
         &mut self.groups[self.last_group].1
     }
 
-    fn refuse(&mut self, reason: impl FnOnce() -> String) {
+    fn refuse(&mut self, reason: impl FnOnce() -> Vec<u8>) {
         self.dropped += 1;
         self.first_refusal.get_or_insert_with(reason);
     }
@@ -288,8 +310,8 @@ impl Open {
     }
 
     fn close(self) -> Closed {
-        let shard = self.builder.destination().shard;
-        Closed { shard, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
+        let Destination { shard, group, .. } = self.builder.destination();
+        Closed { shard, group, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
     }
 
     /// The batch's name for a series.
@@ -356,7 +378,9 @@ struct Walk<'a> {
 /// Why a point cannot be taken now.
 enum Hindrance {
     /// It cannot at all.
-    Refused(String),
+    Refused(Vec<u8>),
+    /// It gives a field that this request made another type.
+    Conflict(GroupId),
     /// Others must be asked first.
     NoGroup,
     NoTypes,
@@ -381,6 +405,10 @@ impl Sink for Walk<'_> {
             Err(Hindrance::Refused(reason)) => {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
+            }
+            Err(Hindrance::Conflict(group)) => {
+                self.rows.parsed += 1;
+                self.rows.conflicts.insert(group);
             }
             Err(Hindrance::NoGroup | Hindrance::NoTypes) => {
                 // Borrowed from the window as sent, so its address says where the line is.
@@ -407,7 +435,7 @@ impl Walk<'_> {
     #[inline]
     fn take(&mut self, number: u32, point: &Point<'_>) -> Result<(), Hindrance> {
         if point.time < self.retained_from {
-            return Err(Hindrance::Refused("points beyond retention policy".to_owned()));
+            return Err(Hindrance::Refused(b"points beyond retention policy".to_vec()));
         }
         let group = self.group(point.time).ok_or(Hindrance::NoGroup)?;
         let (measurement, shard) = {
@@ -418,7 +446,7 @@ impl Walk<'_> {
             (series.measurement, series.shard)
         };
         let schema_number = self.cache.schema_number(group, measurement);
-        let layout_number = self.layout(schema_number, measurement, point)?;
+        let layout_number = self.layout(group, schema_number, measurement, point)?;
         let cache = &*self.cache;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| {
@@ -452,7 +480,7 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
+    fn layout(&mut self, group: GroupId, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
         let schema = self.cache.schema_mut(schema);
         if let Some(number) = schema.find(point.fields) {
             return Ok(number);
@@ -461,29 +489,29 @@ impl Walk<'_> {
             match schema.types.get(field.name) {
                 None => return Err(Hindrance::NoTypes),
                 Some(known) if *known != field.value.field_type() => {
-                    let (name, asked, known) = (lossy(field.name), field.value.field_type(), *known);
-                    let measurement = lossy(self.cache.measurement_name(measurement));
-                    return Err(Hindrance::Refused(format!(
-                        "field type conflict: input field \"{name}\" on measurement \"{measurement}\" is type \
-                         {asked}, already exists as type {known}"
-                    )));
+                    let known = *known;
+                    let measurement = self.cache.measurement_name(measurement);
+                    if self.rows.made.contains(&(group, measurement.clone(), field.name.into())) {
+                        return Err(Hindrance::Conflict(group));
+                    }
+                    return Err(Hindrance::Refused(type_conflict(field, measurement, known)));
                 }
                 Some(_) => {}
             }
         }
         let layout = Layout::new(point.fields);
         if layout.stored.is_empty() {
-            let measurement = lossy(self.cache.measurement_name(measurement));
-            return Err(Hindrance::Refused(format!(
-                "invalid field name: input field \"time\" on measurement \"{measurement}\" is invalid"
-            )));
+            let measurement = self.cache.measurement_name(measurement);
+            let text =
+                [b"invalid field name: input field \"time\" on measurement \"", &**measurement, b"\" is invalid"];
+            return Err(Hindrance::Refused(text.concat()));
         }
         Ok(schema.add(layout))
     }
 
-    fn time_tag_text(&self, measurement: u32) -> String {
-        let measurement = lossy(self.cache.measurement_name(measurement));
-        format!("invalid tag key: input tag \"time\" on measurement \"{measurement}\" is invalid")
+    fn time_tag_text(&self, measurement: u32) -> Vec<u8> {
+        let measurement = self.cache.measurement_name(measurement);
+        [b"invalid tag key: input tag \"time\" on measurement \"", &**measurement, b"\" is invalid"].concat()
     }
 
     /// Notes what a line needs that is not known here.
@@ -534,6 +562,9 @@ impl Missing {
     }
 }
 
-fn lossy(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).into_owned()
+fn type_conflict(field: &line::Field<'_>, measurement: &[u8], known: FieldType) -> Vec<u8> {
+    let types = format!("\" is type {}, already exists as type {known}", field.value.field_type());
+    let text: [&[u8]; 5] =
+        [b"field type conflict: input field \"", field.name, b"\" on measurement \"", measurement, types.as_bytes()];
+    text.concat()
 }

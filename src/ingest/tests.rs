@@ -13,6 +13,7 @@ use crate::model::GroupId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::series::Held;
 use crate::series::SchemaRegistry;
 
 const GROUP_NS: i64 = 1000;
@@ -72,7 +73,7 @@ impl Owners for Fake {
         Ok(())
     }
 
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<FieldType>>, WriteError> {
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Held>>, WriteError> {
         let state = &mut *self.state.borrow_mut();
         state.claims += claims.len();
         let claim = |claim: &Claim| {
@@ -168,7 +169,11 @@ impl Setup {
 
 fn partial(reason: &str, dropped: u64, written: (u64, u64)) -> Result<Written, WriteError> {
     let written = Written { points: written.0, values: written.1 };
-    Err(WriteError::Partial { text: format!("partial write: {reason} dropped={dropped}"), dropped, written })
+    Err(WriteError::Partial {
+        text: format!("partial write: {reason} dropped={dropped}").into_bytes().into(),
+        dropped,
+        written,
+    })
 }
 
 const BODY: &str =
@@ -198,11 +203,24 @@ fn a_key_is_sent_until_its_owner_has_given_it_an_id() {
 #[test]
 fn the_first_type_of_a_field_holds_in_its_shard_group_and_conflicting_points_are_dropped_whole() {
     let setup = Setup::new();
+    setup.write("m x=1 1").unwrap();
     let conflict =
         "field type conflict: input field \"x\" on measurement \"m\" is type integer, already exists as type float";
-    assert_eq!(setup.write("m x=1 1\nm x=2i,z=1 2\nm x=3 3\nm x=4i 4"), partial(conflict, 2, (2, 2)));
+    assert_eq!(setup.write("m x=2i,z=1 2\nm x=3 3\nm x=4i 4"), partial(conflict, 2, (1, 1)));
     assert_eq!(setup.points(), "m x=1.0 1\nm x=3.0 3\n");
     assert_eq!(setup.write("m x=5i 1001"), Ok(Written { points: 1, values: 1 }));
+}
+
+#[test]
+fn a_field_made_with_two_types_refuses_its_shard_group_and_keeps_the_first_type() {
+    let setup = Setup::new();
+    for body in ["m x=1 1\nm x=2i 2\nm y=1 1003", "n v=1,v=\"s\" 1"] {
+        assert_eq!(setup.write(body), Err(WriteError::FieldTypeConflict));
+    }
+    assert_eq!(setup.points(), "m y=1.0 1003\n");
+    let conflict =
+        "field type conflict: input field \"x\" on measurement \"m\" is type integer, already exists as type float";
+    assert_eq!(setup.write("m x=2i 2"), partial(conflict, 1, (0, 0)));
 }
 
 #[test]
@@ -210,7 +228,7 @@ fn good_lines_are_stored_and_bad_ones_reported() {
     let setup = Setup::new();
     let reason = "unable to parse 'm': missing fields\nunable to parse 'm,t=1,t=2 x=1': duplicate tags";
     assert_eq!(setup.write("m\nm x=1 1\nm,t=1,t=2 x=1"), partial(reason, 0, (1, 1)));
-    assert_eq!(setup.write("m"), Err(WriteError::Parse("unable to parse 'm': missing fields".to_owned())));
+    assert_eq!(setup.write("m"), Err(WriteError::Parse(b"unable to parse 'm': missing fields"[..].into())));
     assert_eq!(setup.write("# only a comment\n"), Ok(Written::default()));
 }
 
@@ -254,7 +272,7 @@ fn a_missing_policy_is_the_answer_to_a_body_with_a_point_only() {
         })
     };
     assert_eq!(write(""), Ok(Written::default()));
-    assert_eq!(write("m"), Err(WriteError::Parse("unable to parse 'm': missing fields".to_owned())));
+    assert_eq!(write("m"), Err(WriteError::Parse(b"unable to parse 'm': missing fields"[..].into())));
     assert_eq!(write("m\nm x=1 1"), Err(WriteError::PolicyNotFound("none".to_owned())));
     assert_eq!(setup.points(), "");
 }

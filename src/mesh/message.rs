@@ -17,6 +17,7 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::observe::Statistic;
+use crate::series::Held;
 use crate::shard;
 
 /// What one core asks of another.
@@ -54,7 +55,7 @@ pub enum Response {
     /// To [`Request::Write`]: the ids of each batch's keys.
     Written(Result<Vec<shard::Assigned>, shard::WriteError>),
     /// To [`Request::ClaimFields`]: for each claim, the types that hold, in the order of its fields.
-    Claimed(Vec<Vec<FieldType>>),
+    Claimed(Vec<Vec<Held>>),
     /// To [`Request::Change`].
     Changed(Result<meta::Outcome, meta::MetaError>),
     /// To [`Request::Exec`].

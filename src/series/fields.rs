@@ -15,6 +15,15 @@ use crate::model::PolicyId;
 /// Fields of one measurement, sorted by name.
 pub type Fields = BTreeMap<Bytes, FieldType>;
 
+/// The type a field has, and who gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The type.
+    pub field_type: FieldType,
+    /// Whether the claim that is answered made the field.
+    pub is_new: bool,
+}
+
 /// Field types of every measurement of every shard group.
 #[derive(Debug, Default)]
 pub struct SchemaRegistry {
@@ -30,7 +39,7 @@ impl SchemaRegistry {
         group: GroupId,
         measurement: &[u8],
         fields: &[(&[u8], FieldType)],
-    ) -> Vec<FieldType> {
+    ) -> Vec<Held> {
         let measurements = self.groups.entry((database, policy, group)).or_default();
         if !measurements.contains_key(measurement) {
             measurements.insert(measurement.into(), Fields::new());
@@ -81,11 +90,12 @@ impl SchemaRegistry {
     }
 }
 
-fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> FieldType {
-    match known.get(name) {
-        Some(&held) => held,
-        None => *known.entry(name.into()).or_insert(asked),
+fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> Held {
+    if let Some(&field_type) = known.get(name) {
+        return Held { field_type, is_new: false };
     }
+    known.insert(name.into(), asked);
+    Held { field_type: asked, is_new: true }
 }
 
 #[cfg(test)]
@@ -99,16 +109,16 @@ mod tests {
     fn first_claim_wins_inside_a_shard_group_only() {
         let mut registry = SchemaRegistry::default();
         let mut claim = |group: u64, asked| registry.claim(DATABASE, POLICY, GroupId(group), b"m", &[(b"v", asked)]);
-        assert_eq!(claim(1, FieldType::Float), [FieldType::Float]);
-        assert_eq!(claim(1, FieldType::Integer), [FieldType::Float]);
-        assert_eq!(claim(2, FieldType::Integer), [FieldType::Integer]);
+        assert_eq!(claim(1, FieldType::Float), [Held { field_type: FieldType::Float, is_new: true }]);
+        assert_eq!(claim(1, FieldType::Integer), [Held { field_type: FieldType::Float, is_new: false }]);
+        assert_eq!(claim(2, FieldType::Integer), [Held { field_type: FieldType::Integer, is_new: true }]);
     }
 
     #[test]
     fn what_is_forgotten_may_change_its_type() {
         let mut registry = SchemaRegistry::default();
         let claim = |registry: &mut SchemaRegistry, asked| {
-            registry.claim(DATABASE, POLICY, GroupId(1), b"m", &[(b"v", asked)])[0]
+            registry.claim(DATABASE, POLICY, GroupId(1), b"m", &[(b"v", asked)])[0].field_type
         };
         claim(&mut registry, FieldType::Float);
         registry.forget_measurement(DatabaseId(2), b"m");

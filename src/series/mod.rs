@@ -12,6 +12,7 @@ pub mod key;
 mod measurement;
 mod postings;
 
+pub use fields::Held;
 pub use fields::SchemaRegistry;
 pub use index::Index;
 pub use index::InsertError;

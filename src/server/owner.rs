@@ -26,6 +26,7 @@ use crate::meta::Dropped;
 use crate::meta::MetaError;
 use crate::meta::Outcome;
 use crate::model::FieldType;
+use crate::series::Held;
 use crate::series::SchemaRegistry;
 use crate::server::core::Core;
 use crate::server::snapshots::Snapshots;
@@ -67,7 +68,7 @@ impl Owner {
     }
 
     /// The types that hold for the fields of each claim.
-    pub fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<FieldType>> {
+    pub fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<Held>> {
         let mut registry = self.registry.borrow_mut();
         let mut claim = |claim: &FieldClaim| {
             let fields: Vec<(&[u8], FieldType)> = claim.fields.iter().map(|(name, asked)| (&**name, *asked)).collect();

@@ -16,10 +16,10 @@ use crate::mesh::Response;
 use crate::meta::Catalog;
 use crate::meta::Command;
 use crate::model::DatabaseId;
-use crate::model::FieldType;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::Timestamp;
+use crate::series::Held;
 use crate::server::core::Core;
 use crate::shard;
 
@@ -80,7 +80,7 @@ impl Owners for CoreOwners {
         }
     }
 
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<FieldType>>, WriteError> {
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Held>>, WriteError> {
         let claims = claims.into_iter().map(|claim| {
             let Claim { database, policy, group, measurement, fields } = claim;
             FieldClaim { database, policy, group, measurement, fields }

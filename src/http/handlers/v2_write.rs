@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(split_bucket("db/rp/x"), pair("db", "rp/x"));
         assert_eq!(split_bucket("").unwrap_err().status, 404);
         assert_eq!(
-            split_bucket("/rp").unwrap_err().text,
-            "bucket name \"/rp\" is in db/rp form but has an empty database"
+            &*split_bucket("/rp").unwrap_err().text,
+            b"bucket name \"/rp\" is in db/rp form but has an empty database"
         );
     }
 }

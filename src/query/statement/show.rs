@@ -48,6 +48,10 @@ use super::condition::Mode;
 use super::normalise::normalise_measurement;
 use super::pages::Pages;
 
+/// Tag values of one measurement that come in one piece, whatever `chunk_size` says: stock never splits them. More than
+/// so many are split all the same, so that no answer is whole in memory.
+const TAG_VALUES_MAX: usize = 100_000;
+
 /// A running SHOW statement.
 pub(super) struct Show<F> {
     pages: Pages<F>,
@@ -382,6 +386,10 @@ impl<F: Fabric> Show<F> {
         if self.finished {
             return Ok(None);
         }
+        let row_max = match self.kind {
+            Kind::TagValues => TAG_VALUES_MAX,
+            _ => row_max,
+        };
         let mut current = match self.ahead.take() {
             Some(line) => Some(line),
             None => self.next_line().await?,
