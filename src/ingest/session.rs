@@ -480,24 +480,31 @@ impl Walk<'_> {
 
     /// The number of the point's layout; made if the schema knows all its fields.
     #[inline]
-    fn layout(&mut self, group: GroupId, schema: u32, measurement: u32, point: &Point<'_>) -> Result<usize, Hindrance> {
-        let schema = self.cache.schema_mut(schema);
-        if let Some(number) = schema.find(point.fields) {
+    fn layout(
+        &mut self,
+        group: GroupId,
+        schema_number: u32,
+        measurement: u32,
+        point: &Point<'_>,
+    ) -> Result<usize, Hindrance> {
+        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields) {
             return Ok(number);
         }
-        for field in point.fields.iter().filter(|field| field.name != b"time") {
-            match schema.types.get(field.name) {
-                None => return Err(Hindrance::NoTypes),
-                Some(known) if *known != field.value.field_type() => {
-                    let known = *known;
-                    let measurement = self.cache.measurement_name(measurement);
-                    if self.rows.made.contains(&(group, measurement.clone(), field.name.into())) {
-                        return Err(Hindrance::Conflict(group));
-                    }
-                    return Err(Hindrance::Refused(type_conflict(field, measurement, known)));
-                }
-                Some(_) => {}
+        let schema = self.cache.schema(schema_number);
+        let mut conflict = false;
+        for (field, known) in conflicting(&schema.types, point) {
+            let measurement = self.cache.measurement_name(measurement);
+            if !self.rows.made.contains(&(group, measurement.clone(), field.name.into())) {
+                return Err(Hindrance::Refused(type_conflict(field, measurement, known)));
             }
+            conflict = true;
+        }
+        if conflict {
+            return Err(Hindrance::Conflict(group));
+        }
+        let mut stored = point.fields.iter().filter(|field| field.name != b"time");
+        if stored.any(|field| !schema.types.contains_key(field.name)) {
+            return Err(Hindrance::NoTypes);
         }
         let layout = Layout::new(point.fields);
         if layout.stored.is_empty() {
@@ -506,7 +513,7 @@ impl Walk<'_> {
                 [b"invalid field name: input field \"time\" on measurement \"", &**measurement, b"\" is invalid"];
             return Err(Hindrance::Refused(text.concat()));
         }
-        Ok(schema.add(layout))
+        Ok(self.cache.schema_mut(schema_number).add(layout))
     }
 
     fn time_tag_text(&self, measurement: u32) -> Vec<u8> {
@@ -530,6 +537,10 @@ impl Walk<'_> {
         };
         let schema = self.cache.schema_number(group, measurement);
         let schema = self.cache.schema(schema);
+        // A point that will be refused gives no field its type.
+        if conflicting(&schema.types, point).next().is_some() {
+            return;
+        }
         let unknown: Vec<(Bytes, FieldType)> = point
             .fields
             .iter()
@@ -560,6 +571,17 @@ impl Missing {
             }
         }
     }
+}
+
+/// The fields of a point that have another type already, with that type.
+fn conflicting<'a>(
+    types: &'a HashMap<Bytes, FieldType>,
+    point: &'a Point<'_>,
+) -> impl Iterator<Item = (&'a line::Field<'a>, FieldType)> {
+    point.fields.iter().filter(|field| field.name != b"time").filter_map(|field| {
+        let known = *types.get(field.name)?;
+        (known != field.value.field_type()).then_some((field, known))
+    })
 }
 
 fn type_conflict(field: &line::Field<'_>, measurement: &[u8], known: FieldType) -> Vec<u8> {

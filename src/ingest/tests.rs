@@ -224,6 +224,18 @@ fn a_field_made_with_two_types_refuses_its_shard_group_and_keeps_the_first_type(
 }
 
 #[test]
+fn a_refused_point_gives_no_field_its_type() {
+    for window in [usize::MAX / 2, 16] {
+        let setup = Setup::new();
+        setup.write("m x=1 1").unwrap();
+        let conflict =
+            "field type conflict: input field \"x\" on measurement \"m\" is type integer, already exists as type float";
+        assert_eq!(setup.write_in("m z=1,x=2i 2\nm z=3i 3\n", window), partial(conflict, 1, (1, 1)));
+        assert_eq!(setup.points(), "m x=1.0 1\nm z=3i 3\n");
+    }
+}
+
+#[test]
 fn good_lines_are_stored_and_bad_ones_reported() {
     let setup = Setup::new();
     let reason = "unable to parse 'm': missing fields\nunable to parse 'm,t=1,t=2 x=1': duplicate tags";

@@ -97,3 +97,31 @@ fn pipelined_requests_are_answered_in_order() {
     let statuses: Vec<&str> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
     assert_eq!(statuses, ["204", "404", "204"]);
 }
+
+#[test]
+fn a_refused_line_is_quoted_byte_for_byte_and_cannot_end_the_header() {
+    let server = Server::start();
+    server.create("x");
+    let body = b"m\xff\xc3,t=\xe9 v=\r1\xe2\x82";
+    let head = format!("POST /write?db=x HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer = server.raw(&[head.as_bytes(), body].concat());
+    let holds = |text: &[u8]| answer.windows(text.len()).any(|window| window == text);
+    let shown = String::from_utf8_lossy(&answer);
+    assert!(
+        holds(b"X-Influxdb-Error: unable to parse 'm\xff\xc3,t=\xe9 v= 1\xe2\x82': invalid boolean\r\n"),
+        "{shown}"
+    );
+    let document = br#"{"error":"unable to parse 'm\ufffd\ufffd,t=\ufffd v=\r1\ufffd\ufffd': invalid boolean"}"#;
+    assert!(holds(document), "{shown}");
+}
+
+#[test]
+fn a_new_field_with_two_types_is_refused_with_its_whole_shard_group() {
+    let server = Server::start();
+    server.create("x");
+    let answer = server.write("x", "m,t=a v=1 1\nother v=1 1\nbad\nm,t=b v=2i 2\n");
+    assert_eq!((answer.status, answer.header("x-influxdb-error")), (400, Some("field type conflict")));
+    assert_eq!(server.query("x", "SELECT * FROM m, other"), json!({"results": [{"statement_id": 0}]}));
+    assert_eq!(server.write("x", "m v=3 1\n").status, 204);
+    assert_eq!(server.rows("x", "SELECT v FROM m"), json!([["1970-01-01T00:00:00.000000001Z", 3]]));
+}
