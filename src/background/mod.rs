@@ -1,1 +1,35 @@
-//! Work the clock starts.
+//! Work the clock starts, on core 0: shard groups past retention are dropped, and the next ones made in time.
+//!
+//! In:    the settings of `[retention]` and `[shard-precreation]`.
+//! Out:   changes of the catalog; every core drops the partitions of groups that are no longer in it.
+//!
+//! A look that fails is reported and repeated at the next tick: nothing is owed in between.
+
+use std::time::Duration;
+
+use crate::mesh::Mesh;
+use crate::mesh::Request;
+use crate::mesh::Response;
+use crate::meta::Command;
+
+/// Longest wait for a change of the catalog.
+const CHANGE_WAIT: Duration = Duration::from_secs(60);
+
+/// Asks for `command` every `interval`, for as long as the executor runs.
+pub async fn repeat(mesh: Mesh, interval: Duration, name: &str, command: Command) {
+    loop {
+        glommio::timer::sleep(interval).await;
+        match mesh.call(0, Request::Change(Box::new(command.clone())), CHANGE_WAIT).await {
+            Ok(Response::Changed(Ok(outcome))) => {
+                let (created, dropped) = (outcome.created.len(), outcome.dropped.len());
+                if outcome.changed {
+                    tracing::info!(created, dropped, "{name}");
+                }
+            }
+            Ok(Response::Changed(Err(error))) => tracing::error!("{name}: {error}"),
+            Ok(other) => tracing::error!("{name}: unexpected answer {other:?}"),
+            // The server stops.
+            Err(_) => return,
+        }
+    }
+}

@@ -103,6 +103,8 @@ pub struct Config {
     pub meta: MetaOptions,
     /// `[retention]`
     pub retention: RetentionOptions,
+    /// `[shard-precreation]`
+    pub precreation: PrecreationOptions,
     /// `[monitor]`
     pub monitor: MonitorOptions,
     /// `[subscriber]`
@@ -181,6 +183,7 @@ fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
     let monitor = monitor_options(raw.section("monitor"))?;
     let continuous = continuous_options(raw.section("continuous_queries"))?;
     let retention = retention_options(raw.section("retention"))?;
+    let precreation = precreation_options(raw.section("shard-precreation"))?;
     let subscriber = subscriber_options(raw.section("subscriber"))?;
     let own = raw.section("millrace");
     Ok(Config {
@@ -194,6 +197,7 @@ fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
         data,
         meta: MetaOptions { retention_autocreate: meta.value("retention-autocreate").bool() },
         retention,
+        precreation,
         monitor,
         subscriber,
         continuous,
@@ -274,6 +278,16 @@ fn retention_options(retention: &Entry) -> Result<RetentionOptions, String> {
     Ok(RetentionOptions {
         enabled,
         check_interval_ns: if enabled { positive(retention, "check-interval")? } else { 0 },
+    })
+}
+
+fn precreation_options(precreation: &Entry) -> Result<PrecreationOptions, String> {
+    let enabled = precreation.value("enabled").bool();
+    let interval = |key: &str| if enabled { positive(precreation, key) } else { Ok(0) };
+    Ok(PrecreationOptions {
+        enabled,
+        check_interval_ns: interval("check-interval")?,
+        advance_ns: interval("advance-period")?,
     })
 }
 

@@ -109,6 +109,17 @@ pub struct RetentionOptions {
     pub check_interval_ns: u64,
 }
 
+/// `[shard-precreation]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrecreationOptions {
+    /// Whether shard groups are made before they are written to.
+    pub enabled: bool,
+    /// How often to look.
+    pub check_interval_ns: u64,
+    /// How long before the last group ends.
+    pub advance_ns: u64,
+}
+
 /// `[meta]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaOptions {

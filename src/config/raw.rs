@@ -397,13 +397,12 @@ mod tests {
 
     #[test]
     fn sections_without_meaning_are_noticed() {
-        let raw = read("[[graphite]]\nenabled = true\n[shard-precreation]\n[data]\nindex-version = 'tsi1'\n[http]\n");
+        let raw = read("[[graphite]]\nenabled = true\n[data]\nindex-version = 'tsi1'\n[http]\n");
         assert_eq!(
             raw.notices,
             [
                 "[data] without effect here: index-version",
                 "[[graphite]] is enabled, but not served by Millrace",
-                "[shard-precreation] has no meaning here and is ignored",
             ]
         );
     }

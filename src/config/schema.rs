@@ -176,9 +176,9 @@ pub static SECTIONS: &[Section] = &[
     section(
         "shard-precreation",
         &[
-            accepted("enabled", Bool, "true"),
-            accepted("check-interval", Duration, "10m"),
-            accepted("advance-period", Duration, "30m"),
+            key("enabled", Bool, "true"),
+            key("check-interval", Duration, "10m"),
+            key("advance-period", Duration, "30m"),
         ],
     ),
     section(

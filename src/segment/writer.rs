@@ -42,6 +42,8 @@ pub struct SegmentWriter<P: Disk> {
     written: u64,
     fields: Vec<FieldEntry>,
     field_ids: HashMap<FieldEntry, u32>,
+    /// What the last block of each column taught, by its id.
+    hints: Vec<codec::Hints>,
     blocks: Vec<u8>,
     block_count: u64,
     last_series: u32,
@@ -58,6 +60,7 @@ impl<P: Disk> SegmentWriter<P> {
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
+            hints: Vec::new(),
             blocks: Vec::new(),
             block_count: 0,
             last_series: 0,
@@ -98,6 +101,7 @@ impl<P: Disk> SegmentWriter<P> {
         }
         let id = self.fields.len() as u32;
         self.fields.push(entry.clone());
+        self.hints.push(codec::Hints::default());
         self.field_ids.insert(entry, id);
         id
     }
@@ -105,7 +109,7 @@ impl<P: Disk> SegmentWriter<P> {
     fn add_block(&mut self, series: SeriesId, ids: &[u32], rows: &RowBlock) {
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        encode_block(ids, rows, &mut self.pending);
+        encode_block(ids, rows, &mut self.hints, &mut self.pending);
         let checksum = crc32fast::hash(&self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         let (first, last) = (rows.times[0], rows.times[rows.times.len() - 1]);
@@ -181,7 +185,7 @@ impl<P: Disk> SegmentWriter<P> {
     }
 }
 
-fn encode_block(ids: &[u32], rows: &RowBlock, out: &mut Vec<u8>) {
+fn encode_block(ids: &[u32], rows: &RowBlock, hints: &mut [codec::Hints], out: &mut Vec<u8>) {
     let present = || ids.iter().zip(&rows.columns).filter_map(|(id, column)| Some((id, column.as_ref()?)));
     varint::put(out, rows.times.len() as u64);
     varint::put(out, present().count() as u64);
@@ -196,7 +200,7 @@ fn encode_block(ids: &[u32], rows: &RowBlock, out: &mut Vec<u8>) {
         }
         varint::put_bytes(out, &coded);
         coded.clear();
-        codec::encode(&column.values, &mut coded);
+        codec::encode_with(&mut hints[*id as usize], &column.values, &mut coded);
         varint::put_bytes(out, &coded);
     }
 }

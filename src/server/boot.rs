@@ -239,7 +239,24 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
         return Err("the catalog has an owner already".to_owned());
     }
     core::spawn(core.queues.requests, owner::change_loop(Rc::clone(core)));
+    watch_clock(core);
     Ok(())
+}
+
+/// Starts what the clock drives.
+fn watch_clock(core: &Core) {
+    let repeat = |name: &'static str, interval_ns: u64, command: Command| {
+        let (mesh, interval) = (core.mesh().clone(), Duration::from_nanos(interval_ns));
+        core::spawn(core.queues.background, async move { background::repeat(mesh, interval, name, command).await });
+    };
+    let (retention, precreation) = (&core.config.retention, &core.config.precreation);
+    if retention.enabled {
+        repeat("Shard groups past retention dropped", retention.check_interval_ns, Command::ExpireGroups);
+    }
+    if precreation.enabled {
+        let advance_ns = i64::try_from(precreation.advance_ns).unwrap_or(i64::MAX);
+        repeat("Shard groups made in advance", precreation.check_interval_ns, Command::PrecreateGroups { advance_ns });
+    }
 }
 
 fn opened(answer: Result<Response, mesh::MeshError>) -> Result<Box<Opened>, String> {

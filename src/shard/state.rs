@@ -150,10 +150,10 @@ impl<P: Disk> Partition<P> {
             let fields = settled.segment.fields().iter();
             fields.map(|field| (settled.age, (&*field.measurement, &*field.name, field.field_type)))
         });
-        let known = move |&(age, (measurement, ..)): &((u32, u32), (&[u8], &[u8], FieldType))| {
-            !tombstone::is_forgotten(tombstones, database, measurement, age)
-        };
-        self.active.fields().chain(frozen.chain(segments).filter(known).map(|(_, field)| field))
+        let known = frozen.chain(segments).filter(move |(age, (measurement, ..))| {
+            !tombstone::is_forgotten(tombstones, database, measurement, *age)
+        });
+        self.active.fields().chain(known.map(|(_, field)| field))
     }
 
     /// Whether a point of the series is left, as far as can be told without reading.

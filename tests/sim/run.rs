@@ -152,8 +152,8 @@ impl Run {
         }
     }
 
-    /// Deletes one time of some series of one shard. The time is the writer's own, so that its writes and deletions of a
-    /// cell have an order.
+    /// Deletes one time of some series of one shard. The time is the writer's own, so that its writes and deletions of
+    /// a cell have an order.
     async fn delete_some(&self, writer: usize, prng: &mut Prng, model: &RefCell<Model>) {
         let core = prng.below(self.engines.len() as u64) as usize;
         let views = self.engines[core].views();

@@ -1,58 +1,168 @@
-//! Floats: as integers when all are integers of moderate size (then coded like integers), else their bits as LZ4, or
-//! plain when that does not pay.
+//! Floats, bit for bit.
+//!
+//! ```text
+//! decimal  exponent u8 | exception count varint | [gaps between exceptions: frame | their bits, 8 bytes each]
+//!          | integers                                     value = integer / 10^exponent, correctly rounded
+//! bits     the bits as integers, in the order of the floats
+//! ```
+//!
+//! Decimal is ALP's idea: floats that people and sensors send are decimals of few digits, so they are integers over a
+//! power of ten. Dividing instead of multiplying by an inverse needs one exponent where ALP has a pair, and reads back
+//! every decimal of up to 15 digits; trailing zeros are the integers' common divisor. -0.0, NaN and the like are
+//! exceptions.
+//!
+//! Bits is what is left: equal values become runs, near ones share their high bits in differences, floats that were
+//! 32-bit have a common divisor. That is what Gorilla finds too, in a form that needs no loop over single bits.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::Hints;
 use crate::segment::codec::check_count;
+use crate::segment::codec::frame;
+use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
+use crate::segment::codec::sample;
+use crate::stdx::varint;
+use crate::stdx::varint::Reader;
 
-const AS_INTEGERS: u8 = 0;
-const LZ4: u8 = 1;
-const RAW: u8 = 2;
+const DECIMAL: u8 = 0;
+const BITS: u8 = 1;
 
-/// Integers beyond this do not fit a float exactly.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Powers of ten that a float holds exactly.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+/// 1.5 * 2^52: added to a number below 2^51, the integer nearest to it stands in the low bits.
+const ROUNDING: f64 = 6_755_399_441_055_744.0;
+/// One exception costs about as much as eight small integers.
+const EXCEPTION_SHARE: usize = 8;
 
-pub fn encode(values: &[f64], out: &mut Vec<u8>) {
-    if let Some(integers) = as_integers(values) {
-        out.push(AS_INTEGERS);
-        return integer::encode(&integers, out);
+pub fn encode(hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
+    if let Some(exponent) = find_exponent(hints, values)
+        && encode_decimal(values, exponent, out)
+    {
+        return hints.exponent = Some(exponent);
     }
-    let raw: Vec<u8> = values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect();
-    let packed = lz4_flex::compress(&raw);
-    let (mode, body) = if packed.len() < raw.len() { (LZ4, packed) } else { (RAW, raw) };
-    out.push(mode);
-    out.extend_from_slice(&body);
+    hints.exponent = None;
+    out.push(BITS);
+    let ordered: Vec<i64> = values.iter().map(|value| in_order(value.to_bits() as i64)).collect();
+    integer::encode(&ordered, out);
 }
 
-/// Bit for bit, so -0.0 and NaN do not qualify.
-fn as_integers(values: &[f64]) -> Option<Vec<i64>> {
-    values
-        .iter()
-        .map(|&value| {
-            let integer = value as i64;
-            (value.abs() <= EXACT_MAX && (integer as f64).to_bits() == value.to_bits()).then_some(integer)
-        })
-        .collect()
+/// Bits of floats compare as integers once those of negative ones are turned round; its own inverse.
+fn in_order(bits: i64) -> i64 {
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+/// Out of range answers some integer, which then does not read back.
+fn as_integer(value: f64, power: f64) -> i64 {
+    // Rounds to even, since at this size a float has no room for a fraction; no instruction for it is everywhere.
+    (value * power + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
+}
+
+fn reads_back(value: f64, integer: i64, power: f64) -> bool {
+    (integer as f64 / power).to_bits() == value.to_bits()
+}
+
+/// The exponent of the block before when it still does, else the smallest that misses the fewest of a sample.
+fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
+    let missed = |exponent: u8| {
+        let power = POWERS[exponent as usize];
+        sample(values.len())
+            .filter(|&index| !reads_back(values[index], as_integer(values[index], power), power))
+            .count()
+    };
+    if let Some(exponent) = hints.exponent
+        && missed(exponent) == 0
+    {
+        return Some(exponent);
+    }
+    let mut best = (sample(values.len()).count() / EXCEPTION_SHARE + 1, None);
+    for exponent in 0..POWERS.len() as u8 {
+        let count = missed(exponent);
+        if count < best.0 {
+            best = (count, Some(exponent));
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    best.1
+}
+
+fn encode_decimal(values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
+    let power = POWERS[exponent as usize];
+    let mut integers: Vec<i64> = values.iter().map(|&value| as_integer(value, power)).collect();
+    let mut places = vec![0_u32; values.len()];
+    let mut count = 0;
+    for (index, (&value, &integer)) in values.iter().zip(&integers).enumerate() {
+        places[count] = index as u32;
+        count += usize::from(!reads_back(value, integer, power));
+    }
+    let places = &places[..count];
+    if count > values.len() / EXCEPTION_SHARE + 1 {
+        return false;
+    }
+    out.push(DECIMAL);
+    out.push(exponent);
+    varint::put(out, count as u64);
+    if count > 0 {
+        hide_exceptions(&mut integers, places);
+        let next = |index: usize| if index == 0 { 0 } else { places[index - 1] + 1 };
+        let gaps: Vec<i64> = (0..count).map(|index| i64::from(places[index] - next(index))).collect();
+        Frame::of(&gaps).write(out);
+        out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
+    }
+    integer::encode(&integers, out);
+    true
+}
+
+/// Exceptions repeat a neighbour, so that they cost nothing among the integers.
+fn hide_exceptions(integers: &mut [i64], places: &[u32]) {
+    let mut next = 0;
+    let first =
+        (0..).zip(places).find(|(index, place)| *index != **place).map_or(places.len() as u32, |(index, _)| index);
+    let mut neighbour = integers.get(first as usize).copied().unwrap_or(0);
+    for &place in places {
+        let place = place as usize;
+        if place > next {
+            neighbour = integers[place - 1];
+        }
+        integers[place] = neighbour;
+        next = place + 1;
+    }
 }
 
 pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
     check_count(count)?;
     let (&mode, body) = bytes.split_first().ok_or(CodecError("no floats"))?;
     match mode {
-        AS_INTEGERS => Ok(integer::decode(body, count)?.into_iter().map(|value| value as f64).collect()),
-        LZ4 => {
-            let raw = lz4_flex::decompress(body, count * 8).map_err(|_| CodecError("bad floats"))?;
-            from_bits(&raw, count)
+        DECIMAL => decode_decimal(body, count),
+        BITS => {
+            let float = |bits: i64| f64::from_bits(in_order(bits) as u64);
+            Ok(integer::decode(body, count)?.into_iter().map(float).collect())
         }
-        RAW => from_bits(body, count),
         _ => Err(CodecError("bad floats")),
     }
 }
 
-fn from_bits(raw: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
-    if raw.len() != count * 8 {
-        return Err(CodecError("bad floats"));
+fn decode_decimal(body: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
+    let mut reader = Reader::new(body);
+    let mut head = || {
+        let power = *POWERS.get(usize::from(reader.u8()?))?;
+        let exception_count = usize::try_from(reader.varint()?).ok().filter(|&exceptions| exceptions <= count)?;
+        let gaps = if exception_count == 0 { Vec::new() } else { frame::read(&mut reader, exception_count)? };
+        Some((power, gaps, reader.take(exception_count * 8)?))
+    };
+    let (power, gaps, bits) = head().ok_or(CodecError("bad floats"))?;
+    let integers = integer::decode(reader.rest(), count)?;
+    let mut values: Vec<f64> = integers.into_iter().map(|integer| integer as f64 / power).collect();
+    let mut next = 0_usize;
+    for (&gap, bits) in gaps.iter().zip(bits.as_chunks::<8>().0) {
+        let place = usize::try_from(gap).ok().and_then(|gap| next.checked_add(gap));
+        let value = place.and_then(|place| values.get_mut(place)).ok_or(CodecError("bad floats"))?;
+        *value = f64::from_bits(u64::from_le_bytes(*bits));
+        next += gap as usize + 1;
     }
-    let value = |bytes: &[u8]| f64::from_bits(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
-    Ok(raw.chunks_exact(8).map(value).collect())
+    Ok(values)
 }

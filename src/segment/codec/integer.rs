@@ -1,157 +1,220 @@
-//! Integers and timestamps. Four ways, the smallest is taken:
+//! Integers and timestamps, coded by what makes them smallest:
 //!
 //! ```text
-//! step    first signed, step signed: each value is the one before plus the step (a regular series; one value)
-//! delta   scale varint, width u8, first signed, base signed, packed (difference to the one before / scale - base)
-//! offset  scale varint, width u8, base signed, packed (value - base) / scale
 //! raw     8 bytes each
+//! step    first signed, step signed: each value is the one before plus the step (a regular series; one value)
+//! offset  the values as a frame
+//! delta   first signed | differences as a frame
+//! twice   first signed, difference signed | differences of the differences as a frame
+//! slope   step signed | what is left of each value without index * step, as a frame (a regular series that jitters)
+//! runs    count varint | the value of each run: integers, not runs | length of each: frame
 //! ```
 //!
-//! All arithmetic wraps, so every sequence of 64-bit values has a delta form. The scale is the greatest common divisor
-//! of what is packed (10 s steps in nanoseconds shrink by ten billion).
+//! All arithmetic wraps, so every sequence of 64-bit values has each form. Which of the frames it is, a sample of the
+//! values decides; [`frame`] has the packing, the scale and the exceptions.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
+use crate::segment::codec::frame;
+use crate::segment::codec::frame::Frame;
+use crate::segment::codec::frame::bit_length;
+use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
-const STEP: u8 = 0;
-const DELTA: u8 = 1;
+const RAW: u8 = 0;
+const STEP: u8 = 1;
 const OFFSET: u8 = 2;
-const RAW: u8 = 3;
+const DELTA: u8 = 3;
+const TWICE: u8 = 4;
+const SLOPE: u8 = 5;
+const RUNS: u8 = 6;
+
+/// Runs shorter than this on average are left to the frames.
+const RUN_LENGTH_MIN: usize = 4;
+/// A sample tells two forms apart that differ by more than this, a third of a bit a value.
+const CLOSE_BITS: u32 = SAMPLE_COUNT as u32 / 3;
+/// Steps keep four digits.
+const SLOPE_DIGITS_END: u64 = 10_000;
+/// What stands before the codes of a frame, at most about.
+const HEAD_BYTES: usize = 16;
 
 pub fn encode(values: &[i64], out: &mut Vec<u8>) {
-    let Some((&first, rest)) = values.split_first() else {
+    encode_form(values, true, out);
+}
+
+fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
+    let Some(&first) = values.first() else {
         return out.push(RAW);
     };
-    let deltas: Vec<i64> = values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+    let deltas = differences(values);
     let step = deltas.first().copied().unwrap_or(0);
     if deltas.iter().all(|&delta| delta == step) {
         out.push(STEP);
         varint::put_signed(out, first);
         return varint::put_signed(out, step);
     }
-    debug_assert!(!rest.is_empty());
-    let delta = Packing::of(&deltas);
-    let offset = Packing::of(values);
-    let delta_bits = delta.width as usize * deltas.len();
-    let offset_bits = offset.width as usize * values.len();
-    if delta_bits.min(offset_bits) >= 64 * values.len() {
+    let start = out.len();
+    let run_count = 1 + deltas.iter().filter(|&&delta| delta != 0).count();
+    let has_runs = runs_allowed && run_count * RUN_LENGTH_MIN <= values.len();
+    if has_runs {
+        encode_runs(values, run_count, out);
+    }
+    let slope = slope(values);
+    let (form, frame) = choose(values, &deltas, slope);
+    if has_runs && out.len() - start <= frame.bytes() {
+        return;
+    }
+    out.truncate(start);
+    if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
         out.push(RAW);
-        return values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
+        return out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
-    if delta_bits < offset_bits {
-        out.push(DELTA);
-        varint::put_signed(out, first);
-        delta.write(&deltas, out);
-    } else {
-        out.push(OFFSET);
-        offset.write(values, out);
+    out.push(form);
+    match form {
+        OFFSET => {}
+        DELTA => varint::put_signed(out, first),
+        SLOPE => varint::put_signed(out, slope),
+        _ => {
+            varint::put_signed(out, first);
+            varint::put_signed(out, step);
+        }
     }
+    frame.write(out);
+}
+
+fn differences(values: &[i64]) -> Vec<i64> {
+    values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect()
+}
+
+fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
+    out.push(RUNS);
+    varint::put(out, run_count as u64);
+    let runs = || values.chunk_by(|left, right| left == right);
+    let heads: Vec<i64> = runs().map(|run| run[0]).collect();
+    let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
+    encode_form(&heads, false, out);
+    Frame::of(&lengths).write(out);
+}
+
+/// Average step, rounded to a few digits: where values only jitter round a step, people have chosen a round one, and
+/// what is left then keeps its common divisor.
+fn slope(values: &[i64]) -> i64 {
+    let (first, last) = (values[0], values[values.len() - 1]);
+    let average = last.wrapping_sub(first) / (values.len() as i64 - 1).max(1);
+    let mut unit = 1;
+    while average.unsigned_abs() / unit >= SLOPE_DIGITS_END {
+        unit *= 10;
+    }
+    let rounded = (average.unsigned_abs() + unit / 2) / unit * unit;
+    (rounded as i64).wrapping_mul(average.signum())
+}
+
+/// The form with the shortest numbers in a sample; where two are close, the shorter of the two as they will be written.
+fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
+    let level = |index: usize| values[index].wrapping_sub(slope.wrapping_mul(index as i64));
+    let twice = |index: usize| deltas[index + 1].wrapping_sub(deltas[index]);
+    let mut forms = [
+        (spread(values.len(), |index| values[index]), OFFSET),
+        (spread(deltas.len(), |index| deltas[index]), DELTA),
+        (spread(deltas.len() - 1, twice), TWICE),
+        (spread(values.len(), level), SLOPE),
+    ];
+    // Without a slope it is the offset form.
+    forms[3].0 = if slope == 0 { u32::MAX } else { forms[3].0 };
+    forms.sort_unstable();
+    let frame = |form: u8| match form {
+        OFFSET => Frame::of(values),
+        DELTA => Frame::of(deltas),
+        SLOPE => Frame::of(&(0..values.len()).map(level).collect::<Vec<_>>()),
+        _ => Frame::of(&differences(deltas)),
+    };
+    let [(best, first), (next, second), ..] = forms;
+    let chosen = frame(first);
+    if next <= best.saturating_add(CLOSE_BITS) {
+        let other = frame(second);
+        if other.bytes() < chosen.bytes() {
+            return (second, other);
+        }
+    }
+    (first, chosen)
+}
+
+/// Bits that sampled values are apart, far ones in the block; without a middle to compare with, since finding one costs
+/// more.
+fn spread(count: usize, value: impl Fn(usize) -> i64) -> u32 {
+    let mut sampled = [0; SAMPLE_COUNT];
+    let mut taken = 0;
+    for index in sample(count) {
+        sampled[taken] = value(index);
+        taken += 1;
+    }
+    let sampled = &sampled[..taken];
+    let others = sampled.iter().skip(taken / 3).chain(sampled);
+    sampled.iter().zip(others).map(|(value, other)| bit_length(varint::zigzag(value.wrapping_sub(*other)))).sum()
 }
 
 pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {
     check_count(count)?;
-    let (&mode, body) = bytes.split_first().ok_or(CodecError("no integers"))?;
-    let mut reader = Reader::new(body);
-    let values = match mode {
-        STEP => step(&mut reader, count),
-        DELTA => delta(&mut reader, count),
-        OFFSET => unpack(&mut reader, count),
-        RAW => raw(&mut reader, count),
+    let mut reader = Reader::new(bytes);
+    read(&mut reader, count, true).filter(|_| reader.is_empty()).ok_or(CodecError("bad integers"))
+}
+
+fn read(reader: &mut Reader<'_>, count: usize, runs_allowed: bool) -> Option<Vec<i64>> {
+    match reader.u8()? {
+        RAW => raw(reader, count),
+        STEP => {
+            let (first, step) = (reader.signed()?, reader.signed()?);
+            Some((0..count as i64).map(|index| first.wrapping_add(step.wrapping_mul(index))).collect())
+        }
+        OFFSET => frame::read(reader, count),
+        DELTA => {
+            let first = reader.signed()?;
+            Some(sums(first, frame::read(reader, count.checked_sub(1)?)?))
+        }
+        TWICE => {
+            let (first, step) = (reader.signed()?, reader.signed()?);
+            let deltas = sums(step, frame::read(reader, count.checked_sub(2)?)?);
+            Some(sums(first, deltas))
+        }
+        SLOPE => {
+            let slope = reader.signed()?;
+            let mut values = frame::read(reader, count)?;
+            for (index, value) in (0..).zip(&mut values) {
+                *value = value.wrapping_add(slope.wrapping_mul(index));
+            }
+            Some(values)
+        }
+        RUNS if runs_allowed => runs(reader, count),
         _ => None,
-    };
-    values.filter(|_| reader.is_empty()).ok_or(CodecError("bad integers"))
-}
-
-fn step(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
-    let (first, step) = (reader.signed()?, reader.signed()?);
-    Some((0..count as i64).map(|index| first.wrapping_add(step.wrapping_mul(index))).collect())
-}
-
-fn delta(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
-    let mut value = reader.signed()?;
-    let deltas = unpack(reader, count.checked_sub(1)?)?;
-    let mut values = Vec::with_capacity(count);
-    values.push(value);
-    for delta in deltas {
-        value = value.wrapping_add(delta);
-        values.push(value);
     }
-    Some(values)
+}
+
+fn sums(first: i64, deltas: Vec<i64>) -> Vec<i64> {
+    let mut values = Vec::with_capacity(deltas.len() + 1);
+    values.push(first);
+    let mut value = first;
+    values.extend(deltas.into_iter().map(|delta| {
+        value = value.wrapping_add(delta);
+        value
+    }));
+    values
 }
 
 fn raw(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
     let bytes = reader.take(count.checked_mul(8)?)?;
-    Some(bytes.chunks_exact(8).map(|bytes| i64::from_le_bytes(bytes.try_into().expect("eight bytes"))).collect())
+    Some(bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
 }
 
-/// How a sequence is packed: `(value - base) / scale` in `width` bits.
-struct Packing {
-    base: i64,
-    scale: u64,
-    width: u32,
-}
-
-impl Packing {
-    fn of(values: &[i64]) -> Packing {
-        let base = values.iter().copied().min().unwrap_or(0);
-        let scale = values.iter().fold(0, |divisor, &value| {
-            if divisor == 1 { 1 } else { greatest_common_divisor(value.wrapping_sub(base) as u64, divisor) }
-        });
-        let scale = scale.max(1);
-        let largest = values.iter().map(|&value| value.wrapping_sub(base) as u64).max().unwrap_or(0) / scale;
-        Packing { base, scale, width: 64 - largest.leading_zeros() }
+fn runs(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+    let run_count = usize::try_from(reader.varint()?).ok().filter(|&runs| runs <= count)?;
+    let heads = read(reader, run_count, false)?;
+    let lengths = frame::read(reader, run_count)?;
+    let mut values = Vec::with_capacity(count);
+    for (&head, &length) in heads.iter().zip(&lengths) {
+        let length = usize::try_from(length).ok().filter(|&length| length <= count - values.len())?;
+        values.resize(values.len() + length, head);
     }
-
-    fn write(&self, values: &[i64], out: &mut Vec<u8>) {
-        varint::put(out, self.scale);
-        out.push(self.width as u8);
-        varint::put_signed(out, self.base);
-        let mut accumulator = 0_u128;
-        let mut bits = 0;
-        for &value in values {
-            let packed = value.wrapping_sub(self.base) as u64;
-            let packed = if self.scale == 1 { packed } else { packed / self.scale };
-            accumulator |= u128::from(packed) << bits;
-            bits += self.width;
-            while bits >= 8 {
-                out.push(accumulator as u8);
-                accumulator >>= 8;
-                bits -= 8;
-            }
-        }
-        if bits > 0 {
-            out.push(accumulator as u8);
-        }
-    }
-}
-
-fn unpack(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
-    let scale = reader.varint()?;
-    let width = u32::from(reader.u8()?);
-    let base = reader.signed()?;
-    if width > 64 {
-        return None;
-    }
-    let bytes = reader.take((count * width as usize).div_ceil(8))?;
-    let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
-    let value = |index: usize| {
-        let bit = index * width as usize;
-        // Up to 9 bytes hold a value; the tail of the slice is padded with zeros.
-        let mut window = [0; 16];
-        let start = bit / 8;
-        let taken = bytes.len().min(start + 9) - start;
-        window[..taken].copy_from_slice(&bytes[start..start + taken]);
-        let packed = (u128::from_le_bytes(window) >> (bit % 8)) as u64 & mask;
-        base.wrapping_add(packed.wrapping_mul(scale) as i64)
-    };
-    Some((0..count).map(value).collect())
-}
-
-fn greatest_common_divisor(mut left: u64, mut right: u64) -> u64 {
-    while right != 0 {
-        (left, right) = (right, left % right);
-    }
-    left
+    (values.len() == count).then_some(values)
 }

@@ -1,10 +1,24 @@
-//! Columns of values to bytes and back. Each column says with its first byte how it is coded; the writer takes the
-//! smallest of what fits. A decoder trusts nothing: bytes that make no sense are [`CodecError`], never a panic.
+//! Columns of values to bytes and back.
+//!
+//! In:   the values of one block of a column.
+//! Out:  bytes, whose first says how they are coded; no count, which the block has.
+//!
+//! ```text
+//! strings --entries, lengths--> integers --differences, runs--> frames --codes--> packed bits
+//! floats  --decimals, bits----> integers
+//! ```
+//!
+//! An encoder chooses by statistics of the values, not by trying everything. A decoder trusts nothing: bytes that make
+//! no sense are [`CodecError`], never a panic, and take no more room than the count and the bytes allow. benches/codec
+//! says what each shape of data takes, tests/fuzz attacks the decoders.
 
-mod bits;
+// In data order: each uses only those below it.
+mod text;
 mod float;
 mod integer;
-mod text;
+mod frame;
+mod pack;
+mod bits;
 
 use crate::model::Bytes;
 use crate::model::FieldType;
@@ -15,10 +29,22 @@ use crate::model::Values;
 #[error("malformed column: {0}")]
 pub struct CodecError(pub &'static str);
 
+/// What one block of a column taught for the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints {
+    /// Decimal places of its floats.
+    exponent: Option<u8>,
+}
+
 /// Appends the values of one column.
 pub fn encode(values: &Values, out: &mut Vec<u8>) {
+    encode_with(&mut Hints::default(), values, out);
+}
+
+/// Appends the values of one block of a column; `hints` are those of the block before.
+pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
-        Values::Float(values) => float::encode(values, out),
+        Values::Float(values) => float::encode(hints, values, out),
         Values::Integer(values) => integer::encode(values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
@@ -67,6 +93,14 @@ const COUNT_MAX: usize = 1 << 20;
 
 fn check_count(count: usize) -> Result<(), CodecError> {
     if count > COUNT_MAX { Err(CodecError("more values than a block may hold")) } else { Ok(()) }
+}
+
+/// Values looked at where all would take too long.
+const SAMPLE_COUNT: usize = 32;
+
+/// Places spread over `count` values.
+fn sample(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by((count / SAMPLE_COUNT).max(1)).take(SAMPLE_COUNT)
 }
 
 /// Values of strings, kept apart for the length check above.

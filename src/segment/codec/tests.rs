@@ -1,61 +1,280 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::stdx::seeded;
 
+/// Reads back what was written, bit for bit, and answers its size.
 fn check(values: &Values) -> usize {
     let mut bytes = Vec::new();
     encode(values, &mut bytes);
     let decoded = decode(values.field_type(), &bytes, values.len()).unwrap();
-    match (values, &decoded) {
+    assert_same(values, &decoded);
+    bytes.len()
+}
+
+fn assert_same(left: &Values, right: &Values) {
+    match (left, right) {
         // Bit for bit: NaN payloads and -0.0 survive.
         (Values::Float(left), Values::Float(right)) => {
             assert!(left.iter().map(|value| value.to_bits()).eq(right.iter().map(|value| value.to_bits())));
         }
-        _ => assert_eq!(values, &decoded),
+        _ => assert_eq!(left, right),
     }
-    bytes.len()
+}
+
+fn check_integers(values: Vec<i64>) -> usize {
+    check(&Values::Unsigned(values.iter().map(|&value| value as u64).collect()));
+    check(&Values::Integer(values))
+}
+
+/// Small and repeatable, for data whose size is asserted.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> i64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % bound) as i64
+    }
+
+    /// About normal, deviation 1.
+    fn bell(&mut self) -> f64 {
+        (self.below(1000) + self.below(1000) + self.below(1000)) as f64 / 500.0 - 3.0
+    }
+}
+
+/// The packing as its description says it, bit by bit.
+mod naive {
+    /// Which bit of the packed bytes is bit `bit` of value `index`.
+    fn place(count: usize, index: usize, width: usize, bit: usize) -> usize {
+        let whole = count / 128 * 128;
+        if index >= whole {
+            return whole * width + (index - whole) * width + bit;
+        }
+        let (group, index) = (index / 128, index % 128);
+        let (lane, bit) = (index % 2, index / 2 * width + bit);
+        group * 128 * width + (bit / 64 * 2 + lane) * 64 + bit % 64
+    }
+
+    pub fn pack(values: &[u64], width: usize) -> Vec<u8> {
+        let mut bytes = vec![0; values.len() / 128 * 16 * width + (values.len() % 128 * width).div_ceil(8)];
+        for (index, value) in values.iter().enumerate() {
+            for bit in (0..width).filter(|bit| value >> bit & 1 == 1) {
+                let place = place(values.len(), index, width, bit);
+                bytes[place / 8] |= 1 << (place % 8);
+            }
+        }
+        bytes
+    }
+
+    /// The greatest common divisor by trial, for small values.
+    pub fn quotients(values: &[u64]) -> (u64, Vec<u64>) {
+        let largest = values.iter().copied().max().unwrap_or(0);
+        let divisor = (1..=largest).rev().find(|divisor| values.iter().all(|value| value % divisor == 0)).unwrap_or(1);
+        (divisor, values.iter().map(|value| value / divisor).collect())
+    }
 }
 
 #[test]
 fn a_regular_series_costs_next_to_nothing() {
-    let times = (0..1000).map(|index| 1_700_000_000_000_000_000 + index * 10_000_000_000).collect();
-    assert!(check(&Values::Integer(times)) < 20);
+    assert!(check_integers((0..1000).map(|index| 1_700_000_000_000_000_000 + index * 10_000_000_000).collect()) < 20);
 }
 
 #[test]
-fn a_walk_of_small_steps_costs_its_steps() {
-    let walk = (0..1000).map(|index: i64| 50 + (index % 3)).collect();
-    assert!(check(&Values::Integer(walk)) < 300);
+fn times_that_jitter_by_milliseconds_cost_their_jitter() {
+    let mut random = Random(1);
+    let time = |index: i64| 1_700_000_000_000_000_000 + index * 10_000_000_000 + random.below(11) * 1_000_000;
+    assert!(check_integers((0..500).map(time).collect()) < 500 * 5 / 8 + 20);
+}
+
+#[test]
+fn a_gap_in_regular_times_costs_a_few_bytes() {
+    let time = |index: i64| 1_700_000_000_000_000_000 + (index + index / 100 * 7) * 10_000_000_000;
+    assert!(check_integers((0..500).map(time).collect()) < 40);
+}
+
+#[test]
+fn a_random_walk_costs_about_its_entropy() {
+    let mut random = Random(2);
+    let mut level = 50.0;
+    let mut walk = |_| {
+        level += random.bell();
+        level as i64
+    };
+    let bytes = check_integers((0..2000).map(&mut walk).collect());
+    assert!(bytes * 8 < 2000 * 27 / 10, "{bytes}");
+}
+
+#[test]
+fn a_few_outliers_do_not_widen_the_rest() {
+    let mut random = Random(3);
+    let outlier = |index: i64| if index % 200 == 77 { i64::MAX - index * index } else { 40 };
+    let values = (0..1000).map(|index| outlier(index) - random.below(8)).collect();
+    let bytes = check_integers(values);
+    assert!(bytes < 1000 * 3 / 8 + 100, "{bytes}");
+    let below = (0..1000).map(|index| if index % 300 == 5 { i64::MIN } else { random.below(1 << 20) }).collect();
+    assert!(check_integers(below) < 1000 * 21 / 8 + 100);
+}
+
+#[test]
+fn runs_cost_their_number() {
+    assert!(check_integers((0..2000).map(|index| index / 100 * 7919 % 1013).collect()) < 50);
+}
+
+#[test]
+fn a_walk_in_hundredths_costs_its_hundredths() {
+    let mut random = Random(4);
+    let mut level = 5000.0;
+    let mut walk = |_| {
+        level += random.bell();
+        level as i64
+    };
+    let hundredths: Vec<i64> = (0..500).map(&mut walk).collect();
+    let floats = check(&Values::Float(hundredths.iter().map(|&value| value as f64 / 100.0).collect()));
+    assert!(floats <= check_integers(hundredths) + 4);
+}
+
+#[test]
+fn a_few_strange_floats_do_not_spoil_a_column() {
+    let mut values: Vec<f64> = (0..500).map(|index| f64::from(index % 16) / 10.0).collect();
+    values[0] = -0.0;
+    values[1] = f64::from_bits(0x7ff8_dead_beef_0001);
+    values[77] = 1.0 / 3.0;
+    values[499] = f64::NEG_INFINITY;
+    assert!(check(&Values::Float(values)) < 330);
+}
+
+#[test]
+fn full_entropy_costs_little_more_than_its_bits() {
+    let mut random = Random(5);
+    let mut draw = || random.below(1 << 31) << 33 ^ random.below(1 << 31) << 16 ^ random.below(1 << 31);
+    let values: Vec<i64> = (0..1000).map(|_| draw()).collect();
+    let bytes = check(&Values::Float(values.iter().map(|&bits| f64::from_bits(bits as u64)).collect()));
+    assert!(bytes < 8 * 1000 + 16, "{bytes}");
+    assert!(check_integers(values) < 8 * 1000 + 16);
+}
+
+#[test]
+fn few_kinds_of_string_cost_their_number() {
+    let text = |index: usize| -> Bytes { format!("a state of some length {}", index * 7 % 4).into_bytes().into() };
+    assert!(check(&Values::String((0..1000).map(text).collect())) < 1000 / 4 + 100);
+    assert!(check(&Values::String(vec![b"the same".to_vec().into(); 1000])) < 30);
+}
+
+#[test]
+fn hints_of_another_column_do_no_harm() {
+    let mut hints = Hints::default();
+    for values in [vec![0.125; 40], vec![1e300, 0.1], vec![12.5, 7.25, 1e22], vec![], vec![f64::NAN; 3]] {
+        let values = Values::Float(values);
+        let mut bytes = Vec::new();
+        encode_with(&mut hints, &values, &mut bytes);
+        assert_same(&values, &decode(FieldType::Float, &bytes, values.len()).unwrap());
+    }
 }
 
 #[test]
 fn the_extremes_survive() {
-    for values in [vec![], vec![i64::MIN], vec![i64::MIN, i64::MAX, 0, -1], vec![i64::MAX; 9]] {
-        check(&Values::Integer(values));
+    for values in [
+        vec![],
+        vec![i64::MIN],
+        vec![0, 1],
+        vec![7, 7, 8],
+        vec![i64::MIN, i64::MAX, 0, -1],
+        vec![i64::MAX; 9],
+        [i64::MIN, i64::MAX].repeat(300),
+    ] {
+        check_integers(values);
     }
-    check(&Values::Unsigned(vec![u64::MAX, 0, 1 << 63]));
     check(&Values::Float(vec![-0.0, f64::NAN, f64::from_bits(0x7ff8_0000_0000_0001), f64::INFINITY, 5e-324, 1e300]));
     check(&Values::Float(vec![1.0, 2.0, 9_007_199_254_740_993.0]));
+    check(&Values::Float(vec![-0.0; 300]));
+    check(&Values::Float(vec![]));
     check(&Values::Boolean(vec![true, false, true, true, false, false, false, true, true]));
     check(&Values::String(vec![Bytes::default(), b"a\0\xff".to_vec().into()]));
+    check(&Values::String(vec![]));
+}
+
+/// Values of one of the shapes that the forms are made for, with outliers.
+fn shaped() -> impl Strategy<Value = Vec<i64>> {
+    let steps = proptest::collection::vec((any::<i64>(), 0_u32..1000), 0..700);
+    (steps, 0_u32..64, 0_u8..4, 1_i64..2000, 0_u32..1000).prop_map(|(steps, shift, shape, scale, plain)| {
+        let (mut value, mut step) = (0_i64, 0_i64);
+        let next = |(random, chance): (i64, u32)| {
+            let small = if chance > plain { random } else { (random >> shift).wrapping_mul(scale) };
+            match shape {
+                0 => return small,
+                1 => value = value.wrapping_add(small),
+                2 => value = if chance % 16 == 0 { small } else { value },
+                _ => {
+                    step = step.wrapping_add(small);
+                    value = value.wrapping_add(step);
+                }
+            }
+            value
+        };
+        steps.into_iter().map(next).collect()
+    })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(seeded::cases(400))]
+
+    #[test]
+    fn packing_is_what_the_naive_twin_does(
+        values in proptest::collection::vec(any::<u64>(), 0..400),
+        width in 0_u32..=64,
+    ) {
+        let values: Vec<u64> = values.iter().map(|value| value & pack::mask(width)).collect();
+        let mut packed = Vec::new();
+        pack::pack(&values, width, &mut packed);
+        prop_assert_eq!(&packed, &naive::pack(&values, width as usize));
+        prop_assert_eq!(packed.len(), pack::packed_bytes(values.len(), width));
+        let mut unpacked = vec![1; values.len()];
+        pack::unpack(&packed, width, &mut unpacked);
+        prop_assert_eq!(unpacked, values);
+    }
+
+    #[test]
+    fn the_scale_is_the_greatest_common_divisor(
+        values in proptest::collection::vec(0_u64..40, 1..40),
+        scale in 1_u64..30,
+    ) {
+        let values: Vec<u64> = values.iter().map(|value| value * scale).collect();
+        let (divisor, quotients) = naive::quotients(&values);
+        prop_assert_eq!(frame::common_divisor(&values), divisor);
+        let division = frame::Divisor::new(divisor);
+        prop_assert!(values.iter().map(|&value| division.quotient(value)).eq(quotients));
+    }
+
+    #[test]
+    fn every_shape_of_integers_reads_back(values in shaped()) {
+        check_integers(values);
+    }
+
+    #[test]
+    fn every_shape_of_floats_reads_back(values in shaped(), places in 0_usize..20, strange in any::<u64>()) {
+        let power = 10_f64.powi(places as i32);
+        check(&Values::Float(values.iter().map(|&bits| f64::from_bits(bits as u64)).collect()));
+        let mut floats: Vec<f64> = values.iter().map(|&value| value as f64 / power).collect();
+        check(&Values::Float(floats.clone()));
+        for index in (0..floats.len()).step_by(1 + strange as usize % 97) {
+            floats[index] = f64::from_bits(strange.rotate_left(index as u32));
+        }
+        check(&Values::Float(floats));
+    }
 
     #[test]
     fn every_column_reads_back(
-        integers in proptest::collection::vec(any::<i64>(), 0..200),
-        shift in 0_u32..64,
         floats in proptest::collection::vec(any::<u64>(), 0..100),
         strings in proptest::collection::vec("[a-c]{0,5}", 0..100),
-        booleans in proptest::collection::vec(any::<bool>(), 0..100),
+        kinds in proptest::collection::vec("[a-c]{0,1}", 0..100),
+        booleans in proptest::collection::vec(any::<bool>(), 0..300),
     ) {
-        check(&Values::Integer(integers.iter().map(|value| value >> shift).collect()));
-        check(&Values::Unsigned(integers.iter().map(|value| (*value as u64) >> shift).collect()));
         check(&Values::Float(floats.into_iter().map(f64::from_bits).collect()));
         check(&Values::String(strings.into_iter().map(|text| text.into_bytes().into()).collect()));
-        check(&Values::Boolean(booleans));
+        check(&Values::String(kinds.into_iter().map(|text| text.into_bytes().into()).collect()));
+        let mut bytes = Vec::new();
+        encode_valid(&booleans, &mut bytes);
+        prop_assert_eq!(decode_valid(&bytes, booleans.len()).unwrap(), booleans);
     }
 
     #[test]

@@ -1,0 +1,364 @@
+//! A frame: a short range of integers in few bits each, with exceptions.
+//!
+//! ```text
+//! kind u8 | scale varint | base signed | body                     value = base + scale * code, wrapping
+//! plain     packed codes
+//! escaped   packed codes, the largest of which says "exception" | exceptions: frame
+//! listed    count varint | gaps between exceptions: frame | exceptions: frame | packed codes, 0 at exceptions
+//! ```
+//!
+//! `kind` is the width of a code (0 to 64) plus 0, 65 or 130. Escapes suit many exceptions (they cost their value and
+//! one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two bits with escapes, not three.
+//!
+//! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
+//! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
+
+use crate::segment::codec::pack::mask;
+use crate::segment::codec::pack::pack;
+use crate::segment::codec::pack::packed_bytes;
+use crate::segment::codec::pack::unpack;
+use crate::segment::codec::sample;
+use crate::stdx::varint;
+use crate::stdx::varint::Reader;
+
+const KIND_STEP: u32 = 65;
+/// Exceptions of exceptions, so often.
+const DEPTH_MAX: u32 = 2;
+/// Fewer values are not worth a look at their distribution.
+const WINDOW_COUNT_MIN: usize = 16;
+/// A range so short is counted value by value.
+const COUNTED_RANGE: usize = 64;
+/// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
+const MEASURED_COUNT: usize = 128;
+/// What a nested frame costs beyond its codes.
+const NESTED_BITS: usize = 24;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Escaped,
+    Listed,
+}
+
+/// Codes are `quotient - start`, those from `limit` on are exceptions.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    kind: Kind,
+    width: u32,
+    start: u64,
+    bits: usize,
+}
+
+/// Values before they are written: `base + scale * quotient`, and how to pack the quotients.
+pub struct Frame {
+    base: i64,
+    scale: u64,
+    quotients: Vec<u64>,
+    window: Window,
+}
+
+impl Frame {
+    /// Looks at the values.
+    pub fn of(values: &[i64]) -> Frame {
+        Frame::nested(values, 0)
+    }
+
+    /// Looks at the values; no exceptions.
+    pub fn plain(values: &[i64]) -> Frame {
+        Frame::nested(values, DEPTH_MAX)
+    }
+
+    fn nested(values: &[i64], depth: u32) -> Frame {
+        let (base, largest) = bounds(values);
+        let mut quotients: Vec<u64> = values.iter().map(|&value| value.wrapping_sub(base) as u64).collect();
+        let scale = common_divisor(&quotients);
+        if scale > 1 {
+            let divisor = Divisor::new(scale);
+            quotients.iter_mut().for_each(|quotient| *quotient = divisor.quotient(*quotient));
+        }
+        let range = largest.wrapping_sub(base) as u64 / scale;
+        let plain = Window {
+            kind: Kind::Plain,
+            width: bit_length(range),
+            start: 0,
+            bits: quotients.len() * bit_length(range) as usize,
+        };
+        let window = if depth >= DEPTH_MAX || quotients.len() < WINDOW_COUNT_MIN || range == 0 {
+            plain
+        } else if range < COUNTED_RANGE as u64 {
+            counted_window(&quotients, plain)
+        } else {
+            measured_window(&quotients, plain)
+        };
+        Frame { base, scale, quotients, window }
+    }
+
+    /// What it will take, about.
+    pub fn bytes(&self) -> usize {
+        self.window.bits.div_ceil(8)
+    }
+
+    /// Appends it.
+    pub fn write(self, out: &mut Vec<u8>) {
+        self.write_nested(0, out);
+    }
+
+    fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) {
+        let Window { kind, width, start, .. } = self.window;
+        out.push((width + KIND_STEP * kind as u32) as u8);
+        varint::put(out, self.scale);
+        varint::put_signed(out, self.base.wrapping_add(start.wrapping_mul(self.scale) as i64));
+        match kind {
+            Kind::Plain => pack(&self.quotients, width, out),
+            Kind::Escaped => {
+                let (exceptions, _) = take_exceptions(&mut self.quotients, start, mask(width) - 1, mask(width));
+                pack(&self.quotients, width, out);
+                Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
+            }
+            Kind::Listed => {
+                let (exceptions, gaps) = take_exceptions(&mut self.quotients, start, mask(width), 0);
+                varint::put(out, exceptions.len() as u64);
+                Frame::plain(&gaps).write(out);
+                Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
+                pack(&self.quotients, width, out);
+            }
+        }
+    }
+}
+
+/// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
+fn bounds(values: &[i64]) -> (i64, i64) {
+    let origin = values.first().copied().unwrap_or(0);
+    // Most columns are within 32 bits of any value; those compare in vectors on every machine, 64-bit ones on some.
+    let far = values.iter().fold(0, |far, value| far | (value.wrapping_sub(origin).wrapping_add(1 << 31) as u64 >> 32));
+    if far == 0 {
+        let near = || values.iter().map(|value| value.wrapping_sub(origin) as i32);
+        let bound = |near: Option<i32>| origin.wrapping_add(i64::from(near.unwrap_or(0)));
+        return (bound(near().min()), bound(near().max()));
+    }
+    (values.iter().copied().min().unwrap_or(0), values.iter().copied().max().unwrap_or(0))
+}
+
+/// Makes quotients codes; answers the exceptions (as far from `start`) and the gaps before each.
+fn take_exceptions(quotients: &mut [u64], start: u64, code_max: u64, mark: u64) -> (Vec<i64>, Vec<i64>) {
+    let mut places = vec![0_u32; quotients.len()];
+    let mut count = 0;
+    for (index, quotient) in quotients.iter_mut().enumerate() {
+        *quotient = quotient.wrapping_sub(start);
+        // Without a branch: which values are exceptions cannot be foretold.
+        places[count] = index as u32;
+        count += usize::from(*quotient > code_max);
+    }
+    let (mut exceptions, mut gaps) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut next = 0;
+    for &place in &places[..count] {
+        let quotient = &mut quotients[place as usize];
+        exceptions.push(*quotient as i64);
+        gaps.push(i64::from(place - next));
+        *quotient = mark;
+        next = place + 1;
+    }
+    (exceptions, gaps)
+}
+
+/// The best window when every quotient is below [`COUNTED_RANGE`].
+fn counted_window(quotients: &[u64], plain: Window) -> Window {
+    // Four tables, so that equal neighbours do not wait for each other.
+    let mut tables = [[0_u32; COUNTED_RANGE]; 4];
+    let (fours, rest) = quotients.as_chunks::<4>();
+    for four in fours {
+        for (table, &quotient) in tables.iter_mut().zip(four) {
+            table[quotient as usize % COUNTED_RANGE] += 1;
+        }
+    }
+    for &quotient in rest {
+        tables[0][quotient as usize % COUNTED_RANGE] += 1;
+    }
+    // below[i]: how many quotients are less than i.
+    let mut below = [0_u32; COUNTED_RANGE + 1];
+    for index in 0..COUNTED_RANGE {
+        below[index + 1] = below[index] + tables.iter().map(|table| table[index]).sum::<u32>();
+    }
+    let range = 1 << plain.width;
+    let mut best = plain;
+    for width in 0..plain.width {
+        for (kind, codes) in [(Kind::Escaped, (1_usize << width) - 1), (Kind::Listed, 1 << width)] {
+            if codes == 0 {
+                continue;
+            }
+            let inside = |start: usize| below[start + codes] - below[start];
+            let (start, covered) = (0..=range - codes)
+                .map(|start| (start, inside(start)))
+                .fold((0, 0), |best, candidate| if candidate.1 > best.1 { candidate } else { best });
+            best = better(best, quotients.len(), covered as usize, kind, width, plain.width, start as u64);
+        }
+    }
+    best
+}
+
+/// A good window for longer ranges.
+fn measured_window(quotients: &[u64], plain: Window) -> Window {
+    let mut sampled = sample(quotients.len()).map(|index| quotients[index]).collect::<Vec<_>>();
+    let half = sampled.len() / 2;
+    let middle = *sampled.select_nth_unstable(half).1;
+    let mut lengths = [[0_u32; 65]; 2];
+    let step = quotients.len().div_ceil(MEASURED_COUNT);
+    for &quotient in quotients.iter().step_by(step) {
+        lengths[0][bit_length(quotient) as usize] += 1;
+        lengths[1][bit_length(varint::zigzag(quotient.wrapping_sub(middle) as i64)) as usize] += 1;
+    }
+    let mut best = plain;
+    let mut covered = [0_usize; 2];
+    for width in 0..plain.width {
+        let starts = [0, middle.wrapping_sub(mask(width).div_ceil(2))];
+        for ((covered, lengths), start) in covered.iter_mut().zip(&lengths).zip(starts) {
+            *covered = (*covered + lengths[width as usize] as usize * step).min(quotients.len());
+            if width > 0 {
+                // The last code marks an escape; its values have their share of the longest ones.
+                let edge = (lengths[width as usize] as usize * step).div_ceil(1 << (width - 1)).min(*covered);
+                best = better(best, quotients.len(), *covered - edge, Kind::Escaped, width, plain.width, start);
+            }
+            best = better(best, quotients.len(), *covered, Kind::Listed, width, plain.width, start);
+        }
+    }
+    best
+}
+
+fn better(best: Window, count: usize, covered: usize, kind: Kind, width: u32, wide: u32, start: u64) -> Window {
+    let exceptions = count - covered;
+    let place_bits = match kind {
+        Kind::Plain | Kind::Escaped => 0,
+        Kind::Listed => exceptions * (bit_length((count / exceptions.max(1)) as u64) as usize + 1) + NESTED_BITS + 8,
+    };
+    let bits = count * width as usize + exceptions * wide as usize + NESTED_BITS + place_bits;
+    if bits < best.bits { Window { kind, width, start, bits } } else { best }
+}
+
+/// The `count` values of a frame.
+pub fn read(reader: &mut Reader<'_>, count: usize) -> Option<Vec<i64>> {
+    read_nested(reader, count, 0)
+}
+
+fn read_nested(reader: &mut Reader<'_>, count: usize, depth: u32) -> Option<Vec<i64>> {
+    let kind = u32::from(reader.u8()?);
+    let (kind, width) = (kind / KIND_STEP, kind % KIND_STEP);
+    let scale = reader.varint()?;
+    let base = reader.signed()?;
+    if kind > 0 && depth >= DEPTH_MAX {
+        return None;
+    }
+    let value = |code: u64| base.wrapping_add(code.wrapping_mul(scale) as i64);
+    match kind {
+        0 => Some(values(codes(reader, count, width)?, base, scale)),
+        1 => {
+            let codes = codes(reader, count, width)?;
+            let places = places_of(&codes, mask(width));
+            let mut values = values(codes, base, scale);
+            let exceptions = read_nested(reader, places.len(), depth + 1)?;
+            for (&place, &exception) in places.iter().zip(&exceptions) {
+                values[place as usize] = value(exception as u64);
+            }
+            Some(values)
+        }
+        2 => {
+            let exception_count = usize::try_from(reader.varint()?).ok().filter(|&exceptions| exceptions <= count)?;
+            let gaps = read_nested(reader, exception_count, DEPTH_MAX)?;
+            let exceptions = read_nested(reader, exception_count, depth + 1)?;
+            let mut values = values(codes(reader, count, width)?, base, scale);
+            let mut next = 0_usize;
+            for (&gap, &exception) in gaps.iter().zip(&exceptions) {
+                let place = next.checked_add(usize::try_from(gap).ok()?)?;
+                *values.get_mut(place)? = value(exception as u64);
+                next = place + 1;
+            }
+            Some(values)
+        }
+        _ => None,
+    }
+}
+
+fn codes(reader: &mut Reader<'_>, count: usize, width: u32) -> Option<Vec<u64>> {
+    let bytes = reader.take(packed_bytes(count, width))?;
+    let mut codes = vec![0; count];
+    unpack(bytes, width, &mut codes);
+    Some(codes)
+}
+
+fn values(codes: Vec<u64>, base: i64, scale: u64) -> Vec<i64> {
+    // The common scale apart: a 64-bit product is no vector instruction everywhere.
+    if scale == 1 {
+        return codes.into_iter().map(|code| base.wrapping_add(code as i64)).collect();
+    }
+    codes.into_iter().map(|code| base.wrapping_add(code.wrapping_mul(scale) as i64)).collect()
+}
+
+fn places_of(codes: &[u64], mark: u64) -> Vec<u32> {
+    let mut places = vec![0; codes.len()];
+    let mut count = 0;
+    for (index, &code) in codes.iter().enumerate() {
+        places[count] = index as u32;
+        count += usize::from(code == mark);
+    }
+    places.truncate(count);
+    places
+}
+
+/// Bits a value needs.
+pub fn bit_length(value: u64) -> u32 {
+    64 - value.leading_zeros()
+}
+
+/// Division without remainder, by multiplication: a division takes longer than all else done with a value.
+pub struct Divisor {
+    shift: u32,
+    inverse: u64,
+    quotient_max: u64,
+}
+
+impl Divisor {
+    pub fn new(divisor: u64) -> Divisor {
+        let shift = divisor.trailing_zeros();
+        let odd = divisor >> shift;
+        // Newton: each round doubles the bits that are right, from three.
+        let inverse =
+            (0..5).fold(odd, |inverse, _| inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse))));
+        Divisor { shift, inverse, quotient_max: u64::MAX / divisor }
+    }
+
+    /// `value` over the divisor, which divides it.
+    pub fn quotient(&self, value: u64) -> u64 {
+        (value >> self.shift).wrapping_mul(self.inverse)
+    }
+
+    fn divides(&self, value: u64) -> bool {
+        value & ((1 << self.shift) - 1) == 0 && self.quotient(value) <= self.quotient_max
+    }
+}
+
+/// The greatest common divisor; 1 when all are 0.
+pub fn common_divisor(values: &[u64]) -> u64 {
+    let mut divisor = 0;
+    let mut rest = values.iter();
+    // The first few settle it for most columns.
+    for &value in rest.by_ref().take(8) {
+        divisor = greatest_common_divisor(value, divisor);
+    }
+    let mut test = Divisor::new(divisor.max(1));
+    for &value in rest {
+        if divisor == 1 {
+            break;
+        }
+        if divisor == 0 || !test.divides(value) {
+            divisor = greatest_common_divisor(value, divisor);
+            test = Divisor::new(divisor.max(1));
+        }
+    }
+    divisor.max(1)
+}
+
+fn greatest_common_divisor(mut left: u64, mut right: u64) -> u64 {
+    while right != 0 {
+        (left, right) = (right, left % right);
+    }
+    left
+}
