@@ -30,6 +30,7 @@ use self::options::LogLevel;
 use self::options::LoggingOptions;
 use self::options::MetaOptions;
 use self::options::MonitorOptions;
+use self::options::PrecreationOptions;
 use self::options::QueryOptions;
 use self::options::RetentionOptions;
 use self::options::StatusFilter;

@@ -400,10 +400,7 @@ mod tests {
         let raw = read("[[graphite]]\nenabled = true\n[data]\nindex-version = 'tsi1'\n[http]\n");
         assert_eq!(
             raw.notices,
-            [
-                "[data] without effect here: index-version",
-                "[[graphite]] is enabled, but not served by Millrace",
-            ]
+            ["[data] without effect here: index-version", "[[graphite]] is enabled, but not served by Millrace",]
         );
     }
 

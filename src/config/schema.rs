@@ -175,11 +175,7 @@ pub static SECTIONS: &[Section] = &[
     section("retention", &[key("enabled", Bool, "true"), key("check-interval", Duration, "30m")]),
     section(
         "shard-precreation",
-        &[
-            key("enabled", Bool, "true"),
-            key("check-interval", Duration, "10m"),
-            key("advance-period", Duration, "30m"),
-        ],
+        &[key("enabled", Bool, "true"), key("check-interval", Duration, "10m"), key("advance-period", Duration, "30m")],
     ),
     section(
         "monitor",

@@ -28,6 +28,7 @@ use glommio::LocalExecutorBuilder;
 use glommio::Placement;
 use glommio::net::TcpListener;
 
+use crate::background;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::disk::File;
@@ -47,6 +48,7 @@ use crate::mesh::Room;
 use crate::mesh::Seat;
 use crate::meta;
 use crate::meta::Catalog;
+use crate::meta::Command;
 use crate::server::core;
 use crate::server::core::Core;
 use crate::server::core::Handover;

@@ -150,9 +150,9 @@ impl<P: Disk> Partition<P> {
             let fields = settled.segment.fields().iter();
             fields.map(|field| (settled.age, (&*field.measurement, &*field.name, field.field_type)))
         });
-        let known = frozen.chain(segments).filter(move |(age, (measurement, ..))| {
-            !tombstone::is_forgotten(tombstones, database, measurement, *age)
-        });
+        let known = frozen
+            .chain(segments)
+            .filter(move |(age, (measurement, ..))| !tombstone::is_forgotten(tombstones, database, measurement, *age));
         self.active.fields().chain(known.map(|(_, field)| field))
     }
 

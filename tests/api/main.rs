@@ -10,3 +10,4 @@ mod deletes;
 mod durability;
 mod lifecycle;
 mod refusals;
+mod retention;

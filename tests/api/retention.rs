@@ -1,0 +1,58 @@
+//! What is past its retention goes away, files included, and what is not stays.
+
+use crate::harness::Server;
+use crate::process::pause;
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Longest wait for a look that comes ten times a second.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        pause();
+    }
+}
+
+/// Segment files of a data directory.
+fn segments(data: &Path) -> usize {
+    let folders = std::fs::read_dir(data).expect("the server made it").flatten();
+    let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
+    files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg")).count()
+}
+
+#[test]
+fn shard_groups_past_retention_are_dropped_with_their_files() {
+    let mut server = Server::start_configured(
+        "[monitor]\nstore-enabled = false\n[retention]\ncheck-interval = '100ms'\n[shard-precreation]\nenabled = false\n",
+    );
+    server.create("d");
+    assert_eq!(server.write("d", "m v=1 1\nm v=2 2000000000000000000\nother v=1 5").status, 204);
+    assert!(server.stop().success());
+    server.restart();
+    let before = segments(&server.data_path());
+    assert!(before >= 2, "{before}");
+    let altered = server.query("d", "ALTER RETENTION POLICY autogen ON d DURATION 1000w");
+    assert_eq!(altered, json!({"results": [{"statement_id": 0}]}));
+    wait_until("the group of 1970 is gone", || server.rows("d", "SHOW SHARDS").as_array().map(Vec::len) == Some(1));
+    wait_until("its segments are removed", || segments(&server.data_path()) == 1);
+    assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
+    assert!(server.stop().success());
+    server.restart();
+    assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
+    assert_eq!(segments(&server.data_path()), 1);
+}
+
+#[test]
+fn the_next_shard_group_is_made_in_advance() {
+    let server = Server::start_configured(
+        "[monitor]\nstore-enabled = false\n[shard-precreation]\ncheck-interval = '100ms'\nadvance-period = '200h'\n",
+    );
+    server.create("d");
+    assert_eq!(server.write("d", "m v=1").status, 204);
+    wait_until("a second group", || server.rows("d", "SHOW SHARDS").as_array().map(Vec::len) >= Some(2));
+}
