@@ -75,10 +75,11 @@ pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schem
         for partition in view.partitions(request.database, request.policy, request.range) {
             present |= partition.series;
         }
-        if present.is_empty() {
+        let orphans = view.measurements_without_series(request.database, request.policy, request.range);
+        if present.is_empty() && orphans.is_empty() {
             continue;
         }
-        let names: Vec<Bytes> = match (&request.measurements, &regex) {
+        let mut names: Vec<Bytes> = match (&request.measurements, &regex) {
             (MeasurementPattern::Name(name), _) => vec![name.clone()],
             (_, regex) => view
                 .index(request.database, |index| {
@@ -88,6 +89,9 @@ pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schem
                 })
                 .unwrap_or_default(),
         };
+        if let Some(regex) = &regex {
+            names.extend(orphans.into_iter().filter(|name| regex.is_match(name)));
+        }
         for name in names {
             let one = measurement(view, request, &name, &present);
             if let Some(one) = one {
@@ -109,19 +113,16 @@ fn measurement<V: View>(
     view.index(request.database, |index| {
         let measurement = index.measurement(name)?;
         let series = measurement.series() & present;
-        if series.is_empty() {
-            return None;
-        }
         for (key, tag) in measurement.tag_keys() {
             if tag.values().any(|(_, with)| with.intersects(&series)) {
                 schema.tags.insert(Bytes::from(key));
             }
         }
         Some(())
-    })
-    .flatten()?;
+    });
     for (field, field_type) in view.fields(request.database, request.policy, name, request.range) {
         schema.fields.entry(field).or_default().insert(field_type);
     }
-    Some(schema)
+    let is_known = !schema.fields.is_empty() || !schema.tags.is_empty();
+    is_known.then_some(schema)
 }

@@ -71,6 +71,13 @@ pub trait View: 'static {
         range: TimeRange,
     ) -> Vec<(Bytes, FieldType)>;
 
+    /// Measurements of which [`View::fields`] may tell although no series of theirs is here any more: others may still
+    /// have some, and then the fields are known.
+    fn measurements_without_series(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<Bytes> {
+        let _ = (database, policy, range);
+        Vec::new()
+    }
+
     /// Opens a cursor; it sees every point acknowledged before this call.
     fn read(&self, request: ReadRequest) -> Self::Cursor;
 

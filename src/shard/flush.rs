@@ -21,6 +21,8 @@ use crate::shard::record::PartitionKey;
 use crate::shard::tombstone::Deletion;
 use crate::wal::Log;
 
+/// Series written to the series log in one step.
+const SAVE_SERIES: usize = 4096;
 /// Pause before a failed flush is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
 
@@ -130,14 +132,25 @@ impl<P: Disk + Clock> Engine<P> {
             (shard.series_log.take(), series)
         };
         let path = names::shard_dir(&self.options.dir, shard).join("series.log");
-        let records: Vec<Vec<u8>> =
-            series.iter().map(|(database, id, key)| record::encode_series(*database, *id, key)).collect();
-        let result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
+        let mut result = Ok(());
+        let mut saved = 0;
+        // A million new series are no reason to hold up the core.
+        for some in series.chunks(SAVE_SERIES) {
+            let records: Vec<Vec<u8>> =
+                some.iter().map(|(database, id, key)| record::encode_series(*database, *id, key)).collect();
+            result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
+            if result.is_err() {
+                break;
+            }
+            saved += some.len();
+            self.platform.yield_now().await;
+        }
         let mut state = self.state.borrow_mut();
         let shard = state.shards.get_mut(&shard).expect("own shard");
         shard.series_log = log;
         if result.is_err() {
-            let newer = std::mem::replace(&mut shard.unsaved_series, series);
+            let unsaved = series[saved..].to_vec();
+            let newer = std::mem::replace(&mut shard.unsaved_series, unsaved);
             shard.unsaved_series.extend(newer);
         }
         result

@@ -109,6 +109,21 @@ impl<P: Disk + Clock> View for ShardView<P> {
         fields
     }
 
+    fn measurements_without_series(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<Bytes> {
+        // Only deletions leave fields without series.
+        let found = self.with_partitions(database, policy, range, |_, partition, tombstones| {
+            let fields = (!tombstones.is_empty()).then(|| partition.fields(database, tombstones));
+            let mut names: Vec<Bytes> = fields.into_iter().flatten().map(|field| field.0.into()).collect();
+            names.dedup();
+            names
+        });
+        let mut names: Vec<Bytes> = found.into_iter().flatten().collect();
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| self.index(database, |index| index.measurement(name).is_none()).unwrap_or(true));
+        names
+    }
+
     fn read(&self, request: ReadRequest) -> SeriesCursor<P> {
         let ReadRequest { database, policy, series, fields, range, descending } = request;
         let parts = self.with_partitions(database, policy, range, |_, partition, tombstones| {

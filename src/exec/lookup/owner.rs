@@ -217,7 +217,7 @@ impl<'a> Lookup<'a> {
 
     fn fill(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>, page: &mut Filling) {
         let series = self.series(index, measurement, scope);
-        if series.is_empty() {
+        if series.is_empty() && !self.is_about_fields_alone() {
             return;
         }
         let key = |item: Vec<Bytes>| Key { measurement: measurement.name().into(), group: Vec::new(), item };
@@ -309,7 +309,11 @@ impl<'a> Lookup<'a> {
         let mut found: BTreeMap<(Vec<Bytes>, Vec<Bytes>), u64> = BTreeMap::new();
         if self.is_by_partition() {
             for (partition, items) in scope.partitions.unwrap_or_default().iter().zip(&scope.items) {
-                for group in self.groups(index, &(series & &partition.series)) {
+                let groups = match self.is_about_fields_alone() {
+                    true => vec![Vec::new()],
+                    false => self.groups(index, &(series & &partition.series)),
+                };
+                for group in groups {
                     for item in items {
                         found.insert((group.clone(), item.clone()), 1);
                     }
@@ -337,6 +341,12 @@ impl<'a> Lookup<'a> {
         for ((group, item), number) in found {
             self.push(page, Key { measurement: measurement.name().into(), group, item }, number);
         }
+    }
+
+    /// Whether fields are asked for whatever the series: those of a refused batch are known without a point.
+    fn is_about_fields_alone(&self) -> bool {
+        let request = self.request;
+        matches!(request.ask, Ask::Fields) && request.condition.is_none() && request.dimensions.is_empty()
     }
 
     /// Whether entries depend on the shard group that the data is in.
