@@ -1,5 +1,7 @@
 //! Reads a segment. Everything is checked before it is believed.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ pub struct Segment<P: Disk> {
     bytes: u64,
     fields: Vec<FieldEntry>,
     blocks: Vec<BlockEntry>,
+    /// Offsets of blocks found damaged in this run.
+    quarantined: RefCell<BTreeSet<u64>>,
 }
 
 impl<P: Disk> Segment<P> {
@@ -98,7 +102,16 @@ impl<P: Disk> Segment<P> {
         }
         let (fields, blocks) =
             read_index(&mut Reader::new(&index), footer.index_offset).ok_or_else(|| damaged("index"))?;
-        Ok(Segment { path: path.to_path_buf(), file, number: footer.number, rows: footer.rows, bytes, fields, blocks })
+        Ok(Segment {
+            path: path.to_path_buf(),
+            file,
+            number: footer.number,
+            rows: footer.rows,
+            bytes,
+            fields,
+            blocks,
+            quarantined: RefCell::default(),
+        })
     }
 
     /// Its number, from the footer.
@@ -139,6 +152,36 @@ impl<P: Disk> Segment<P> {
         let first = blocks.partition_point(|block| block.range.max < range.min);
         let last = blocks.partition_point(|block| block.range.min <= range.max);
         &blocks[first.min(last)..last]
+    }
+
+    /// Blocks found damaged in this run.
+    pub fn quarantined_count(&self) -> u64 {
+        self.quarantined.borrow().len() as u64
+    }
+
+    /// As [`Segment::read`]; a damaged block is reported once and has no rows from then on, so that the rest of the data
+    /// stays readable.
+    pub async fn read_sound(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
+        let none = || RowBlock { times: Vec::new(), columns: vec![None; names.len()] };
+        if self.quarantined.borrow().contains(&block.offset) {
+            return Ok(none());
+        }
+        match self.read(block, names).await {
+            Err(error @ SegmentError::Damaged { .. }) => {
+                if self.quarantined.borrow_mut().insert(block.offset) {
+                    let BlockEntry { series, rows, range, .. } = *block;
+                    tracing::error!(
+                        series,
+                        rows,
+                        from = range.min,
+                        to = range.max,
+                        "a block is left out of all answers: {error}"
+                    );
+                }
+                Ok(none())
+            }
+            outcome => outcome,
+        }
     }
 
     /// The rows of a block with the columns called `names`; rows with none of them are still there.

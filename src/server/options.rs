@@ -98,6 +98,7 @@ pub fn engine_statistic(sizes: &Sizes) -> Statistic {
         name: "engine",
         tags: Some(Vec::new()),
         values: vec![
+            ("damagedBlocks", value(sizes.damaged_blocks)),
             ("memtableBytes", value(sizes.memtable_bytes)),
             ("segmentBytes", value(sizes.segment_bytes)),
             ("segments", value(sizes.segments)),

@@ -153,6 +153,8 @@ pub struct Sizes {
     pub segments: u64,
     /// Their bytes.
     pub segment_bytes: u64,
+    /// Their blocks found damaged since the start.
+    pub damaged_blocks: u64,
     /// Series.
     pub series: u64,
 }

@@ -287,7 +287,7 @@ impl<P: Disk + Clock> SeriesCursor<P> {
 
     async fn read_block(&self, source: &mut Source<P>) -> Result<(), ReadError> {
         let (Some(block), Some(segment)) = (source.blocks.pop(), &source.segment) else { return Ok(()) };
-        let rows = segment.read(&block, &self.fields).await.map_err(|error| ReadError(error.to_string()))?;
+        let rows = segment.read_sound(&block, &self.fields).await.map_err(|error| ReadError(error.to_string()))?;
         let start = rows.times.partition_point(|&time| time < self.range.min);
         let end = rows.times.partition_point(|&time| time <= self.range.max);
         source.rows = if start == 0 && end == rows.times.len() { rows } else { rows.slice(start..end.max(start)) };

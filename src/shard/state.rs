@@ -356,6 +356,7 @@ impl<P: Disk> ShardState<P> {
         for settled in self.partitions.values().flat_map(|partition| &partition.segments) {
             sizes.segments += 1;
             sizes.segment_bytes += settled.segment.bytes();
+            sizes.damaged_blocks += settled.segment.quarantined_count();
         }
         sizes.series += u64::from(self.next_series);
     }

@@ -6,6 +6,7 @@ mod harness;
 mod process;
 mod wire;
 
+mod damage;
 mod deletes;
 mod durability;
 mod lifecycle;

@@ -28,7 +28,8 @@ fn segments(data: &Path) -> usize {
 #[test]
 fn shard_groups_past_retention_are_dropped_with_their_files() {
     let mut server = Server::start_configured(
-        "[monitor]\nstore-enabled = false\n[retention]\ncheck-interval = '100ms'\n[shard-precreation]\nenabled = false\n",
+        "[monitor]\nstore-enabled = false\n[retention]\ncheck-interval = '100ms'\n\
+         [shard-precreation]\nenabled = false\n",
     );
     server.create("d");
     assert_eq!(server.write("d", "m v=1 1\nm v=2 2000000000000000000\nother v=1 5").status, 204);
