@@ -159,8 +159,8 @@ impl<P: Disk> Segment<P> {
         self.quarantined.borrow().len() as u64
     }
 
-    /// As [`Segment::read`]; a damaged block is reported once and has no rows from then on, so that the rest of the data
-    /// stays readable.
+    /// As [`Segment::read`]; a damaged block is reported once and has no rows from then on, so that the rest of the
+    /// data stays readable.
     pub async fn read_sound(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
         let none = || RowBlock { times: Vec::new(), columns: vec![None; names.len()] };
         if self.quarantined.borrow().contains(&block.offset) {
