@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use crate::mesh::Mesh;
+use crate::mesh::MeshError;
 use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::meta::Command;
@@ -29,7 +30,8 @@ pub async fn repeat(mesh: Mesh, interval: Duration, name: &str, command: Command
             Ok(Response::Changed(Err(error))) => tracing::error!("{name}: {error}"),
             Ok(other) => tracing::error!("{name}: unexpected answer {other:?}"),
             // The server stops.
-            Err(_) => return,
+            Err(MeshError::Gone(_)) => return,
+            Err(error) => tracing::warn!("{name}: {error}"),
         }
     }
 }
