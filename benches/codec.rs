@@ -12,6 +12,7 @@ use std::hint::black_box;
 use std::time::Duration;
 use std::time::Instant;
 
+use millrace::disk::sim::prng::Prng;
 use millrace::model::Bytes;
 use millrace::model::FieldType;
 use millrace::model::Values;
@@ -32,19 +33,19 @@ fn main() {
     for rows in [250, 500, 2048] {
         println!("blocks of {rows} values               bytes/value    encode ns  x copy    decode ns  x copy");
         for (name, shape) in SHAPES {
-            let mut random = Random(7);
+            let mut random = Prng::from_seed(7);
             let blocks: Vec<Values> = (0..value_count / rows).map(|_| shape(&mut random, rows)).collect();
             Bench { name, blocks: &blocks, rounds }.run();
         }
     }
 }
 
-type Shape = fn(&mut Random, usize) -> Values;
+type Shape = fn(&mut Prng, usize) -> Values;
 
 const SHAPES: [(&str, Shape); 14] = [
     ("times, regular", |_, rows| Values::Integer((0..rows as i64).map(|index| START_NS + index * STEP_NS).collect())),
     ("times, jitter of 5 ms", |random, rows| {
-        let jitter = |random: &mut Random| (random.below(11) as i64 - 5) * 1_000_000;
+        let jitter = |random: &mut Prng| (random.below(11) as i64 - 5) * 1_000_000;
         Values::Integer((0..rows as i64).map(|index| START_NS + index * STEP_NS + jitter(random)).collect())
     }),
     ("times, 1 in 50 missing", |random, rows| {
@@ -56,7 +57,7 @@ const SHAPES: [(&str, Shape); 14] = [
         Values::Integer((0..rows).map(|_| next()).collect())
     }),
     ("integers, walk in 0 to 100", |random, rows| {
-        Values::Integer(random.walk(rows, 1.0).map(|level| level as i64).collect())
+        Values::Integer(walk(random, rows, 1.0).map(|level| level as i64).collect())
     }),
     ("integers, counter", |random, rows| {
         let mut counter = random.below(1 << 40) as i64;
@@ -67,7 +68,7 @@ const SHAPES: [(&str, Shape); 14] = [
         Values::Integer((0..rows).map(|_| next()).collect())
     }),
     ("integers, 1 in 100 is huge", |random, rows| {
-        let value = |random: &mut Random| {
+        let value = |random: &mut Prng| {
             if random.below(100) == 0 { random.draw() as i64 } else { random.below(50) as i64 }
         };
         Values::Integer((0..rows).map(|_| value(random)).collect())
@@ -82,17 +83,17 @@ const SHAPES: [(&str, Shape); 14] = [
         Values::Unsigned((0..rows).map(|_| next()).collect())
     }),
     ("floats, walk in hundredths", |random, rows| {
-        Values::Float(random.walk(rows, 1.0).map(|level| (level * 100.0).floor() / 100.0).collect())
+        Values::Float(walk(random, rows, 1.0).map(|level| (level * 100.0).floor() / 100.0).collect())
     }),
     ("floats, slow walk in hundredths", |random, rows| {
-        Values::Float(random.walk(rows, 0.01).map(|level| (level * 100.0).floor() / 100.0).collect())
+        Values::Float(walk(random, rows, 0.01).map(|level| (level * 100.0).floor() / 100.0).collect())
     }),
     ("floats, 32 bits", |random, rows| {
-        Values::Float(random.walk(rows, 0.1).map(|level| f64::from(level as f32)).collect())
+        Values::Float(walk(random, rows, 0.1).map(|level| f64::from(level as f32)).collect())
     }),
-    ("floats, random", |random, rows| Values::Float((0..rows).map(|_| random.unit()).collect())),
+    ("floats, random", |random, rows| Values::Float((0..rows).map(|_| unit(random)).collect())),
     ("strings, 8 kinds", |random, rows| {
-        let text = |random: &mut Random| -> Bytes { format!("state number {}", random.below(8)).into_bytes().into() };
+        let text = |random: &mut Prng| -> Bytes { format!("state number {}", random.below(8)).into_bytes().into() };
         Values::String((0..rows).map(|_| text(random)).collect())
     }),
     ("booleans, random", |random, rows| Values::Boolean((0..rows).map(|_| random.below(2) == 0).collect())),
@@ -180,32 +181,17 @@ fn same(left: &Values, right: &Values) -> bool {
     }
 }
 
-/// A small generator, so that the data is the same on every machine.
-struct Random(u64);
+/// A number from 0 up to 1.
+fn unit(random: &mut Prng) -> f64 {
+    (random.draw() >> 11) as f64 / (1_u64 << 53) as f64
+}
 
-impl Random {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Roughly normal steps of deviation `deviation`, kept between 0 and 100 as the load harness does.
-    fn walk(&mut self, rows: usize, deviation: f64) -> impl Iterator<Item = f64> {
-        let mut level = self.unit() * 100.0;
-        (0..rows).map(move |_| {
-            let bell = (self.unit() + self.unit() + self.unit() - 1.5) * 2.0;
-            level = (level + bell * deviation).clamp(0.0, 100.0);
-            level
-        })
-    }
+/// Roughly normal steps of deviation `deviation`, kept between 0 and 100 as the load harness does.
+fn walk(random: &mut Prng, rows: usize, deviation: f64) -> impl Iterator<Item = f64> {
+    let mut level = unit(random) * 100.0;
+    (0..rows).map(move |_| {
+        let bell = (unit(random) + unit(random) + unit(random) - 1.5) * 2.0;
+        level = (level + bell * deviation).clamp(0.0, 100.0);
+        level
+    })
 }

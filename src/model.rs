@@ -164,6 +164,9 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
+    /// All of time.
+    pub const ALWAYS: TimeRange = TimeRange { min: Timestamp::MIN, max: Timestamp::MAX };
+
     /// Whether nothing can lie inside.
     pub fn is_empty(&self) -> bool {
         self.max < self.min

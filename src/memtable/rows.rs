@@ -72,7 +72,7 @@ impl Memtable {
     pub fn times_of(&self, series: u32) -> Vec<Timestamp> {
         let mut refs = Vec::new();
         for arena in 0..self.arenas.len() {
-            self.collect(arena, series, TimeRange { min: i64::MIN, max: i64::MAX }, &mut refs);
+            self.collect(arena, series, TimeRange::ALWAYS, &mut refs);
         }
         self.drop_deleted(series, &mut refs);
         refs.into_iter().map(|row| row.time).collect()

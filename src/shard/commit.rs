@@ -267,6 +267,7 @@ impl<P: Disk + Clock> Engine<P> {
                 }
                 // So that logs of nothing but deletions are flushed some day too.
                 state.active_bytes += write.record.len();
+                state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
                 return;
             }
         };

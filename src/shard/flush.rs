@@ -201,6 +201,7 @@ impl<P: Disk + Clock> Engine<P> {
             }
         }
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
+        shard.drop_spent_tombstones();
         shard.flushed = age;
     }
 

@@ -231,6 +231,7 @@ async fn settle_all<P: Disk + Clock>(platform: &P, shard: &mut ShardState<P>) {
         }
     }
     shard.forget_dormant();
+    shard.drop_spent_tombstones();
 }
 
 /// What the logs held is flushed first, as the freeze before the first file of this run.

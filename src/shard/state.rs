@@ -156,6 +156,12 @@ impl<P: Disk> Partition<P> {
         self.active.fields().chain(known.map(|(_, field)| field))
     }
 
+    /// Whether anything but the active memtable is older than `age`.
+    fn has_older(&self, age: (u32, u32)) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| frozen.age < age)
+            || self.segments.iter().any(|settled| settled.age < age)
+    }
+
     /// Whether a point of the series is left, as far as can be told without reading.
     fn has_points(&self, database: DatabaseId, series: SeriesId, tombstones: &[Tombstone]) -> bool {
         let dead = |age| tombstone::dead_ranges(tombstones, database, series, age);
@@ -170,14 +176,12 @@ impl<P: Disk> Partition<P> {
             }
         }
         self.segments.iter().any(|Settled { age, segment }| {
-            let blocks = segment.blocks_of(series, ALWAYS);
+            let blocks = segment.blocks_of(series, TimeRange::ALWAYS);
             let dead = if blocks.is_empty() { Vec::new() } else { dead(*age) };
             blocks.iter().any(|block| !tombstone::covers(&dead, block.range))
         })
     }
 }
-
-const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
 
 impl<P: Disk> ShardState<P> {
     /// A shard that holds nothing.
@@ -203,7 +207,9 @@ impl<P: Disk> ShardState<P> {
         if let Some(id) = index.lookup(key) {
             return Ok((id, false));
         }
-        if let Some(&id) = self.dormant_keys.get(&(database, Box::from(key))) {
+        if !self.dormant_keys.is_empty()
+            && let Some(&id) = self.dormant_keys.get(&(database, Box::from(key)))
+        {
             // Comes back to life when the batch is applied.
             return Ok((id, false));
         }
@@ -331,6 +337,16 @@ impl<P: Disk> ShardState<P> {
             self.dormant_keys.insert((database, key.clone()), id);
             self.dormant.insert(id, (database, key));
         }
+    }
+
+    /// Forgets deletions that the manifest holds and that hide nothing any more.
+    pub fn drop_spent_tombstones(&mut self) {
+        let partitions = &self.partitions;
+        self.tombstones.retain(|tombstone| {
+            let database = tombstone.deletion.database;
+            let mut concerned = partitions.iter().filter(|(key, _)| key.database == database);
+            !tombstone.is_saved || concerned.any(|(_, partition)| partition.has_older(tombstone.age))
+        });
     }
 
     /// After a start: nobody knows the ids of dormant series; their keys get new ones when they come back.

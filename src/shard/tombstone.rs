@@ -2,7 +2,7 @@
 //!
 //! A deletion is a record of the core's log, in order with the writes. It hides every older segment and the frozen
 //! memtable; the active memtable keeps its own note, since there it divides the rows by their sequence. It moves to the
-//! manifest with the flush of the log file that holds it, and stays as long as its database.
+//! manifest with the flush of the log file that holds it, and stays in memory as long as something older is there.
 
 use std::rc::Rc;
 

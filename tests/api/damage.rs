@@ -1,15 +1,6 @@
 //! A flipped bit on disk is found and named, and never takes the rest of the data away.
 
 use crate::harness::Server;
-use std::path::PathBuf;
-
-/// Segment files of a data directory.
-fn segments(server: &Server) -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(server.data_path()).expect("the server made it").flatten();
-    let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
-    let paths = files.map(|file| file.path());
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
-}
 
 #[test]
 fn a_damaged_block_is_named_once_and_left_out_of_every_answer() {
@@ -18,7 +9,7 @@ fn a_damaged_block_is_named_once_and_left_out_of_every_answer() {
     let lines: Vec<String> = (0..200).map(|point| format!("m,h={} v={point}i {}", point % 40, point + 1)).collect();
     assert_eq!(server.write("d", &lines.join("\n")).status, 204);
     assert!(server.stop().success());
-    let path = segments(&server).pop().expect("the points are in segments");
+    let path = server.segment_paths().pop().expect("the points are in segments");
     let mut bytes = std::fs::read(&path).expect("the file is ours");
     // The first block begins the file: its checksum, then its body.
     bytes[6] ^= 0x10;

@@ -76,6 +76,14 @@ impl Server {
         self.directory.path().join("data")
     }
 
+    /// Its segment files.
+    pub fn segment_paths(&self) -> Vec<PathBuf> {
+        let folders = std::fs::read_dir(self.data_path()).expect("the server made it").flatten();
+        let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
+        let paths = files.map(|file| file.path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
+    }
+
     fn config_path(&self) -> PathBuf {
         self.directory.path().join("millrace.conf")
     }

@@ -3,7 +3,6 @@
 use crate::harness::Server;
 use crate::process::pause;
 use serde_json::json;
-use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -18,13 +17,6 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Segment files of a data directory.
-fn segments(data: &Path) -> usize {
-    let folders = std::fs::read_dir(data).expect("the server made it").flatten();
-    let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
-    files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg")).count()
-}
-
 #[test]
 fn shard_groups_past_retention_are_dropped_with_their_files() {
     let mut server = Server::start_configured(
@@ -35,17 +27,17 @@ fn shard_groups_past_retention_are_dropped_with_their_files() {
     assert_eq!(server.write("d", "m v=1 1\nm v=2 2000000000000000000\nother v=1 5").status, 204);
     assert!(server.stop().success());
     server.restart();
-    let before = segments(&server.data_path());
+    let before = server.segment_paths().len();
     assert!(before >= 2, "{before}");
     let altered = server.query("d", "ALTER RETENTION POLICY autogen ON d DURATION 1000w");
     assert_eq!(altered, json!({"results": [{"statement_id": 0}]}));
     wait_until("the group of 1970 is gone", || server.rows("d", "SHOW SHARDS").as_array().map(Vec::len) == Some(1));
-    wait_until("its segments are removed", || segments(&server.data_path()) == 1);
+    wait_until("its segments are removed", || server.segment_paths().len() == 1);
     assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
     assert!(server.stop().success());
     server.restart();
     assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
-    assert_eq!(segments(&server.data_path()), 1);
+    assert_eq!(server.segment_paths().len(), 1);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use millrace::disk::sim::prng::Prng;
 use millrace::model::FieldType;
 use millrace::model::Values;
 use millrace::segment::codec;
@@ -58,22 +59,6 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// SplitMix64.
-struct Prng(u64);
-
-impl Prng {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
-    }
-}
-
 fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
@@ -93,7 +78,7 @@ fn decoders_of_changed_columns_neither_panic_nor_take_too_much() {
 
 /// Changes one column again and again; changes add up, so that later ones get past the first checks.
 fn attack(seed: u64) {
-    let mut prng = Prng(seed);
+    let mut prng = Prng::from_seed(seed);
     let values = column(&mut prng);
     let mut bytes = Vec::new();
     codec::encode(&values, &mut bytes);

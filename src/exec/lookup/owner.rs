@@ -27,9 +27,6 @@ use crate::series::Index;
 use crate::series::MeasurementIndex;
 use crate::series::key;
 
-/// All of time.
-const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
-
 /// The next page of `request` over `views`.
 pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, String> {
     let lookup = Lookup::compile(request)?;
@@ -131,7 +128,7 @@ impl<'a> Lookup<'a> {
     fn page_of<V: View>(&self, view: &V) -> Page {
         let partitions = match self.request.within {
             Within::Database => None,
-            Within::Policy(policy) => Some(view.partitions(self.request.database, policy, ALWAYS)),
+            Within::Policy(policy) => Some(view.partitions(self.request.database, policy, TimeRange::ALWAYS)),
             Within::Points(policy, range) => Some(view.partitions(self.request.database, policy, range)),
         };
         if partitions.as_ref().is_some_and(|partitions| partitions.is_empty()) {
@@ -189,7 +186,7 @@ impl<'a> Lookup<'a> {
 
     fn value_is_field<V: View>(&self, view: &V, measurement: &[u8]) -> bool {
         let has = |policy: &PolicyId| {
-            let fields = view.fields(self.request.database, *policy, measurement, ALWAYS);
+            let fields = view.fields(self.request.database, *policy, measurement, TimeRange::ALWAYS);
             fields.iter().any(|(name, _)| **name == *b"value")
         };
         self.request.policies.iter().any(has)

@@ -220,7 +220,7 @@ fn push(operator: &mut Operator, mut row: Row, output: &mut Queue) {
         }
         Operator::LimitEach(limit) => {
             if limit.at.is_none_or(|at| !at.contains(row.time)) {
-                let whole = TimeRange { min: i64::MIN, max: i64::MAX };
+                let whole = TimeRange::ALWAYS;
                 let group = limit.groups.iter().find(|group| group.contains(row.time));
                 (limit.at, limit.seen) = (Some(group.copied().unwrap_or(whole)), 0);
             }

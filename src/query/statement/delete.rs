@@ -25,8 +25,6 @@ use super::condition;
 use super::condition::Mode;
 use super::pages::Pages;
 
-const ALWAYS: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
-
 /// DELETE.
 pub(super) async fn delete<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
     remove(fabric, delete, context).await
@@ -44,7 +42,7 @@ pub(super) async fn drop_series<F: Fabric>(fabric: &F, delete: &Delete, context:
 /// DROP MEASUREMENT.
 pub(super) async fn drop_measurement<F: Fabric>(fabric: &F, name: &str, context: &Context) -> Result<(), String> {
     let database = find(fabric, &context.database)?;
-    erase(fabric, &database, vec![Pattern::Name(bytes(name))], None, ALWAYS).await
+    erase(fabric, &database, vec![Pattern::Name(bytes(name))], None, TimeRange::ALWAYS).await
 }
 
 async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
@@ -52,10 +50,10 @@ async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Re
     let (rest, range) = match &delete.condition {
         Some(condition) => {
             let (rest, bounds) = split_condition(condition, context.now_ns, None)?;
-            let (min, max) = (bounds.min.unwrap_or(ALWAYS.min), bounds.max.unwrap_or(ALWAYS.max));
+            let (min, max) = (bounds.min.unwrap_or(TimeRange::ALWAYS.min), bounds.max.unwrap_or(TimeRange::ALWAYS.max));
             (rest, TimeRange { min, max })
         }
-        None => (None, ALWAYS),
+        None => (None, TimeRange::ALWAYS),
     };
     let patterns: Vec<Pattern> = delete.sources.iter().filter_map(pattern).collect();
     if let Some(rest) = &rest {
