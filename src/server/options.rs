@@ -22,8 +22,8 @@ const MEMTABLE_BYTES_MAX: u64 = 128 << 20;
 const WAL_BYTES: u64 = 256 << 20;
 /// Batches of one core that wait for the log.
 const PENDING_BYTES: usize = 64 << 20;
-/// Stock's `cache-snapshot-write-cold-duration`.
-const COLD_FLUSH_NS: u64 = 600 * 1_000_000_000;
+/// Index pages of segments that each core keeps.
+const PAGE_CACHE_BYTES: u64 = 32 << 20;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
 const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
 
@@ -47,7 +47,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
         wal_bytes: WAL_BYTES,
-        cold_flush_ns: COLD_FLUSH_NS,
+        cold_flush_ns: config.data.cold_flush_ns,
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
         commit_delay_ns: config.data.commit_wait_ns,
@@ -55,6 +55,10 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
             Durability::Always => shard::Durability::Always,
             Durability::Interval { ns } => shard::Durability::Interval(ns),
         },
+        page_cache_bytes: PAGE_CACHE_BYTES,
+        compact_bytes_per_second: config.data.compact_bytes_per_second / u64::from(core_count),
+        compact_burst_bytes: config.data.compact_burst_bytes / u64::from(core_count),
+        compact_cold_ns: config.data.compact_cold_ns,
     }
 }
 
@@ -98,7 +102,11 @@ pub fn engine_statistic(sizes: &Sizes) -> Statistic {
         name: "engine",
         tags: Some(Vec::new()),
         values: vec![
+            ("compactedBytes", value(sizes.compacted_bytes)),
+            ("compactions", value(sizes.compactions)),
+            ("compactionsDue", value(sizes.compactions_due)),
             ("damagedBlocks", value(sizes.damaged_blocks)),
+            ("flushedBytes", value(sizes.flushed_bytes)),
             ("memtableBytes", value(sizes.memtable_bytes)),
             ("segmentBytes", value(sizes.segment_bytes)),
             ("segments", value(sizes.segments)),
