@@ -231,6 +231,7 @@ fn data_options(raw: &Raw) -> Result<DataOptions, String> {
         shard_count: bounded(own, "shards", SHARD_COUNT_MAX)?.map(|count| count as u16),
         durability,
         commit_wait_ns: nanoseconds(data, "wal-fsync-delay")?,
+        cold_flush_ns: nanoseconds(data, "cache-snapshot-write-cold-duration")?,
         memtable_bytes_max: unless_zero(own, "memtable-size"),
         query_log_enabled: data.value("query-log-enabled").bool(),
         validate_keys: data.value("validate-keys").bool(),

@@ -150,6 +150,8 @@ pub struct DataOptions {
     pub durability: Durability,
     /// How long a commit waits for more writes before it syncs.
     pub commit_wait_ns: u64,
+    /// Age of the oldest point in memory at which all of them go into segments.
+    pub cold_flush_ns: u64,
     /// Memory of memtables, all together; `None`: chosen from the machine.
     pub memtable_bytes_max: Option<u64>,
     /// Log statements.

@@ -132,7 +132,7 @@ pub static SECTIONS: &[Section] = &[
             key("query-log-enabled", Bool, "true"),
             accepted("cache-max-memory-size", Size, "1g"),
             accepted("cache-snapshot-memory-size", Size, "25m"),
-            accepted("cache-snapshot-write-cold-duration", Duration, "10m"),
+            key("cache-snapshot-write-cold-duration", Duration, "10m"),
             accepted("compact-full-write-cold-duration", Duration, "4h"),
             accepted("compact-throughput", Size, "48m"),
             accepted("compact-throughput-burst", Size, "48m"),
