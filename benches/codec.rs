@@ -8,9 +8,10 @@
 //! cargo bench --bench codec
 //! ```
 
+mod rounds;
+
 use std::hint::black_box;
 use std::time::Duration;
-use std::time::Instant;
 
 use millrace::disk::sim::prng::Prng;
 use millrace::model::Bytes;
@@ -114,12 +115,12 @@ impl Bench<'_> {
         }
         let mut copy = vec![0_u64; self.blocks[0].len()];
         let source = copy.clone();
-        let copied = self.time(|| {
+        let copied = rounds::fastest(self.rounds, || {
             for _ in self.blocks {
                 black_box(&mut copy).copy_from_slice(black_box(&source));
             }
         });
-        let encoded = self.time(|| {
+        let encoded = rounds::fastest(self.rounds, || {
             let (mut hints, mut out) = (Hints::default(), Vec::new());
             for values in self.blocks {
                 out.clear();
@@ -127,7 +128,7 @@ impl Bench<'_> {
                 black_box(&out);
             }
         });
-        let decoded = self.time(|| {
+        let decoded = rounds::fastest(self.rounds, || {
             for (values, bytes) in self.blocks.iter().zip(&coded) {
                 let decoded = codec::decode(values.field_type(), bytes, values.len());
                 assert!(black_box(decoded).is_ok());
@@ -156,18 +157,6 @@ impl Bench<'_> {
             out
         };
         self.blocks.iter().map(encode).collect()
-    }
-
-    /// The fastest of some rounds: the machine is shared.
-    fn time(&self, mut work: impl FnMut()) -> Duration {
-        (0..self.rounds)
-            .map(|_| {
-                let start = Instant::now();
-                work();
-                start.elapsed()
-            })
-            .min()
-            .unwrap_or_default()
     }
 }
 

@@ -8,9 +8,10 @@
 //! cargo bench --bench line
 //! ```
 
+mod rounds;
+
 use std::hint::black_box;
 use std::time::Duration;
-use std::time::Instant;
 
 use millrace::line::Index;
 use millrace::line::LineError;
@@ -50,13 +51,13 @@ impl Bench<'_> {
     fn run(&self) {
         let lines = memchr::memchr_iter(b'\n', self.body).count();
         println!("{}: {lines} lines of {} bytes, {} series", self.name, self.body.len() / lines, self.series);
-        let base = self.time(|| {
+        let base = rounds::fastest(self.rounds, || {
             black_box(memchr::memchr_iter(b'\n', self.body).count());
         });
         self.report("memchr count", base, base, lines);
         for tier in Tier::available() {
             let mut index = Index::new(tier);
-            let spent = self.time(|| {
+            let spent = rounds::fastest(self.rounds, || {
                 for chunk in self.body.chunks(millrace::line::CHUNK_BYTES) {
                     index.fill(chunk);
                     black_box(index.offsets());
@@ -69,29 +70,17 @@ impl Bench<'_> {
         for tier in Tier::available() {
             let mut parser = Parser::with_tier(OPTIONS, tier);
             parser.set_learning(false);
-            let spent = self.time(|| assert_eq!(self.parse(&mut parser), expected));
+            let spent = rounds::fastest(self.rounds, || assert_eq!(self.parse(&mut parser), expected));
             self.report(&format!("parser {tier:?}, not learning"), spent, base, lines);
         }
         for tier in Tier::available() {
             let mut parser = Parser::with_tier(OPTIONS, tier);
             assert_eq!(self.parse(&mut parser), expected);
-            let spent = self.time(|| assert_eq!(self.parse(&mut parser), expected));
+            let spent = rounds::fastest(self.rounds, || assert_eq!(self.parse(&mut parser), expected));
             self.report(&format!("parser {tier:?}, keys met"), spent, base, lines);
         }
-        let spent = self.time(|| assert_eq!(self.reference(), expected));
+        let spent = rounds::fastest(self.rounds, || assert_eq!(self.reference(), expected));
         self.report("reference", spent, base, lines);
-    }
-
-    /// The fastest of some rounds: the machine is shared.
-    fn time(&self, mut work: impl FnMut()) -> Duration {
-        (0..self.rounds)
-            .map(|_| {
-                let start = Instant::now();
-                work();
-                start.elapsed()
-            })
-            .min()
-            .unwrap_or_default()
     }
 
     fn report(&self, what: &str, spent: Duration, base: Duration, lines: usize) {

@@ -34,6 +34,13 @@ pub struct Rows {
     values: Vec<Vec<Value>>,
 }
 
+impl Rows {
+    /// The value beside the time, of an answer of one row of one column.
+    pub fn only_value(&self) -> Option<&Value> {
+        self.values.first()?.get(1)
+    }
+}
+
 /// A query and its answer.
 pub struct Check {
     /// What it looks at.

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
+use crate::generate;
 use crate::generate::Body;
 
 /// Longest a server may take over one request.
@@ -25,6 +26,8 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(120);
 /// Pause before the first retry; doubled each time up to [`BACKOFF_MAX`].
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Between two lines of the small writer.
+const SMALL_PAUSE: Duration = Duration::from_millis(10);
 
 /// What was measured while a workload was sent.
 pub struct Load {
@@ -34,6 +37,8 @@ pub struct Load {
     pub latency: Histogram<u64>,
     /// Requests that were sent again after a 500 or 503.
     pub retries: u64,
+    /// The same latency for the small writer beside them, if there was one.
+    pub small: Option<Histogram<u64>>,
 }
 
 /// One answer.
@@ -144,6 +149,10 @@ pub struct Options {
     pub connections: usize,
     /// How often one request is sent again before the run is given up.
     pub retries_max: u32,
+    /// No faster than this; as fast as it goes when not given.
+    pub lines_per_second: Option<u64>,
+    /// One more connection writes a line of another measurement every [`SMALL_PAUSE`]: what others notice of the load.
+    pub small_writer: bool,
 }
 
 /// Sends all bodies; each connection takes the next one that nobody has taken, so they arrive about in order.
@@ -159,12 +168,22 @@ pub fn run(
     for _ in 0..options.connections {
         clients.push(Client::connect(address).map_err(|error| format!("connecting to {address}: {error}"))?);
     }
+    let mut beside = match options.small_writer {
+        true => Some(Client::connect(address).map_err(|error| format!("connecting to {address}: {error}"))?),
+        false => None,
+    };
+    let done = AtomicBool::new(false);
     let started = Instant::now();
     let connection = |mut client: Client| {
         let mut latency = histogram();
         let mut retries = 0;
         while !failed.load(Ordering::Relaxed) {
-            let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(body) = bodies.get(index) else { break };
+            if let Some(rate) = options.lines_per_second {
+                let due = Duration::from_secs_f64(index as f64 * bodies[0].lines as f64 / rate as f64);
+                std::thread::sleep(due.saturating_sub(started.elapsed()));
+            }
             let sent = Instant::now();
             match acknowledged(&mut client, &body.request, options.retries_max) {
                 Ok(count) => retries += count,
@@ -179,17 +198,39 @@ pub fn run(
         Ok((latency, retries))
     };
     let connection = &connection;
-    let parts: Vec<Result<(Histogram<u64>, u64), String>> = std::thread::scope(|scope| {
+    type Part = Result<(Histogram<u64>, u64), String>;
+    let (parts, seconds, small) = std::thread::scope(|scope| {
+        let small = beside.as_mut().map(|client| scope.spawn(|| small_writer(client, &done, options.retries_max)));
         let threads: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || connection(client))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("a sender does not panic")).collect()
+        let parts: Vec<Part> =
+            threads.into_iter().map(|thread| thread.join().expect("a sender does not panic")).collect();
+        let seconds = started.elapsed().as_secs_f64();
+        done.store(true, Ordering::Relaxed);
+        (parts, seconds, small.map(|thread| thread.join().expect("a sender does not panic")))
     });
-    let mut load = Load { seconds: started.elapsed().as_secs_f64(), latency: histogram(), retries: 0 };
+    let mut load = Load { seconds, latency: histogram(), retries: 0, small: small.transpose()? };
     for part in parts {
         let (latency, retries) = part?;
         load.latency.add(latency).expect("both have the same bounds");
         load.retries += retries;
     }
     Ok(load)
+}
+
+/// Writes a line at a time until `done`; how long each took.
+fn small_writer(client: &mut Client, done: &AtomicBool, retries_max: u32) -> Result<Histogram<u64>, String> {
+    let mut latency = histogram();
+    let mut time = generate::START_NS;
+    while !done.load(Ordering::Relaxed) {
+        let line = format!("beside,writer=small value=1i {time}\n");
+        let request = generate::request(line.as_bytes(), 1).request;
+        let sent = Instant::now();
+        acknowledged(client, &request, retries_max)?;
+        latency.saturating_record(sent.elapsed().as_micros() as u64);
+        time += generate::STEP_NS;
+        std::thread::sleep(SMALL_PAUSE);
+    }
+    Ok(latency)
 }
 
 /// Sends one request until it is acknowledged; how often it had to be sent again.

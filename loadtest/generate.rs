@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::collections::BinaryHeap;
 use std::io::Write;
 
+use millrace::disk::sim::prng::Prng;
+
 /// Database every request writes to.
 pub const DATABASE: &str = "load";
 /// 2016-01-01T00:00:00Z, where the TSBS data sets begin; a multiple of every window the spot checks use.
@@ -19,12 +21,18 @@ pub const STEP_NS: i64 = 10_000_000_000;
 /// Most fields a point has.
 pub const FIELDS_MAX: usize = 10;
 
+/// Values walk between 0 and this.
+const LEVEL_MAX: f64 = 100.0;
+/// A float steps by -2, -1, 0, 1 or 2 hundredths, each as likely: 2.3 bits, so no codec takes less than 0.29 bytes a
+/// value.
+const FLOAT_STEPS: u64 = 5;
+
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// TSBS cpu-only: ten tags, ten integers between 0 and 100; about 345 bytes.
     Tsbs,
-    /// Two tags, one float with two decimals; about 73 bytes.
+    /// Two tags, one float with two decimals that walks in hundredths; about 73 bytes.
     Floats,
 }
 
@@ -51,6 +59,18 @@ pub struct Workload {
     pub seed: u64,
 }
 
+impl Workload {
+    /// Field values in all.
+    pub fn values(&self) -> f64 {
+        self.lines as f64 * self.shape.fields().len() as f64
+    }
+
+    /// Series in all, about: those that begin in the place of others among them.
+    pub fn series_met(&self) -> f64 {
+        self.series.min(self.lines) as f64 + self.lines as f64 * self.churn
+    }
+}
+
 /// One point; its values are whole numbers, in hundredths for [`Shape::Floats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
@@ -70,39 +90,14 @@ pub struct Body {
     pub lines: u64,
 }
 
-/// SplitMix64: small, seedable, and good enough for data.
-#[derive(Clone, Debug)]
-pub struct Prng(u64);
+/// A number from 0 up to 1.
+fn unit(prng: &mut Prng) -> f64 {
+    (prng.draw() >> 11) as f64 / (1_u64 << 53) as f64
+}
 
-impl Prng {
-    /// A generator for one seed.
-    pub fn new(seed: u64) -> Prng {
-        Prng(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
-    }
-
-    /// A number from 0 up to 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Roughly normal with deviation 1: the sum of three uniform numbers.
-    fn bell(&mut self) -> f64 {
-        (self.unit() + self.unit() + self.unit() - 1.5) * 2.0
-    }
+/// Roughly normal with deviation 1: the sum of three uniform numbers.
+fn bell(prng: &mut Prng) -> f64 {
+    (unit(prng) + unit(prng) + unit(prng) - 1.5) * 2.0
 }
 
 impl Shape {
@@ -183,7 +178,7 @@ const ENVIRONMENTS: [&str; 3] = ["production", "staging", "test"];
 
 /// The tags of a series, in the order they are sent.
 pub fn tags(workload: &Workload, series: u64) -> Vec<(&'static str, String)> {
-    let mut prng = Prng::new(workload.seed ^ series.wrapping_mul(0xd6e8_feb8_6659_fd93));
+    let mut prng = Prng::from_seed(workload.seed ^ series.wrapping_mul(0xd6e8_feb8_6659_fd93));
     let mut pick = |names: &[&str]| names[prng.below(names.len() as u64) as usize].to_owned();
     match workload.shape {
         Shape::Tsbs => {
@@ -216,7 +211,7 @@ pub fn tags(workload: &Workload, series: u64) -> Vec<(&'static str, String)> {
 pub fn points(workload: &Workload) -> impl Iterator<Item = Point> + use<> {
     Late {
         inner: Walks::new(workload),
-        prng: Prng::new(workload.seed ^ 0x1a7e),
+        prng: Prng::from_seed(workload.seed ^ 0x1a7e),
         share: workload.late_share,
         distance: workload.late_points.max(1),
         position: 0,
@@ -240,7 +235,7 @@ struct Slot {
 
 impl Walks {
     fn new(workload: &Workload) -> Walks {
-        let mut prng = Prng::new(workload.seed);
+        let mut prng = Prng::from_seed(workload.seed);
         let slots = (0..workload.series).map(|series| Slot::new(series, &mut prng)).collect();
         Walks { workload: workload.clone(), prng, slots, series_count: workload.series, sent: 0 }
     }
@@ -248,7 +243,7 @@ impl Walks {
 
 impl Slot {
     fn new(series: u64, prng: &mut Prng) -> Slot {
-        Slot { series, levels: std::array::from_fn(|_| prng.unit() * 100.0) }
+        Slot { series, levels: std::array::from_fn(|_| unit(prng) * LEVEL_MAX) }
     }
 }
 
@@ -263,21 +258,35 @@ impl Iterator for Walks {
         let step = (self.sent / self.workload.series) as i64;
         self.sent += 1;
         let slot = &mut self.slots[slot_index];
-        if self.workload.churn > 0.0 && self.prng.unit() < self.workload.churn {
+        if self.workload.churn > 0.0 && unit(&mut self.prng) < self.workload.churn {
             *slot = Slot::new(self.series_count, &mut self.prng);
             self.series_count += 1;
         }
-        let scale = if self.workload.shape == Shape::Floats { 100.0 } else { 1.0 };
         let mut values = [0; FIELDS_MAX];
         for (value, level) in values.iter_mut().zip(&mut slot.levels).take(self.workload.shape.fields().len()) {
-            *level = (*level + self.prng.bell()).clamp(0.0, 100.0);
-            *value = (*level * scale) as i16;
+            *value = walk(self.workload.shape, level, &mut self.prng);
         }
         let mut time = START_NS + step * STEP_NS;
         if self.workload.jitter_ns > 0 {
             time += self.prng.below(2 * self.workload.jitter_ns as u64 + 1) as i64 - self.workload.jitter_ns;
         }
         Some(Point { time, series: slot.series, values })
+    }
+}
+
+/// One step of a walk; the value that is stored.
+fn walk(shape: Shape, level: &mut f64, prng: &mut Prng) -> i16 {
+    match shape {
+        Shape::Tsbs => {
+            *level = (*level + bell(prng)).clamp(0.0, LEVEL_MAX);
+            *level as i16
+        }
+        Shape::Floats => {
+            let step = prng.below(FLOAT_STEPS) as i16 - 2;
+            let hundredths = ((*level * 100.0).round() as i16 + step).clamp(0, LEVEL_MAX as i16 * 100);
+            *level = f64::from(hundredths) / 100.0;
+            hundredths
+        }
     }
 }
 
@@ -300,7 +309,7 @@ impl Iterator for Late {
             return self.waiting.pop().map(|Reverse((_, point))| point);
         }
         for point in self.inner.by_ref() {
-            if self.share == 0.0 || self.prng.unit() >= self.share {
+            if self.share == 0.0 || unit(&mut self.prng) >= self.share {
                 return Some(point);
             }
             let due = self.position + 1 + self.prng.below(self.distance);
@@ -333,7 +342,8 @@ pub fn bodies(workload: &Workload, mut progress: impl FnMut(u64)) -> Vec<Body> {
     bodies
 }
 
-fn request(lines: &[u8], count: u64) -> Body {
+/// One request with these lines.
+pub fn request(lines: &[u8], count: u64) -> Body {
     let mut request = format!(
         "POST /write?db={DATABASE} HTTP/1.1\r\nHost: loadtest\r\nUser-Agent: loadtest\r\nContent-Length: {}\r\n\r\n",
         lines.len()
@@ -343,7 +353,7 @@ fn request(lines: &[u8], count: u64) -> Body {
     Body { request, lines: count }
 }
 
-/// Formats points; the first part of the lines of long-lived series is kept.
+/// Formats points; the first part of the lines of series that come again is kept.
 struct LineWriter<'a> {
     workload: &'a Workload,
     heads: BTreeMap<u64, Vec<u8>>,
@@ -357,7 +367,7 @@ impl<'a> LineWriter<'a> {
 
     fn line(&mut self, point: &Point, target: &mut Vec<u8>) {
         let workload = self.workload;
-        if point.series < workload.series {
+        if point.series < workload.series && workload.series < workload.lines {
             target.extend_from_slice(self.heads.entry(point.series).or_insert_with(|| head(workload, point.series)));
         } else {
             target.extend_from_slice(&head(workload, point.series));

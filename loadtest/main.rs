@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example loadtest -- --preset tsbs --influxd PATH`
 //!
-//! Each round starts each server with an empty directory, sends the workload, waits until its files have settled, and
-//! asks ten queries whose answers are known from the generator. Exit status 1 when an answer is wrong, 2 when the run
-//! could not be made.
+//! Each round starts each server with an empty directory, sends the workload, waits until it has settled, and asks ten
+//! queries whose answers are known from the generator. The preset `start` measures starts instead. Exit status 1 when an
+//! answer is wrong, 2 when the run could not be made.
 
 // A client tool: it runs beside the servers, on plain threads and blocking calls.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "a client tool blocks on purpose")]
@@ -14,6 +14,8 @@ mod drive;
 mod generate;
 mod report;
 mod server;
+mod settle;
+mod start;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +26,7 @@ use clap::Parser;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+use serde_json::Value;
 
 use crate::check::Check;
 use crate::check::Rows;
@@ -35,9 +38,12 @@ use crate::report::Measured;
 use crate::server::Kind;
 use crate::server::Program;
 use crate::server::Server;
+use crate::start::End;
 
-/// Files that have not changed for so long have settled; longer than stock waits before it compacts what is cold.
-const SETTLED_AFTER: Duration = Duration::from_secs(12);
+/// Steps of the longest delay of the preset `late`: three hours.
+const LATE_STEPS: u64 = 3 * 360;
+/// New series in a second of the preset `series`.
+const SERIES_RATE: u64 = 100_000;
 
 /// Sends one workload to Millrace and to influxd 1.8.10 and compares what it cost and what they answer.
 #[derive(Parser, Debug)]
@@ -60,6 +66,12 @@ struct Arguments {
     /// Timestamps are moved by up to this much either way.
     #[arg(long)]
     jitter_ms: Option<u32>,
+    /// No faster than this many lines in a second.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// How the preset `start` ends a server before it measures a start; both when not given.
+    #[arg(long, value_enum)]
+    end: Option<End>,
     /// Percent of the points that are sent late.
     #[arg(long)]
     late_percent: Option<f64>,
@@ -90,8 +102,8 @@ struct Arguments {
     /// How often a request answered with 500 or 503 is sent again.
     #[arg(long, default_value_t = 10)]
     retries: u32,
-    /// Longest wait for files to settle.
-    #[arg(long, default_value_t = 90)]
+    /// Longest wait for a server to settle.
+    #[arg(long, default_value_t = 180)]
     settle_seconds: u64,
     /// Most memory for the prepared requests.
     #[arg(long, default_value_t = 4096)]
@@ -117,12 +129,16 @@ enum Only {
 enum Preset {
     /// The gate: TSBS cpu-only, 4000 hosts, 5000-line bodies, 8 connections, 10 M values.
     Tsbs,
-    /// One float in a line, 10 M of them.
+    /// A float with two decimals in a line, 10,000 series of 500 points.
     Floats,
     /// As floats, with timestamps up to 2 s off.
     Jitter,
-    /// As tsbs, a tenth of the points late.
+    /// Seven hours as tsbs, a fifth of the points up to three hours late and out of order.
     Late,
+    /// A million new series as tsbs, 100,000 in a second, and a small writer beside them.
+    Series,
+    /// Five million points as floats, then a start after kill -9 and one after a stop.
+    Start,
     /// Every fifth point begins a new series.
     Cardinality,
     /// One line in a request, 32 connections.
@@ -142,7 +158,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn workload(arguments: &Arguments) -> Result<(Workload, usize), String> {
+fn workload(arguments: &Arguments) -> Result<(Workload, drive::Options), String> {
     let base = Workload {
         shape: Shape::Tsbs,
         series: 4000,
@@ -154,12 +170,16 @@ fn workload(arguments: &Arguments) -> Result<(Workload, usize), String> {
         churn: 0.0,
         seed: arguments.seed,
     };
-    let floats = Workload { shape: Shape::Floats, lines: 10_000_000, ..base.clone() };
+    let floats = Workload { shape: Shape::Floats, series: 10_000, lines: 5_000_000, ..base.clone() };
     let (mut workload, connections) = match arguments.preset {
         Preset::Tsbs => (base, 8),
-        Preset::Floats => (floats, 8),
+        Preset::Floats | Preset::Start => (floats, 8),
         Preset::Jitter => (Workload { jitter_ns: 2_000_000_000, ..floats }, 8),
-        Preset::Late => (Workload { late_share: 0.1, ..base }, 8),
+        Preset::Late => {
+            let late = Workload { series: 400, late_share: 0.2, late_points: 400 * LATE_STEPS, ..base };
+            (late, 8)
+        }
+        Preset::Series => (Workload { series: 1_000_000, body_lines: 1000, ..base }, 8),
         Preset::Cardinality => (Workload { series: 1000, lines: 500_000, churn: 0.2, ..base }, 8),
         Preset::Posts => (Workload { series: 1000, lines: 200_000, body_lines: 1, ..floats }, 32),
         Preset::Small => (Workload { series: 100, lines: 20_000, body_lines: 1000, ..base }, 4),
@@ -181,7 +201,14 @@ fn workload(arguments: &Arguments) -> Result<(Workload, usize), String> {
     if needed > arguments.prepared_mib {
         return Err(format!("the requests need {needed} MiB of memory: fewer --lines, or more --prepared-mib"));
     }
-    Ok((workload, arguments.connections.unwrap_or(connections).max(1)))
+    let series = matches!(arguments.preset, Preset::Series);
+    let options = drive::Options {
+        connections: arguments.connections.unwrap_or(connections).max(1),
+        retries_max: arguments.retries,
+        lines_per_second: arguments.rate.or(series.then_some(SERIES_RATE)).filter(|rate| *rate > 0),
+        small_writer: series,
+    };
+    Ok((workload, options))
 }
 
 fn programs(arguments: &Arguments) -> Result<Vec<Program>, String> {
@@ -205,130 +232,154 @@ fn programs(arguments: &Arguments) -> Result<Vec<Program>, String> {
 }
 
 fn run(arguments: &Arguments) -> Result<bool, String> {
-    let (workload, connections) = workload(arguments)?;
+    let (workload, options) = workload(arguments)?;
     let programs = programs(arguments)?;
     std::fs::create_dir_all(&arguments.directory).map_err(|error| error.to_string())?;
     let directory = arguments.directory.canonicalize().map_err(|error| error.to_string())?;
 
     let progress = bar("preparing", workload.lines);
     let bodies = generate::bodies(&workload, |lines| progress.inc(lines));
-    progress.set_message("computing the answers");
-    let checks = check::checks(&workload);
     progress.finish_and_clear();
     let bytes: u64 = bodies.iter().map(|body| body.request.len() as u64).sum();
     println!(
-        "{:?}: {} lines of {} bytes in {} requests over {connections} connections, {} series, seed {}",
+        "{:?}: {} lines of {} bytes in {} requests over {} connections, {} series, seed {}",
         arguments.preset,
         workload.lines,
         bytes / workload.lines,
         bodies.len(),
-        workload.series,
+        options.connections,
+        workload.series_met(),
         workload.seed
     );
-
-    let options = drive::Options { connections, retries_max: arguments.retries };
-    let mut rounds = Vec::new();
-    let mut differences = Vec::new();
-    for round in 0..arguments.rounds.max(1) {
-        let mut answers = Vec::new();
-        for program in &programs {
-            let label = format!("{} {}/{}", program.kind.name(), round + 1, arguments.rounds.max(1));
-            let server = Server::start(program, &directory, arguments.keep)?;
-            let (measured, rows) = measure(&server, &label, &bodies, &workload, &checks, &options, arguments)?;
-            server.stop()?;
-            rounds.push(measured);
-            answers.push((program.kind, rows));
-        }
-        compare(round, &checks, &answers, &mut differences);
-    }
-
-    report::print_table(&rounds, &workload);
-    if let Some(path) = &arguments.json {
-        let json = report::json(&rounds, &workload, connections, &differences);
-        std::fs::write(path, format!("{json:#}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    match differences.len() {
-        0 => println!("spot queries: {} asked of each server, all right", checks.len()),
-        count => println!("spot queries: {count} differences\n{}", differences.join("\n")),
-    }
-    Ok(differences.is_empty())
+    let run = Run { arguments, workload, options, programs, directory, bodies };
+    if matches!(arguments.preset, Preset::Start) { run.starts() } else { run.loads() }
 }
 
 type Answers = Vec<Result<Vec<Rows>, String>>;
 
-fn measure(
-    server: &Server,
-    label: &str,
-    bodies: &[Body],
-    workload: &Workload,
-    checks: &[Check],
-    options: &drive::Options,
-    arguments: &Arguments,
-) -> Result<(Measured, Answers), String> {
-    let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
-    let created = client.query("", &format!("CREATE DATABASE {}", generate::DATABASE));
-    let created = created.map_err(|error| error.to_string())?;
-    if created.status != 200 {
-        return Err(format!("{label}: CREATE DATABASE: {}", String::from_utf8_lossy(&created.body)));
-    }
-    let progress = bar(label, workload.lines);
-    let cpu_before = server.cpu_seconds()?;
-    let load = drive::run(server.address, bodies, options, |lines| progress.inc(lines));
-    let load = load.map_err(|text| format!("{label}: {text}"))?;
-    let cpu_seconds = server.cpu_seconds()? - cpu_before;
-    progress.finish_and_clear();
-    println!("{label}: {:.0} lines/s, {:.2} s of CPU", workload.lines as f64 / load.seconds, cpu_seconds);
-
-    let settled = settle(server, label, Duration::from_secs(arguments.settle_seconds));
-    let cpu_seconds_settled = server.cpu_seconds()? - cpu_before;
-    let memory_peak = server.memory_peak()?;
-    let disk_bytes = server.disk_bytes();
-
-    let progress = bar(&format!("{label} queries"), checks.len() as u64);
-    let asked = Instant::now();
-    let ask = |check: &Check| {
-        // A fresh connection for each, so that one that ends badly does not spoil the next.
-        let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
-        let rows = check::ask(&mut client, &check.query);
-        progress.inc(1);
-        rows
-    };
-    let rows = checks.iter().map(ask).collect();
-    let query_seconds = asked.elapsed().as_secs_f64();
-    progress.finish_and_clear();
-    let latency = &load.latency;
-    let measured = Measured {
-        kind: server.kind,
-        seconds: load.seconds,
-        cpu_seconds,
-        cpu_seconds_settled,
-        latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
-        memory_peak,
-        disk_bytes,
-        settled,
-        retries: load.retries,
-        query_seconds,
-    };
-    Ok((measured, rows))
+/// What every round does again.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    workload: Workload,
+    options: drive::Options,
+    programs: Vec<Program>,
+    directory: PathBuf,
+    bodies: Vec<Body>,
 }
 
-/// Waits until the server's files stop changing, or for `longest`; whether they stopped.
-fn settle(server: &Server, label: &str, longest: Duration) -> bool {
-    let progress = ProgressBar::new_spinner().with_message(format!("{label}: waiting for its files to settle"));
-    let started = Instant::now();
-    let mut last = (server.disk_bytes(), started);
-    while started.elapsed() < longest {
-        std::thread::sleep(Duration::from_millis(500));
-        progress.tick();
-        let bytes = server.disk_bytes();
-        if bytes != last.0 {
-            last = (bytes, Instant::now());
+impl Run<'_> {
+    fn loads(&self) -> Result<bool, String> {
+        let progress = bar("computing the answers", 0);
+        let checks = check::checks(&self.workload);
+        progress.finish_and_clear();
+        let mut rounds = Vec::new();
+        let mut differences = Vec::new();
+        for round in 0..self.round_count() {
+            let mut answers = Vec::new();
+            for program in &self.programs {
+                let mut server = self.start(program)?;
+                let (measured, rows) = self.measure(&server, &self.label(program, round), &checks)?;
+                server.stop()?;
+                rounds.push(measured);
+                answers.push((program.kind, rows));
+            }
+            compare(round, &checks, &answers, &mut differences);
         }
-        if last.1.elapsed() >= SETTLED_AFTER {
-            return true;
+        report::print_table(&rounds, &self.workload);
+        self.write_json(|| report::json(&rounds, &self.workload, self.options.connections, &differences))?;
+        match differences.len() {
+            0 => println!("spot queries: {} asked of each server, all right", checks.len()),
+            count => println!("spot queries: {count} differences\n{}", differences.join("\n")),
+        }
+        Ok(differences.is_empty())
+    }
+
+    fn starts(&self) -> Result<bool, String> {
+        let ends = self.arguments.end.map_or(vec![End::Kill, End::Stop], |end| vec![end]);
+        let mut starts = Vec::new();
+        for round in 0..self.round_count() {
+            for program in &self.programs {
+                let mut server = self.start(program)?;
+                let label = self.label(program, round);
+                starts.extend(start::measure(&mut server, &label, &self.bodies, &self.workload, &self.options, &ends)?);
+                server.stop()?;
+            }
+        }
+        start::print_table(&starts, &ends);
+        self.write_json(|| start::json(&starts, &self.workload, self.options.connections))?;
+        Ok(true)
+    }
+
+    fn round_count(&self) -> usize {
+        self.arguments.rounds.max(1)
+    }
+
+    fn label(&self, program: &Program, round: usize) -> String {
+        format!("{} {}/{}", program.kind.name(), round + 1, self.round_count())
+    }
+
+    /// A server with an empty database.
+    fn start(&self, program: &Program) -> Result<Server, String> {
+        let server = Server::start(program, &self.directory, self.arguments.keep)?;
+        let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
+        let created = client.query("", &format!("CREATE DATABASE {}", generate::DATABASE));
+        let created = created.map_err(|error| error.to_string())?;
+        match created.status {
+            200 => Ok(server),
+            _ => Err(format!("CREATE DATABASE: {}", String::from_utf8_lossy(&created.body))),
         }
     }
-    false
+
+    fn write_json(&self, json: impl FnOnce() -> Value) -> Result<(), String> {
+        let Some(path) = &self.arguments.json else { return Ok(()) };
+        std::fs::write(path, format!("{:#}\n", json())).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    fn measure(&self, server: &Server, label: &str, checks: &[Check]) -> Result<(Measured, Answers), String> {
+        let lines = self.workload.lines;
+        let progress = bar(label, lines);
+        let memory_idle = server.memory_now()?;
+        let cpu_before = server.cpu_seconds()?;
+        let load = drive::run(server.address, &self.bodies, &self.options, |lines| progress.inc(lines));
+        let load = load.map_err(|text| format!("{label}: {text}"))?;
+        let cpu_seconds = server.cpu_seconds()? - cpu_before;
+        progress.finish_and_clear();
+        println!("{label}: {:.0} lines/s, {cpu_seconds:.2} s of CPU", lines as f64 / load.seconds);
+
+        let longest = Duration::from_secs(self.arguments.settle_seconds);
+        let (settled, counters) = settle::settle(server, label, longest)?;
+        let latency = &load.latency;
+        let mut measured = Measured {
+            kind: server.kind,
+            seconds: load.seconds,
+            cpu_seconds,
+            cpu_seconds_settled: server.cpu_seconds()? - cpu_before,
+            latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
+            small_us: load.small.map(|small| small.max()),
+            memory_idle,
+            memory_peak: server.memory_peak()?,
+            memory_settled: server.memory_now()?,
+            disk_bytes: server.disk_bytes(),
+            written_bytes: server.written_bytes()?,
+            write_amplification: counters.write_amplification(),
+            settled,
+            retries: load.retries,
+            query_seconds: 0.0,
+        };
+        let progress = bar(&format!("{label} queries"), checks.len() as u64);
+        let asked = Instant::now();
+        let ask = |check: &Check| {
+            // A fresh connection for each, so that one that ends badly does not spoil the next.
+            let mut client = Client::connect(server.address).map_err(|error| error.to_string())?;
+            let rows = check::ask(&mut client, &check.query);
+            progress.inc(1);
+            rows
+        };
+        let rows = checks.iter().map(ask).collect();
+        measured.query_seconds = asked.elapsed().as_secs_f64();
+        progress.finish_and_clear();
+        Ok((measured, rows))
+    }
 }
 
 /// Each server against the generator, and the two against each other.

@@ -18,11 +18,21 @@ pub struct Measured {
     pub cpu_seconds_settled: f64,
     /// Latency of a request in microseconds: median, 99th percentile, worst.
     pub latency_us: [u64; 3],
+    /// Worst latency of the small writer beside the load, microseconds.
+    pub small_us: Option<u64>,
+    /// Memory it held before the load, bytes.
+    pub memory_idle: u64,
     /// Most memory it held, bytes.
     pub memory_peak: u64,
+    /// Memory it held when settled, bytes.
+    pub memory_settled: u64,
     /// Bytes on disk when settled.
     pub disk_bytes: u64,
-    /// Whether the files stopped changing in the time given.
+    /// Bytes sent to the device until then.
+    pub written_bytes: u64,
+    /// Bytes written to segments for each byte flushed.
+    pub write_amplification: Option<f64>,
+    /// Whether it settled in the time given.
     pub settled: bool,
     /// Requests sent again.
     pub retries: u64,
@@ -33,39 +43,52 @@ pub struct Measured {
 struct Row {
     name: &'static str,
     key: &'static str,
-    value: fn(&Measured, &Workload) -> f64,
+    /// `None`: not measured.
+    value: fn(&Measured, &Workload) -> Option<f64>,
     decimals: usize,
 }
 
-const ROWS: &[Row] = &[
-    Row { name: "lines / CPU-second, loading", key: "lines_per_cpu_second", value: per_cpu, decimals: 0 },
-    Row {
-        name: "lines / CPU-second, settled",
-        key: "lines_per_cpu_second_settled",
-        value: per_cpu_settled,
-        decimals: 0,
-    },
-    Row { name: "lines / second", key: "lines_per_second", value: |m, w| w.lines as f64 / m.seconds, decimals: 0 },
-    Row { name: "latency p50, ms", key: "latency_p50_ms", value: |m, _| m.latency_us[0] as f64 / 1e3, decimals: 2 },
-    Row { name: "latency p99, ms", key: "latency_p99_ms", value: |m, _| m.latency_us[1] as f64 / 1e3, decimals: 2 },
-    Row { name: "latency max, ms", key: "latency_max_ms", value: |m, _| m.latency_us[2] as f64 / 1e3, decimals: 2 },
-    Row { name: "memory peak, MiB", key: "memory_peak_mib", value: |m, _| mib(m.memory_peak), decimals: 1 },
-    Row { name: "disk settled, MiB", key: "disk_mib", value: |m, _| mib(m.disk_bytes), decimals: 1 },
-    Row { name: "disk bytes / value", key: "disk_bytes_per_value", value: per_value, decimals: 3 },
-    Row { name: "spot queries, s", key: "query_seconds", value: |m, _| m.query_seconds, decimals: 3 },
-    Row { name: "requests retried", key: "retries", value: |m, _| m.retries as f64, decimals: 0 },
+const fn row(
+    name: &'static str,
+    key: &'static str,
+    value: fn(&Measured, &Workload) -> Option<f64>,
+    decimals: usize,
+) -> Row {
+    Row { name, key, value, decimals }
+}
+
+const ROWS: [Row; 17] = [
+    row("lines / CPU-second, loading", "lines_per_cpu_second", |m, w| Some(w.lines as f64 / m.cpu_seconds), 0),
+    row(
+        "lines / CPU-second, settled",
+        "lines_per_cpu_second_settled",
+        |m, w| Some(w.lines as f64 / m.cpu_seconds_settled),
+        0,
+    ),
+    row("lines / second", "lines_per_second", |m, w| Some(w.lines as f64 / m.seconds), 0),
+    row("latency p50, ms", "latency_p50_ms", |m, _| Some(ms(m.latency_us[0])), 2),
+    row("latency p99, ms", "latency_p99_ms", |m, _| Some(ms(m.latency_us[1])), 2),
+    row("latency max, ms", "latency_max_ms", |m, _| Some(ms(m.latency_us[2])), 2),
+    row("small writer max, ms", "small_writer_max_ms", |m, _| m.small_us.map(ms), 2),
+    row("memory peak, MiB", "memory_peak_mib", |m, _| Some(mib(m.memory_peak)), 1),
+    row("memory settled, MiB", "memory_settled_mib", |m, _| Some(mib(m.memory_settled)), 1),
+    row("memory peak / series, B", "memory_peak_per_series", |m, w| Some(per_series(m.memory_peak, m, w)), 0),
+    row("memory settled / series, B", "memory_settled_per_series", |m, w| Some(per_series(m.memory_settled, m, w)), 0),
+    row("disk settled, MiB", "disk_mib", |m, _| Some(mib(m.disk_bytes)), 1),
+    row("disk bytes / value", "disk_bytes_per_value", |m, w| Some(m.disk_bytes as f64 / w.values()), 3),
+    row("written bytes / value", "written_bytes_per_value", |m, w| Some(m.written_bytes as f64 / w.values()), 3),
+    row("write amplification", "write_amplification", |m, _| m.write_amplification, 2),
+    row("spot queries, s", "query_seconds", |m, _| Some(m.query_seconds), 3),
+    row("requests retried", "retries", |m, _| Some(m.retries as f64), 0),
 ];
 
-fn per_cpu(measured: &Measured, workload: &Workload) -> f64 {
-    workload.lines as f64 / measured.cpu_seconds
+/// Above what the server holds without any, so an upper bound: memtables and the requests under way are in it.
+fn per_series(memory: u64, measured: &Measured, workload: &Workload) -> f64 {
+    memory.saturating_sub(measured.memory_idle) as f64 / workload.series_met()
 }
 
-fn per_cpu_settled(measured: &Measured, workload: &Workload) -> f64 {
-    workload.lines as f64 / measured.cpu_seconds_settled
-}
-
-fn per_value(measured: &Measured, workload: &Workload) -> f64 {
-    measured.disk_bytes as f64 / (workload.lines as f64 * workload.shape.fields().len() as f64)
+fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -75,24 +98,38 @@ fn mib(bytes: u64) -> f64 {
 /// The median over rounds of one row for one server.
 fn median(row: &Row, kind: Kind, rounds: &[Measured], workload: &Workload) -> Option<f64> {
     let of_kind = rounds.iter().filter(|measured| measured.kind == kind);
-    let mut values: Vec<f64> = of_kind.map(|measured| (row.value)(measured, workload)).collect();
+    median_of(of_kind.filter_map(|measured| (row.value)(measured, workload)).collect())
+}
+
+/// The middle one.
+pub fn median_of(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
 
 /// Prints the medians and the ratio of ours to stock.
 pub fn print_table(rounds: &[Measured], workload: &Workload) {
-    println!("{:<30} {:>14} {:>14} {:>12}", "", Kind::Millrace.name(), Kind::Stock.name(), "ours/stock");
-    for row in ROWS {
+    print_head();
+    for row in &ROWS {
         let ours = median(row, Kind::Millrace, rounds, workload);
         let stock = median(row, Kind::Stock, rounds, workload);
-        let cell = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.*}", row.decimals));
-        let ratio = ratio(ours, stock).map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
-        println!("{:<30} {:>14} {:>14} {:>12}", row.name, cell(ours), cell(stock), ratio);
+        print_row(row.name, row.decimals, ours, stock);
     }
     for measured in rounds.iter().filter(|measured| !measured.settled) {
-        println!("note: the files of {} still changed when the wait for them ended", measured.kind.name());
+        println!("note: {} had not settled when the wait for it ended", measured.kind.name());
     }
+}
+
+/// The head of a table.
+pub fn print_head() {
+    println!("{:<34} {:>14} {:>14} {:>12}", "", Kind::Millrace.name(), Kind::Stock.name(), "ours/stock");
+}
+
+/// One row of a table; what was not measured is a dash.
+pub fn print_row(name: &str, decimals: usize, ours: Option<f64>, stock: Option<f64>) {
+    let cell = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
+    let ratio = ratio(ours, stock).map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+    println!("{name:<34} {:>14} {:>14} {ratio:>12}", cell(ours), cell(stock));
 }
 
 fn ratio(ours: Option<f64>, stock: Option<f64>) -> Option<f64> {
@@ -117,27 +154,37 @@ pub fn json(rounds: &[Measured], workload: &Workload, connections: usize, differ
         cells.insert("settled".to_owned(), json!(measured.settled));
         Value::Object(cells)
     });
-    let kernel = rustix::system::uname();
     json!({
-        "workload": {
-            "shape": format!("{:?}", workload.shape),
-            "series": workload.series,
-            "lines": workload.lines,
-            "body_lines": workload.body_lines,
-            "connections": connections,
-            "jitter_ns": workload.jitter_ns,
-            "late_share": workload.late_share,
-            "churn": workload.churn,
-            "seed": workload.seed,
-        },
-        "machine": {
-            "kernel": kernel.release().to_string_lossy(),
-            "cores": std::thread::available_parallelism().map_or(0, usize::from),
-        },
+        "workload": described(workload, connections),
+        "machine": machine(),
         "millrace": median_of(Kind::Millrace),
         "influxd": median_of(Kind::Stock),
         "ratio": Value::Object(ratios.collect()),
         "rounds": each.collect::<Vec<Value>>(),
         "differences": differences,
+    })
+}
+
+/// What was run.
+pub fn described(workload: &Workload, connections: usize) -> Value {
+    json!({
+        "shape": format!("{:?}", workload.shape),
+        "series": workload.series,
+        "lines": workload.lines,
+        "body_lines": workload.body_lines,
+        "connections": connections,
+        "jitter_ns": workload.jitter_ns,
+        "late_share": workload.late_share,
+        "late_points": workload.late_points,
+        "churn": workload.churn,
+        "seed": workload.seed,
+    })
+}
+
+/// What it was run on.
+pub fn machine() -> Value {
+    json!({
+        "kernel": rustix::system::uname().release().to_string_lossy(),
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
     })
 }

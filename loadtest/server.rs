@@ -1,8 +1,8 @@
-//! The servers under test: started with a fresh data directory, measured from outside, stopped.
+//! The servers under test: started with a fresh data directory, measured from outside, stopped or killed, started again.
 //!
 //! Owns:  the child process and its directory; both are gone when a [`Server`] is dropped.
 //! In:    which server, and where its program is.
-//! Out:   its address, and what the kernel says about it: CPU time, peak memory, bytes on disk.
+//! Out:   its address, and what the kernel says about it: CPU time, memory, bytes on disk and on their way there.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -62,6 +62,7 @@ pub struct Server {
     pub kind: Kind,
     /// Where it listens.
     pub address: SocketAddr,
+    program: Program,
     child: Child,
     directory: PathBuf,
     keep: bool,
@@ -74,46 +75,41 @@ impl Server {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let address = free_address()?;
-        let mut command = Command::new(&program.path);
-        match program.kind {
-            Kind::Millrace => {
-                command.arg("run").arg("--data").arg(directory.join("data")).arg("--bind").arg(address.to_string());
-            }
-            Kind::Stock => {
-                let config = directory.join("influxdb.conf");
-                fs::write(&config, stock_config(&directory, address)?).map_err(|error| error.to_string())?;
-                command.arg("run").arg("-config").arg(config);
-            }
-        }
-        let log_path = directory.join("log");
-        let log = fs::File::create(&log_path).map_err(|error| error.to_string())?;
-        let child = command
-            .args(&program.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|error| error.to_string())?)
-            .stderr(log)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.path.display()))?;
-        let mut server = Server { kind: program.kind, address, child, directory, keep };
-        server.wait_for_ping(&log_path)?;
+        let config = match program.kind {
+            Kind::Millrace => millrace_config(),
+            Kind::Stock => stock_config(&directory, address)?,
+        };
+        fs::write(directory.join("config"), config).map_err(|error| error.to_string())?;
+        let child = spawn(program, &directory, address)?;
+        let mut server = Server { kind: program.kind, address, program: program.clone(), child, directory, keep };
+        server.wait_for_ping()?;
         Ok(server)
     }
 
-    fn wait_for_ping(&mut self, log: &Path) -> Result<(), String> {
+    /// Starts it again with the files it left; does not wait for it.
+    pub fn start_again(&mut self) -> Result<(), String> {
+        self.child = spawn(&self.program, &self.directory, self.address)?;
+        Ok(())
+    }
+
+    fn wait_for_ping(&mut self) -> Result<(), String> {
         let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
-                return Err(format!("{} ended with {status}:\n{}", self.kind.name(), tail(log)));
-            }
-            let ping = Client::connect(self.address).and_then(|mut client| client.get("/ping"));
-            if ping.is_ok_and(|answer| answer.status == 204) {
-                return Ok(());
-            }
+        while !self.answers_ping()? {
             if started.elapsed() > START_STOP_MAX {
-                return Err(format!("{} did not answer /ping in time:\n{}", self.kind.name(), tail(log)));
+                return Err(format!("{} did not answer /ping in time:\n{}", self.kind.name(), self.log_tail()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
+    }
+
+    /// Whether it answers 204 to a ping now; an error when it has ended.
+    pub fn answers_ping(&mut self) -> Result<bool, String> {
+        if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+            return Err(format!("{} ended with {status}:\n{}", self.kind.name(), self.log_tail()));
+        }
+        let ping = Client::connect(self.address).and_then(|mut client| client.get("/ping"));
+        Ok(ping.is_ok_and(|answer| answer.status == 204))
     }
 
     /// User and system time of all its threads, in seconds.
@@ -133,13 +129,26 @@ impl Server {
 
     /// Most memory it ever held, in bytes.
     pub fn memory_peak(&self) -> Result<u64, String> {
-        let path = format!("/proc/{}/status", self.child.id());
+        Ok(self.process_value("status", "VmHWM:")? * 1024)
+    }
+
+    /// Memory it holds now, in bytes.
+    pub fn memory_now(&self) -> Result<u64, String> {
+        Ok(self.process_value("status", "VmRSS:")? * 1024)
+    }
+
+    /// Bytes it has sent to the device since it started: logs, what they became, and what that was rewritten to.
+    pub fn written_bytes(&self) -> Result<u64, String> {
+        self.process_value("io", "write_bytes:")
+    }
+
+    fn process_value(&self, file: &str, key: &str) -> Result<u64, String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
         let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         text.lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok())
-            .map(|kib| kib * 1024)
-            .ok_or_else(|| format!("{path}: no VmHWM"))
+            .find_map(|line| line.strip_prefix(key))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+            .ok_or_else(|| format!("{path}: no {key}"))
     }
 
     /// Bytes its files take on the device.
@@ -151,8 +160,17 @@ impl Server {
         parts.iter().map(|part| allocated(&self.directory.join(part))).sum()
     }
 
+    /// Bytes of its logs: what a start has to read again.
+    pub fn log_bytes(&self) -> u64 {
+        let path = match self.kind {
+            Kind::Millrace => "data/wal",
+            Kind::Stock => "wal",
+        };
+        allocated(&self.directory.join(path))
+    }
+
     /// Asks it to stop and waits.
-    pub fn stop(mut self) -> Result<(), String> {
+    pub fn stop(&mut self) -> Result<(), String> {
         if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
@@ -161,10 +179,22 @@ impl Server {
             match self.child.try_wait() {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(format!("{} stopped with {status}", self.kind.name())),
-                _ => std::thread::sleep(Duration::from_millis(20)),
+                _ => std::thread::sleep(Duration::from_millis(5)),
             }
         }
         Err(format!("{} did not stop in time and was killed", self.kind.name()))
+    }
+
+    /// Ends it without a word, as kill -9 does.
+    pub fn kill(&mut self) -> Result<(), String> {
+        self.child.kill().and_then(|()| self.child.wait()).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
 
@@ -178,22 +208,49 @@ impl Drop for Server {
     }
 }
 
+fn spawn(program: &Program, directory: &Path, address: SocketAddr) -> Result<Child, String> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"));
+    let log = log.map_err(|error| error.to_string())?;
+    let mut command = Command::new(&program.path);
+    command.arg("run").arg("--config").arg(directory.join("config"));
+    if program.kind == Kind::Millrace {
+        command.arg("--data").arg(directory.join("data")).arg("--bind").arg(address.to_string());
+    }
+    command
+        .args(&program.arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(|error| error.to_string())?)
+        .stderr(log)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", program.path.display()))
+}
+
 fn free_address() -> Result<SocketAddr, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-/// Every acknowledgement synced and no limits, else as installed. The two cold durations are short only so that the
-/// disk settles soon after the load; during it there is no cold data.
+/// When what was written has gone cold. Short only so that files settle soon after the load: stock counts from the last
+/// write, so never during it, and Millrace from the first point that is not in a segment, so at most that often.
+const COLD: &str = "  cache-snapshot-write-cold-duration = \"15s\"\n  compact-full-write-cold-duration = \"15s\"\n";
+
+/// As installed, without the limits and the access log that stock does not have here either.
+fn millrace_config() -> String {
+    format!(
+        "[data]\n{COLD}  query-log-enabled = false\n  max-series-per-database = 0\n  max-values-per-tag = 0\n\
+         [http]\n  log-enabled = false\n  max-row-limit = 0\n"
+    )
+}
+
+/// Every acknowledgement synced and no limits, else as installed.
 fn stock_config(directory: &Path, address: SocketAddr) -> Result<String, String> {
     let root = directory.display();
     let rpc = free_address()?;
     Ok(format!(
         "reporting-enabled = false\nbind-address = \"{rpc}\"\n\
          [meta]\n  dir = \"{root}/meta\"\n\
-         [data]\n  dir = \"{root}/data\"\n  wal-dir = \"{root}/wal\"\n  wal-fsync-delay = \"0s\"\n  \
-         query-log-enabled = false\n  max-series-per-database = 0\n  max-values-per-tag = 0\n  \
-         cache-snapshot-write-cold-duration = \"5s\"\n  compact-full-write-cold-duration = \"5s\"\n\
+         [data]\n{COLD}  dir = \"{root}/data\"\n  wal-dir = \"{root}/wal\"\n  wal-fsync-delay = \"0s\"\n  \
+         query-log-enabled = false\n  max-series-per-database = 0\n  max-values-per-tag = 0\n\
          [coordinator]\n  max-select-point = 0\n  max-select-series = 0\n  max-select-buckets = 0\n\
          [monitor]\n  store-enabled = false\n\
          [http]\n  bind-address = \"{address}\"\n  log-enabled = false\n  max-row-limit = 0\n\
@@ -209,10 +266,4 @@ fn allocated(path: &Path) -> u64 {
         bytes += fs::read_dir(path).into_iter().flatten().flatten().map(|entry| allocated(&entry.path())).sum::<u64>();
     }
     bytes
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(20)..].join("\n")
 }

@@ -150,10 +150,10 @@ pub struct DataOptions {
     pub durability: Durability,
     /// How long a commit waits for more writes before it syncs.
     pub commit_wait_ns: u64,
+    /// Age of the oldest point in memory at which all of them go into segments.
+    pub cold_flush_ns: u64,
     /// Memory of memtables, all together; `None`: chosen from the machine.
     pub memtable_bytes_max: Option<u64>,
-    /// A point is flushed when it is so old, whatever else there is.
-    pub cold_flush_ns: u64,
     /// What compactions of all cores write on average; 0: no limit.
     pub compact_bytes_per_second: u64,
     /// What they may write at once.

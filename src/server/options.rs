@@ -24,6 +24,8 @@ const WAL_BYTES: u64 = 256 << 20;
 const PENDING_BYTES: usize = 64 << 20;
 /// Index pages of segments that each core keeps.
 const PAGE_CACHE_BYTES: u64 = 32 << 20;
+/// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
+const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
 const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
 
@@ -47,7 +49,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
         wal_bytes: WAL_BYTES,
-        cold_flush_ns: config.data.cold_flush_ns,
+        cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
         commit_delay_ns: config.data.commit_wait_ns,
