@@ -8,6 +8,7 @@ use crate::exec::expr::Expr;
 use crate::exec::lookup;
 use crate::exec::schema::Schema;
 use crate::exec::schema::SchemaRequest;
+use crate::exec::select::tag_set_key;
 use crate::exec::view::Column;
 use crate::exec::window::Window;
 use crate::model::Bytes;
@@ -86,6 +87,8 @@ pub struct Fragment {
     pub filter: Option<Expr>,
     /// Tag keys that make groups, sorted.
     pub dimensions: Vec<Bytes>,
+    /// Most rows of each series in each shard group; `None`: all.
+    pub series_rows: Option<u64>,
     /// Only series whose values of these tag keys are among those; `None`: all.
     pub groups: Option<(Vec<Bytes>, BTreeSet<Vec<Bytes>>)>,
     /// Rows newest first, whatever the order of groups.
@@ -96,6 +99,13 @@ pub struct Fragment {
     pub series_max: u64,
     /// Rows or windows.
     pub work: Work,
+}
+
+impl Fragment {
+    /// The order of its groups when SLIMIT counts them.
+    pub fn tag_set_key(&self, group: &[Bytes]) -> Vec<u8> {
+        tag_set_key(self.dimensions.iter().zip(group).map(|(key, value)| (&**key, &**value)))
+    }
 }
 
 /// Number of an open fragment on one core.
@@ -110,7 +120,7 @@ pub enum Request {
     Next(CursorId),
     /// Forget an open fragment.
     Close(CursorId),
-    /// The groups of a fragment, at most so many, in ascending order.
+    /// The groups of a fragment, at most so many, in the order of [`Fragment::tag_set_key`].
     Groups(Box<Fragment>, u64),
     /// Fields and tag keys of measurements.
     Schema(Box<SchemaRequest>),

@@ -27,7 +27,10 @@ use crate::exec::order::RowOrder;
 use crate::exec::rows::tie;
 use crate::model::Bytes;
 use crate::model::Cell;
+use crate::model::DatabaseId;
 use crate::model::FieldType;
+use crate::model::PolicyId;
+use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::fabric::Fabric;
 use crate::query::select::stream::Batch;
@@ -66,6 +69,8 @@ pub struct Gather<F> {
 /// The fragment being read.
 struct Running {
     fragment: Fragment,
+    /// Those of its policy.
+    shard_groups: Vec<TimeRange>,
     streams: Vec<CoreStream>,
     /// The group at work and, if all cores told its series, the order of its rows.
     order: Option<(Vec<Bytes>, Option<RowOrder>)>,
@@ -154,7 +159,8 @@ impl<F: Fabric> Gather<F> {
             let (count, max) = (self.series_count, self.series_max);
             return Err(format!("max-select-series limit exceeded: ({count}/{max})"));
         }
-        self.running = Some(Running { fragment, streams, order: None });
+        let shard_groups = shard_groups(&self.fabric, fragment.database, fragment.policy, fragment.range);
+        self.running = Some(Running { fragment, shard_groups, streams, order: None });
         Ok(true)
     }
 
@@ -186,6 +192,18 @@ impl<F: Fabric> Gather<F> {
             }
         }
     }
+}
+
+/// The shard groups of a policy in `range`.
+pub fn shard_groups(
+    fabric: &impl Fabric,
+    database: DatabaseId,
+    policy: PolicyId,
+    range: TimeRange,
+) -> Vec<TimeRange> {
+    let catalog = fabric.catalog();
+    let policy = catalog.database_by_id(database).and_then(|database| database.policy_by_id(policy));
+    policy.into_iter().flat_map(|policy| policy.groups_in(range)).map(|group| group.range()).collect()
 }
 
 fn chunk_of(response: Response) -> Result<Chunk, String> {
@@ -319,7 +337,8 @@ impl Running {
         });
         let with_fields = strings.clone().any(|tie| matches!(tie, TieColumn::Field(_)));
         let ties: Vec<TieColumn> = strings.copied().collect();
-        (items.len() > 1 && !with_fields).then(|| RowOrder::new(items, &ties, self.fragment.rows_descending))
+        let descending = self.fragment.rows_descending;
+        (items.len() > 1 && !with_fields).then(|| RowOrder::new(items, &self.shard_groups, &ties, descending))
     }
 }
 

@@ -37,6 +37,7 @@ use crate::query::select::call;
 use crate::query::select::call::Call;
 use crate::query::select::fill::FillWalk;
 use crate::query::select::fill::FillWith;
+use crate::query::select::fill::Holes;
 use crate::query::select::fill::number_as;
 use crate::query::select::names::Meaning;
 use crate::query::select::names::Names;
@@ -58,6 +59,8 @@ pub struct Demand {
     pub tags: Vec<Bytes>,
     /// Order of rows of one instant.
     pub ties: Vec<TieColumn>,
+    /// Most rows of each series in each shard group.
+    pub series_rows: Option<u64>,
     /// Time.
     pub range: TimeRange,
     /// Whether rows come newest first; `None`: as the query says.
@@ -176,8 +179,13 @@ pub struct Plan {
     pub own_dimensions: Vec<Bytes>,
     /// Every point gives a row.
     pub is_raw: bool,
-    /// Tag arguments of top and bottom that are no columns (INTO keeps them as tags), and their slots.
+    /// Tags that are no columns and yet travel with the rows, and their slots: arguments of top and bottom (INTO keeps
+    /// them as tags), and what groups a raw subquery but not the query around it.
     pub hidden: Vec<(Bytes, usize)>,
+    /// LIMIT and OFFSET of a subquery that count rows of one group which follow each other: see [`Setting::outermost`].
+    pub run_limit: Option<(u64, u64)>,
+    /// The shard groups read, when all sources are measurements.
+    pub shard_groups: Rc<[TimeRange]>,
 }
 
 /// What a plan is made for.
@@ -189,6 +197,11 @@ pub struct Setting<'a> {
     pub pushdown: bool,
     /// Tags an outer query groups by.
     pub more_dimensions: &'a [Bytes],
+    /// For a subquery: the tags that the outermost query groups by. Its rows come in groups of those and then by time,
+    /// and LIMIT counts neighbours of equal tags. `None`: the statement is the outermost one.
+    pub outermost: Option<&'a [Bytes]>,
+    /// Some source is a subquery, whose rows are rows whatever is asked of them.
+    pub over_rows: bool,
     /// The shard groups read, when all sources are measurements.
     pub shard_groups: Option<Rc<[TimeRange]>>,
 }
@@ -217,8 +230,11 @@ pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result
             own_dimensions,
             is_raw: false,
             hidden: Vec::new(),
+            run_limit: None,
+            shard_groups: setting.shard_groups.clone().unwrap_or_default(),
         },
         calls: Vec::new(),
+        call_count: 0,
         references: Vec::new(),
     };
     planner.columns(&fields)?;
@@ -231,6 +247,8 @@ struct Reference {
     name: String,
     meaning: Meaning,
     slot: usize,
+    /// Its type is known, also without a field or tag of that name.
+    is_typed: bool,
 }
 
 struct Planner<'a> {
@@ -240,6 +258,7 @@ struct Planner<'a> {
     plan: Plan,
     /// Distinct calls and their slots.
     calls: Vec<(Expr, usize)>,
+    call_count: usize,
     references: Vec<Reference>,
 }
 
@@ -298,7 +317,8 @@ impl Planner<'_> {
             return known.slot;
         }
         let slot = self.slot();
-        self.references.push(Reference { name: name.to_owned(), meaning, slot });
+        let is_typed = meaning != Meaning::Nothing || data_type.is_some_and(|cast| cast != ast::DataType::AnyField);
+        self.references.push(Reference { name: name.to_owned(), meaning, slot, is_typed });
         slot
     }
 
@@ -312,6 +332,9 @@ impl Planner<'_> {
     }
 
     fn chains(&mut self) -> Result<(), String> {
+        let (limit, offset) = (self.compiled.limit, self.compiled.offset);
+        let is_mixed = self.setting.outermost.is_some_and(|outer| outer.len() != self.plan.dimensions.len());
+        self.plan.run_limit = (is_mixed && (limit > 0 || offset > 0)).then_some((limit, offset));
         if self.calls.is_empty() {
             self.plan.is_raw = true;
             return self.raw_chain();
@@ -319,7 +342,8 @@ impl Planner<'_> {
         // Plain fields stand only beside a single selector (compile saw to it) and travel with its point.
         let references = std::mem::take(&mut self.references);
         // One call alone, however often it is written.
-        let single = self.calls.len() == 1;
+        self.call_count = self.calls.len();
+        let single = self.call_count == 1;
         for (expr, slot) in std::mem::take(&mut self.calls) {
             self.call_chain(&expr, slot, &references, single)?;
         }
@@ -347,13 +371,18 @@ impl Planner<'_> {
             fields: Vec::new(),
             tags: Vec::new(),
             ties: Vec::new(),
+            series_rows: None,
             range: self.compiled.time,
             backwards: None,
             work: DemandWork::Rows { required: 0, limit: self.raw_limit() },
         };
         self.carry(&mut demand, &references, 0, 0);
-        if demand.fields.is_empty() {
+        let is_wanted = self.setting.over_rows && references.iter().any(|reference| reference.is_typed);
+        if demand.fields.is_empty() && !is_wanted {
             return Ok(());
+        }
+        if let Some(outermost) = self.setting.outermost {
+            self.hide_dimensions(&mut demand, outermost);
         }
         let field_count = demand.fields.len();
         if let DemandWork::Rows { required, .. } = &mut demand.work {
@@ -361,11 +390,25 @@ impl Planner<'_> {
         }
         self.plan.demands.push(demand);
         let mut operators: Vec<Operator> = self.limit().into_iter().collect();
-        if self.compiled.limit == 0 {
+        if self.compiled.limit == 0 && self.plan.run_limit.is_none() {
             operators.splice(0..0, self.storage_limit());
         }
         self.plan.chains.push(Chain { demand: 0, output: 0, operators });
         Ok(())
+    }
+
+    /// Rows of a raw subquery are not grouped by its own tags: those travel along.
+    fn hide_dimensions(&mut self, demand: &mut Demand, outermost: &[Bytes]) {
+        for tag in std::mem::replace(&mut self.plan.dimensions, outermost.to_vec()) {
+            if outermost.contains(&tag) {
+                continue;
+            }
+            let (slot, cell) = (self.slot(), demand.fields.len() + demand.tags.len());
+            self.plan.slots[slot] = Slot { place: Some((0, cell)), absent: Absent::Cell(Cell::Null) };
+            self.plan.hidden.push((tag.clone(), slot));
+            demand.tags.push(tag);
+        }
+        demand.series_rows = self.plan.run_limit.map(|(limit, offset)| limit.saturating_add(offset).saturating_add(1));
     }
 
     /// Adds what `references` read to `demand`. Their cells in the rows of chain `chain` start at `first`, fields
@@ -408,10 +451,10 @@ impl Planner<'_> {
 
     fn raw_limit(&self) -> Option<u64> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
-        (limit > 0).then(|| limit.saturating_add(offset))
+        (limit > 0 && self.plan.run_limit.is_none()).then(|| limit.saturating_add(offset))
     }
 
-    /// Stock's storage gives raw queries, top() and bottom() one row more than LIMIT and OFFSET from each shard group;
+    /// Stock's storage gives raw queries, top() and bottom() without tags one row more than LIMIT and OFFSET from each shard group;
     /// what that leads to (OFFSET alone shows one row) is part of the answer.
     fn storage_limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
@@ -421,7 +464,7 @@ impl Planner<'_> {
 
     fn limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
-        (limit > 0 || offset > 0).then(|| Operator::limit(limit, offset))
+        (self.plan.run_limit.is_none() && (limit > 0 || offset > 0)).then(|| Operator::limit(limit, offset))
     }
 
     fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference], single: bool) -> Result<(), String> {
@@ -438,6 +481,7 @@ impl Planner<'_> {
             fields: vec![source],
             tags: Vec::new(),
             ties: Vec::new(),
+            series_rows: None,
             range: self.compiled.time,
             backwards: None,
             work: DemandWork::Rows { required: 1, limit: None },
@@ -452,7 +496,7 @@ impl Planner<'_> {
             demand.backwards = Some(*aggregate == Aggregate::Last);
             demand.work = DemandWork::Rows { required: 1, limit: Some(2) };
             operators.insert(0, Operator::limit(2, 0));
-        } else if call.is_best() {
+        } else if call.is_best() && call.extra_references(self.names).is_empty() {
             operators.splice(0..0, self.storage_limit());
         }
         let extra = call.extra_references(self.names);
@@ -462,6 +506,7 @@ impl Planner<'_> {
                 name: name.clone(),
                 meaning: meaning.clone(),
                 slot: known.map_or(usize::MAX, |known| known.slot),
+                is_typed: *meaning != Meaning::Nothing,
             }
         });
         // Tag arguments of top and bottom that are no columns (INTO) travel too, in slots of their own.
@@ -482,6 +527,7 @@ impl Planner<'_> {
                     name: reference.name.clone(),
                     meaning: reference.meaning.clone(),
                     slot: reference.slot,
+                    is_typed: reference.is_typed,
                 });
             }
         }
@@ -492,7 +538,10 @@ impl Planner<'_> {
         });
         if let (Some(reduce), false) = (reduce, extra.is_empty()) {
             // A listed field makes no groups, only tags do.
-            let tags = all.iter().take(extra.len()).filter(|reference| reference.meaning == Meaning::Tag);
+            let listed = all.iter().take(extra.len());
+            let mut tags: Vec<&Reference> = listed.filter(|reference| reference.meaning == Meaning::Tag).collect();
+            tags.sort_by_key(|tag| &tag.name);
+            let tags = tags.into_iter();
             let cells = tags.filter_map(|tag| self.plan.slots[tag.slot].place.map(|(_, cell)| cell)).collect();
             reduce.set_groups(cells);
         }
@@ -515,8 +564,11 @@ impl Planner<'_> {
         let Some(interval) = self.compiled.interval else { return range };
         for _ in 0..call.lookback_count() {
             if self.compiled.ascending {
-                range.min = if range.min <= TIME_MIN { TIME_MIN } else { range.min.saturating_sub(interval.every) };
-                range.min = range.min.max(TIME_MIN);
+                if range.min <= TIME_MIN {
+                    // A window before all time: stock wraps around and finds nothing.
+                    return TimeRange { min: TIME_MAX, max: TIME_MIN };
+                }
+                range.min = range.min.saturating_sub(interval.every).max(TIME_MIN);
             } else {
                 range.max = range.max.saturating_add(interval.every).min(TIME_MAX);
             }
@@ -549,11 +601,14 @@ impl Planner<'_> {
                         None
                     }
                 };
+                let holes = Holes::new(self.call_count > 1);
                 if window.interval > 0
                     && call.is_filled()
                     && let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type)
                 {
-                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending))));
+                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending, holes))));
+                } else if let Reducer::Percentile(_) = reducer {
+                    operators.push(Operator::Holes(holes));
                 }
                 pushed
             }
