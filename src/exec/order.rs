@@ -10,17 +10,17 @@ use std::cmp::Ordering;
 use crate::exec::fragment::NEXT_NONE;
 use crate::exec::fragment::RowSeries;
 use crate::exec::fragment::TieColumn;
+use crate::exec::fragment::Upcoming;
 use crate::exec::rows::tie_of_strings;
 use crate::model::TimeRange;
-use crate::model::Timestamp;
 
-/// A series and the time of its next row.
+/// A series and its next row.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// The series.
     pub series: RowSeries,
-    /// When its next row is.
-    pub time: Timestamp,
+    /// Its next row.
+    pub next: Upcoming,
     /// Where its rows come from.
     pub source: usize,
 }
@@ -59,18 +59,18 @@ impl RowOrder {
     }
 
     /// Its row was taken; it goes on at `next`.
-    pub fn advance(&mut self, next: Timestamp) {
+    pub fn advance(&mut self, next: Upcoming) {
         let Some(last) = self.items.len().checked_sub(1) else { return };
         // The first changes places with the last, which sinks; then it comes back as a new last and rises.
         self.items.swap(0, last);
         self.sink(0, last);
-        if next != NEXT_NONE && self.shard_group.contains(next) {
-            self.items[last].time = next;
+        if next.time != NEXT_NONE && self.shard_group.contains(next.time) {
+            self.items[last].next = next;
             self.rise(last);
             return;
         }
-        let item = self.items.pop().filter(|_| next != NEXT_NONE);
-        self.waiting.extend(item.map(|item| Item { time: next, ..item }));
+        let item = self.items.pop().filter(|_| next.time != NEXT_NONE);
+        self.waiting.extend(item.map(|item| Item { next, ..item }));
         if self.items.is_empty() {
             self.enter_shard_group();
         }
@@ -78,12 +78,12 @@ impl RowOrder {
 
     /// Makes the heap of the next shard group.
     fn enter_shard_group(&mut self) {
-        let times = self.waiting.iter().map(|item| item.time);
+        let times = self.waiting.iter().map(|item| item.next.time);
         let Some(first) = (if self.descending { times.max() } else { times.min() }) else { return };
         let found = self.shard_groups.iter().find(|group| group.contains(first));
         let shard_group = found.copied().unwrap_or(TimeRange::ALWAYS);
         self.shard_group = shard_group;
-        self.items = self.waiting.extract_if(.., |item| shard_group.contains(item.time)).collect();
+        self.items = self.waiting.extract_if(.., |item| shard_group.contains(item.next.time)).collect();
         self.items.sort_by(|left, right| left.series.key.cmp(&right.series.key));
         if self.descending {
             self.items.reverse();
@@ -95,8 +95,10 @@ impl RowOrder {
 
     fn is_before(&self, left: usize, right: usize) -> bool {
         let (left, right) = (&self.items[left], &self.items[right]);
-        let order = left.time.cmp(&right.time);
-        let order = order.then_with(|| tie_of_strings(&self.ties, (&left.series, &[]), (&right.series, &[])));
+        let order = left.next.time.cmp(&right.next.time).then_with(|| {
+            let (left_row, right_row) = ((&left.series, &*left.next.strings), (&right.series, &*right.next.strings));
+            tie_of_strings(&self.ties, left_row, right_row)
+        });
         order == if self.descending { Ordering::Greater } else { Ordering::Less }
     }
 
@@ -132,11 +134,16 @@ impl RowOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
+
+    fn row(time: Timestamp) -> Upcoming {
+        Upcoming { time, strings: Vec::new() }
+    }
 
     fn merged(rows: &[(&str, &[Timestamp])], shard_groups: &[TimeRange], descending: bool) -> String {
         let item = |(source, (key, times)): (usize, &(&str, &[Timestamp]))| Item {
             series: RowSeries { key: key.as_bytes().into(), tags: Vec::new() },
-            time: times[0],
+            next: row(times[0]),
             source,
         };
         let mut order = RowOrder::new(rows.iter().enumerate().map(item).collect(), shard_groups, &[], descending);
@@ -146,7 +153,7 @@ mod tests {
             let source = first.source;
             names.push_str(rows[source].0);
             taken[source] += 1;
-            order.advance(rows[source].1.get(taken[source]).copied().unwrap_or(NEXT_NONE));
+            order.advance(rows[source].1.get(taken[source]).map_or(Upcoming::NONE, |time| row(*time)));
         }
         names
     }

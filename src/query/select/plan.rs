@@ -302,6 +302,8 @@ impl Planner<'_> {
                 let field = Expr::VarRef { name: name.clone(), data_type: None };
                 Value::Slot(self.call(&Expr::Call { name: "distinct".into(), args: vec![field] }))
             }
+            // Stock knows DISTINCT as an item and as an argument; as an operand it has no values.
+            Expr::Binary { left, right, .. } if is_distinct(left) || is_distinct(right) => Value::Literal(Cell::Null),
             Expr::Binary { op, left, right } => match types::operator(*op) {
                 Some(op) => Value::Binary(op, Box::new(self.value(left)?), Box::new(self.value(right)?)),
                 None => return Err("comparisons are not supported in the select list".into()),
@@ -564,11 +566,8 @@ impl Planner<'_> {
         let Some(interval) = self.compiled.interval else { return range };
         for _ in 0..call.lookback_count() {
             if self.compiled.ascending {
-                if range.min <= TIME_MIN {
-                    // A window before all time: stock wraps around and finds nothing.
-                    return TimeRange { min: TIME_MAX, max: TIME_MIN };
-                }
-                range.min = range.min.saturating_sub(interval.every).max(TIME_MIN);
+                range.min = if range.min <= TIME_MIN { TIME_MIN } else { range.min.saturating_sub(interval.every) };
+                range.min = range.min.max(TIME_MIN);
             } else {
                 range.max = range.max.saturating_add(interval.every).min(TIME_MAX);
             }
@@ -703,6 +702,13 @@ impl Planner<'_> {
         demand.work = DemandWork::Windows { window, calls: vec![CallSpec { aggregate, field: 0 }], carried };
         self.plan.demands.push(demand);
         (self.plan.demands.len() - 1, 0)
+    }
+}
+
+fn is_distinct(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(inner) => is_distinct(inner),
+        other => matches!(other, Expr::Distinct(_)),
     }
 }
 

@@ -80,12 +80,23 @@ pub struct Reduce {
     partial: Partial,
     rows: Vec<Row>,
     held: usize,
+    /// A row outside its own window ended everything.
+    is_lost: bool,
 }
 
 impl Reduce {
     /// A reducer over the windows of `window`.
     pub fn new(reducer: Reducer, window: Window, descending: bool) -> Reduce {
-        Reduce { reducer, window, descending, current: None, partial: Partial::Empty, rows: Vec::new(), held: 0 }
+        Reduce {
+            reducer,
+            window,
+            descending,
+            current: None,
+            partial: Partial::Empty,
+            rows: Vec::new(),
+            held: 0,
+            is_lost: false,
+        }
     }
 
     /// top and bottom: the best of each combination of these cells.
@@ -113,8 +124,15 @@ impl Reduce {
         if row.cells.first().is_none_or(|value| *value == Cell::Null) {
             return;
         }
+        if self.is_lost {
+            return;
+        }
         if self.current.is_none_or(|(start, end)| row.time < start || row.time >= end) {
             self.finish(out);
+            if self.window.is_lost(row.time) {
+                self.is_lost = true;
+                return;
+            }
             let (start, end) = self.window.of(row.time);
             // Also the outermost windows hold the instant they were made for.
             self.current = Some((start, end.max(row.time.saturating_add(1))));

@@ -104,7 +104,7 @@ pub fn start<'a, F: Fabric>(
             ..outer.clone()
         };
         let tables = tables(context, compiled, &mut names, &choice, &own_names).await?;
-        let shard_groups = shard_groups(context, &inputs, compiled.time);
+        let shard_groups = shard_groups(context, &inputs, looked_at(compiled));
         // Where SLIMIT chooses for each shard group, each is a source of its own.
         let chosen = choice.slimit > 0 || choice.soffset > 0;
         let split = chosen && shard_groups.len() > 1 && shard_groups.len() <= CHOICES_MAX;
@@ -120,7 +120,7 @@ pub fn start<'a, F: Fabric>(
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
         check_buckets(compiled, &context.limits)?;
         let descending = !compiled.ascending;
-        let keys = outer.outermost.as_ref().unwrap_or(&plan.dimensions);
+        let keys = outer.outermost.as_ref().filter(|_| !outer.is_wild).unwrap_or(&plan.dimensions);
         let mut feeds = Vec::new();
         for demand in &plan.demands {
             let fragment = |input: &Input, range: TimeRange| Fragment {
@@ -170,6 +170,13 @@ pub fn start<'a, F: Fabric>(
         }
         Ok(SelectRun::new(plan, feeds, compiled, zone, context.limits.memory_bytes_max))
     })
+}
+
+/// The range of a SELECT, and a window more on both sides: transformations look so far.
+fn looked_at(compiled: &Compiled) -> TimeRange {
+    let every = compiled.interval.map_or(0, |interval| interval.every);
+    let range = compiled.time;
+    TimeRange { min: range.min.saturating_sub(every), max: range.max.saturating_add(every) }
 }
 
 /// The shard groups of the inputs' policies in `range`, by time.
@@ -321,7 +328,7 @@ async fn tables<F: Fabric>(
         while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
             for row in rows {
                 bytes += row_bytes(&row);
-                table.rows.push((group.clone(), row));
+                table.push(group.clone(), row);
             }
             let max = context.limits.memory_bytes_max;
             if max > 0 && bytes > max {

@@ -68,7 +68,7 @@ impl Table {
         for column in &self.columns {
             match column.kind {
                 ColumnKind::Field(Some(field_type)) => names.add_field(column.name.clone(), field_type),
-                ColumnKind::Tag => drop(names.tags.insert(column.name.clone())),
+                ColumnKind::Tag => drop(names.tag_columns.insert(column.name.clone())),
                 ColumnKind::Field(None) | ColumnKind::Hidden => {}
             }
         }
@@ -94,6 +94,16 @@ impl Table {
         }
         let is_it = |column: &TableColumn| column.kind == ColumnKind::Hidden && *column.name == *name;
         self.columns.iter().position(is_it).map_or(Place::Nowhere, Place::Column)
+    }
+
+    /// Adds one of its rows. Absent tags of groups are empty strings.
+    pub fn push(&mut self, group: Rc<GroupKey>, mut row: Row) {
+        for (column, cell) in self.columns.iter().zip(&mut row.cells) {
+            if column.kind == ColumnKind::Hidden && *cell == Cell::Null {
+                *cell = Cell::String(Bytes::default());
+            }
+        }
+        self.rows.push((group, row));
     }
 
     /// LIMIT and OFFSET as stock applies them where the query around groups otherwise: its limit sees rows by time, and
@@ -232,7 +242,10 @@ impl Filter {
         let mut fields: Vec<FieldRef> = Vec::new();
         let program = Program::compile(&over_rows(expr), &mut fields)?;
         let place = |field: &FieldRef| match field.name.strip_prefix(TAG_MARK) {
-            Some(tag) => (table.tag(tag), FieldType::String),
+            Some(tag) => match table.column(tag) {
+                Place::Nowhere => (table.group_tag(tag), FieldType::String),
+                column => (column, FieldType::String),
+            },
             None => (table.column(&field.name), field.as_type),
         };
         Ok(Filter { program, places: fields.iter().map(place).collect() })
@@ -252,6 +265,8 @@ struct TableRow<'a> {
 impl RowValues for TableRow<'_> {
     fn field(&self, slot: usize) -> Cell {
         match self.filter.places.get(slot) {
+            // A name that the subquery does not have is a tag without value.
+            Some((Place::Nowhere, _)) => Cell::String(Bytes::default()),
             Some((place, as_type)) => convert_cell(cell(*place, self.group, self.row), *as_type),
             None => Cell::Null,
         }
