@@ -60,6 +60,15 @@ impl Window {
         (if is_moved { end + moved } else { end }).saturating_add(self.offset)
     }
 
+    /// First instant of the window that results stamped `start` fall into when stock merges them: near a change of the
+    /// clock it can be another one.
+    pub fn merged_start(&self, start: Timestamp) -> Timestamp {
+        match self.zone {
+            Some(_) if self.interval > 0 => self.of(self.of(start).0).0,
+            _ => start,
+        }
+    }
+
     /// Whether the window of `time` lacks `time`: stock's storage then gives no more rows of that series in that shard.
     pub fn is_lost(&self, time: Timestamp) -> bool {
         let (start, end) = self.of(time);

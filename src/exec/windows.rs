@@ -227,7 +227,7 @@ impl<'a> Pass<'a> {
         if is_lost {
             span = groups.iter().find(|group| group.contains(time)).copied().unwrap_or(TimeRange::ALWAYS);
         }
-        Run { start, span, is_lost, partials: vec![Partial::Empty; self.calls.len()] }
+        Run { start: self.window.merged_start(start), span, is_lost, partials: vec![Partial::Empty; self.calls.len()] }
     }
 
     fn close(&mut self, mut run: Run) {

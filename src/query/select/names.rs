@@ -34,6 +34,8 @@ pub struct Names {
     pub tags: BTreeSet<Bytes>,
     /// Columns of subqueries that are tags: named they are tags, `*` has them among the fields, GROUP BY * not at all.
     pub tag_columns: BTreeSet<Bytes>,
+    /// All tags that rows of subqueries have: calls read them like strings.
+    pub row_tags: BTreeSet<Bytes>,
 }
 
 impl Names {
@@ -54,7 +56,7 @@ impl Names {
     /// What `name::data_type` means.
     pub fn meaning(&self, name: &str, data_type: Option<DataType>) -> Meaning {
         let field = self.fields.get(name.as_bytes());
-        let is_tag = [&self.tags, &self.tag_columns].iter().any(|tags| tags.contains(name.as_bytes()));
+        let is_tag = [&self.tags, &self.row_tags].iter().any(|tags| tags.contains(name.as_bytes()));
         match data_type {
             None if field.is_none() && is_tag => Meaning::Tag,
             None | Some(DataType::AnyField) => field.map_or(Meaning::Nothing, |field| Meaning::Field(*field)),

@@ -33,6 +33,7 @@ use crate::model::Timestamp;
 use crate::query::compile::Compiled;
 use crate::query::compile::column_names;
 use crate::query::compile::field_name;
+use crate::query::compile::is_distinct;
 use crate::query::select::call;
 use crate::query::select::call::Call;
 use crate::query::select::fill::FillWalk;
@@ -160,6 +161,8 @@ pub struct Column {
     pub field_type: Option<FieldType>,
     /// It is a plain tag.
     pub is_tag: bool,
+    /// top() or bottom() before it names it; it is no item of its own.
+    pub is_implied: bool,
 }
 
 /// What runs.
@@ -200,6 +203,8 @@ pub struct Setting<'a> {
     /// For a subquery: the tags that the outermost query groups by. Its rows come in groups of those and then by time,
     /// and LIMIT counts neighbours of equal tags. `None`: the statement is the outermost one.
     pub outermost: Option<&'a [Bytes]>,
+    /// The statement is a subquery.
+    pub is_subquery: bool,
     /// Some source is a subquery, whose rows are rows whatever is asked of them.
     pub over_rows: bool,
     /// The shard groups read, when all sources are measurements.
@@ -209,7 +214,8 @@ pub struct Setting<'a> {
 /// Makes the plan.
 pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result<Plan, String> {
     let fields = expand(compiled, names)?;
-    for field in &fields {
+    // A subquery's item of wrong types is one of no type, and has no values.
+    for field in fields.iter().filter(|_| !setting.is_subquery) {
         types::check(&field.expr, names)?;
     }
     let mut dimensions = dimensions(&compiled.dimensions, names);
@@ -265,12 +271,18 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn columns(&mut self, fields: &[ast::Field]) -> Result<(), String> {
         let names = column_names(fields);
+        let mut implied = 0_usize;
         for (field, name) in fields.iter().zip(names) {
             let value = self.value(&field.expr)?;
             let field_type = types::result_type(&field.expr, self.names);
             let is_tag = self.is_tag(&field.expr);
             let source_name = field.alias.clone().unwrap_or_else(|| field_name(field));
-            self.plan.columns.push(Column { name, source_name, value, field_type, is_tag });
+            let is_implied = implied > 0;
+            implied = match &field.expr {
+                Expr::Call { name, args } if name == "top" || name == "bottom" => args.len().saturating_sub(2),
+                _ => implied.saturating_sub(1),
+            };
+            self.plan.columns.push(Column { name, source_name, value, field_type, is_tag, is_implied });
         }
         Ok(())
     }
@@ -315,11 +327,12 @@ impl Planner<'_> {
     fn reference(&mut self, name: &str, data_type: Option<ast::DataType>) -> usize {
         let meaning = self.names.meaning(name, data_type);
         let known = |known: &&Reference| known.name == name && known.meaning == meaning;
-        if let Some(known) = self.references.iter().find(known) {
+        let is_typed = meaning != Meaning::Nothing || data_type.is_some_and(|cast| cast != ast::DataType::AnyField);
+        if let Some(known) = self.references.iter_mut().find(|reference| known(&&**reference)) {
+            known.is_typed |= is_typed;
             return known.slot;
         }
         let slot = self.slot();
-        let is_typed = meaning != Meaning::Nothing || data_type.is_some_and(|cast| cast != ast::DataType::AnyField);
         self.references.push(Reference { name: name.to_owned(), meaning, slot, is_typed });
         slot
     }
@@ -548,16 +561,29 @@ impl Planner<'_> {
             reduce.set_groups(cells);
         }
         let (demand, output) = self.demand(demand, windows);
-        if self.compiled.interval.is_none() && !call.keeps_times() && !(single && call.is_selector()) {
-            // Only integral() forgets the lower bound.
-            let start = if let Call::Integral { .. } = call { 0 } else { self.compiled.time.min };
-            operators.push(Operator::SetTime(if start <= TIME_MIN { 0 } else { start }));
+        let has_time = call.keeps_times() || matches!(call, Call::Integral { .. }) || (single && call.is_selector());
+        if self.compiled.interval.is_none() && !has_time {
+            operators.push(Operator::SetTime(self.start_or_zero()));
         }
         operators.extend(self.limit());
         self.plan.chains.push(Chain { demand, output, operators });
         let absent = self.absent(result);
         self.plan.slots[slot] = Slot { place: Some((chain, 0)), absent };
         Ok(())
+    }
+
+    fn start_or_zero(&self) -> Timestamp {
+        let start = self.compiled.time.min;
+        if start <= TIME_MIN { 0 } else { start }
+    }
+
+    /// The time of integral() without windows: of floats always 0, of integers where the range begins.
+    fn integral_time(&self, call: &Call) -> Timestamp {
+        match call.field().map(|field| field.as_type) {
+            Some(FieldType::Integer | FieldType::Unsigned) if self.compiled.ascending => self.start_or_zero(),
+            Some(FieldType::Integer | FieldType::Unsigned) => self.compiled.time.max.saturating_add(1),
+            _ => 0,
+        }
     }
 
     /// The range a call reads: transformations over windows look one window further, each level one more.
@@ -612,7 +638,8 @@ impl Planner<'_> {
                 pushed
             }
             Call::Integral { unit, .. } => {
-                operators.push(Operator::Integral(Box::new(Integral::new(*unit, self.window(range), descending))));
+                let integral = Integral::new(*unit, self.window(range), descending, self.integral_time(call));
+                operators.push(Operator::Integral(Box::new(integral)));
                 None
             }
             Call::TransformField { transformation, .. } => {
@@ -702,13 +729,6 @@ impl Planner<'_> {
         demand.work = DemandWork::Windows { window, calls: vec![CallSpec { aggregate, field: 0 }], carried };
         self.plan.demands.push(demand);
         (self.plan.demands.len() - 1, 0)
-    }
-}
-
-fn is_distinct(expr: &Expr) -> bool {
-    match expr {
-        Expr::Paren(inner) => is_distinct(inner),
-        other => matches!(other, Expr::Distinct(_)),
     }
 }
 

@@ -417,9 +417,11 @@ fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
             chosen[place] = row;
         }
     }
-    // Of one instant the smaller value comes first, in either direction.
-    pdqsort::sort_by(&mut chosen, |left, right| {
-        left.time.cmp(&right.time).then_with(|| by_value(left, right)) == Ordering::Less
+    // Of one instant the smaller value comes first, in either direction; false comes before anything, also before
+    // another false, which is no order but is stock's.
+    pdqsort::sort_by(&mut chosen, |left, right| match left.cells[0] {
+        Cell::Boolean(value) if left.time == right.time => !value,
+        _ => left.time.cmp(&right.time).then_with(|| by_value(left, right)) == Ordering::Less,
     });
     chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
     chosen
@@ -431,6 +433,7 @@ pub struct Integral {
     unit: f64,
     window: Window,
     descending: bool,
+    whole_time: Timestamp,
     previous: Option<(Timestamp, Cell)>,
     start: Timestamp,
     end: Timestamp,
@@ -438,9 +441,10 @@ pub struct Integral {
 }
 
 impl Integral {
-    /// An integral in units of `unit` ns.
-    pub fn new(unit: i64, window: Window, descending: bool) -> Integral {
-        Integral { unit: unit as f64, window, descending, previous: None, start: 0, end: 0, sum: 0.0 }
+    /// An integral in units of `unit` ns; without windows its result has the time `whole_time`.
+    pub fn new(unit: i64, window: Window, descending: bool, whole_time: Timestamp) -> Integral {
+        let (unit, previous) = (unit as f64, None);
+        Integral { unit, window, descending, whole_time, previous, start: 0, end: 0, sum: 0.0 }
     }
 
     /// Forgets everything: another group follows.
@@ -455,8 +459,12 @@ impl Integral {
     }
 
     fn output(&self) -> Row {
-        // Going backwards a window begins at its later edge, and stock stamps it so.
-        Row { time: self.start, cells: vec![Cell::Float(self.sum)] }
+        Row { time: self.output_time(), cells: vec![Cell::Float(self.sum)] }
+    }
+
+    /// Going backwards a window begins at its later edge, and stock stamps it so.
+    fn output_time(&self) -> Timestamp {
+        if self.window.interval > 0 { self.start } else { self.whole_time }
     }
 
     /// Takes one row; a window that ended goes to `out`.
@@ -498,7 +506,8 @@ impl Integral {
     /// The end of the group.
     pub fn finish(&mut self, out: &mut VecDeque<Row>) {
         let Some((time, _)) = self.previous.take() else { return };
-        if self.window.interval <= 0 || time != self.start {
+        // A last point at the very start has no area.
+        if time != self.output_time() {
             out.push_back(self.output());
         }
         self.reset();

@@ -94,7 +94,11 @@ impl<F: Fabric> SelectRun<F> {
     pub fn columns_and_hidden_tags(&self) -> Vec<TableColumn> {
         let column = |column: &Column| TableColumn {
             name: Bytes::from(column.source_name.as_bytes()),
-            kind: if column.is_tag { ColumnKind::Tag } else { ColumnKind::Field(column.field_type) },
+            kind: match (column.is_tag, column.is_implied) {
+                (true, true) => ColumnKind::Implied,
+                (true, false) => ColumnKind::Tag,
+                (false, _) => ColumnKind::Field(column.field_type),
+            },
         };
         let hidden = self.hidden_tags.iter().map(|tag| TableColumn { name: tag.clone(), kind: ColumnKind::Hidden });
         self.plan.columns.iter().map(column).chain(hidden).collect()

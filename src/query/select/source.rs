@@ -113,6 +113,7 @@ pub fn start<'a, F: Fabric>(
             pushdown: tables.is_empty() && is_unique(&inputs) && !split,
             more_dimensions: &outer.dimensions,
             outermost: outer.outermost.as_deref().filter(|_| !outer.is_wild),
+            is_subquery: outer.outermost.is_some(),
             over_rows: !tables.is_empty(),
             shard_groups: tables.is_empty().then(|| shard_groups.clone().into()),
         };
@@ -162,7 +163,7 @@ pub fn start<'a, F: Fabric>(
                 let required = if plan.is_raw { 0 } else { *required };
                 for table in &tables {
                     let filter = condition.as_ref();
-                    let rows = table.rows(demand, required, demand.range, filter, &plan.dimensions, descending)?;
+                    let rows = table.rows(demand, required, filter, &plan.dimensions, descending)?;
                     leaves.push(Leaf::Memory(rows));
                 }
             }

@@ -50,6 +50,8 @@ pub enum ColumnKind {
     Field(Option<FieldType>),
     /// A tag.
     Tag,
+    /// A tag that top() or bottom() brought in: it is there when named, and `*` does not know it.
+    Implied,
     /// A tag that groups its rows and is no column.
     Hidden,
 }
@@ -68,10 +70,15 @@ impl Table {
         for column in &self.columns {
             match column.kind {
                 ColumnKind::Field(Some(field_type)) => names.add_field(column.name.clone(), field_type),
-                ColumnKind::Tag => drop(names.tag_columns.insert(column.name.clone())),
+                ColumnKind::Tag => {
+                    names.tag_columns.insert(column.name.clone());
+                    names.row_tags.insert(column.name.clone());
+                }
+                ColumnKind::Implied => drop(names.row_tags.insert(column.name.clone())),
                 ColumnKind::Field(None) | ColumnKind::Hidden => {}
             }
         }
+        names.row_tags.extend(self.visible.iter().cloned());
         names.tags.extend(self.visible.iter().cloned());
     }
 
@@ -80,7 +87,7 @@ impl Table {
         self.columns.iter().position(is_it).map_or(Place::Nowhere, Place::Column)
     }
 
-    /// A tag asked for: a column, or one that its GROUP BY names.
+    /// What is asked for: a column, or a tag that its GROUP BY names.
     fn tag(&self, name: &[u8]) -> Place {
         match self.column(name) {
             Place::Nowhere if self.visible.iter().any(|known| **known == *name) => self.group_tag(name),
@@ -138,14 +145,13 @@ impl Table {
         &self,
         demand: &Demand,
         required: usize,
-        range: TimeRange,
         filter: Option<&Expr>,
         dimensions: &[Bytes],
         descending: bool,
     ) -> Result<VecDeque<Batch>, String> {
         let filter = filter.map(|filter| Filter::new(self, filter)).transpose()?;
         let fields: Vec<(Place, FieldType)> =
-            demand.fields.iter().map(|field| (self.column(&field.name), field.as_type)).collect();
+            demand.fields.iter().map(|field| (self.tag(&field.name), field.as_type)).collect();
         let tags: Vec<Place> = demand.tags.iter().map(|tag| self.tag(tag)).collect();
         let groups: Vec<Place> = dimensions.iter().map(|tag| self.group_tag(tag)).collect();
         // Without the column that a call reads the subquery has nothing to say; raw rows are rows all the same.
@@ -155,7 +161,7 @@ impl Table {
         let mut rows: Vec<(GroupKey, Row)> = Vec::new();
         for (group, row) in &self.rows {
             let passes = filter.as_ref().is_none_or(|filter| filter.passes(group, row));
-            if !passes || !range.contains(row.time) {
+            if !passes {
                 continue;
             }
             let mut cells = Vec::with_capacity(fields.len() + tags.len());
@@ -267,7 +273,11 @@ impl RowValues for TableRow<'_> {
         match self.filter.places.get(slot) {
             // A name that the subquery does not have is a tag without value.
             Some((Place::Nowhere, _)) => Cell::String(Bytes::default()),
-            Some((place, as_type)) => convert_cell(cell(*place, self.group, self.row), *as_type),
+            Some((place, as_type)) => match convert_cell(cell(*place, self.group, self.row), *as_type) {
+                // An absent boolean is a false one, unlike in the storage.
+                Cell::Null if *as_type == FieldType::Boolean => Cell::Boolean(false),
+                cell => cell,
+            },
             None => Cell::Null,
         }
     }
