@@ -50,26 +50,52 @@ pub fn number_as(fill: ast::Fill, column: FieldType) -> Option<Cell> {
 
 /// Windows that have points and yet no result: percentile(x, 10) of two points.
 ///
-/// Stock's iterators say the same for "nothing here" as for "nothing more". A statement with this call alone ends at
-/// such a window, and the series behind it are missing. Filled windows swallow one each.
+/// Stock's iterators say the same for "nothing here" as for "nothing more". Whoever sends the rows takes that for the
+/// end of a series, sends it and asks again; without a row to send, it is the end of the statement, and the series
+/// behind it are missing. Filled windows swallow one each.
 #[derive(Debug)]
 pub struct Holes {
-    /// There are other calls, which keep the statement going.
-    goes_on: bool,
-    /// A hole was met: nothing follows, also in later groups.
+    after: AfterHole,
+    /// A row was shown since the last hole.
+    shown: bool,
+    /// Nothing follows, also in later groups.
     stopped: bool,
+}
+
+/// What follows a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterHole {
+    /// Everything: there are other calls, which keep the statement going.
+    All,
+    /// What is behind it, if rows came before it.
+    Resume,
+    /// Nothing: a transformation or another query reads the rows.
+    Nothing,
 }
 
 impl Holes {
     /// Nothing met yet.
-    pub fn new(goes_on: bool) -> Holes {
-        Holes { goes_on, stopped: false }
+    pub fn new(after: AfterHole) -> Holes {
+        Holes { after, shown: false, stopped: false }
     }
 
     /// Takes one row; whether it is to be shown.
     pub fn pass(&mut self, row: &Row) -> bool {
-        self.stopped |= row.is_hole() && !self.goes_on;
-        !row.is_hole() && !self.stopped
+        if row.is_hole() {
+            self.meet();
+            return false;
+        }
+        self.shown = true;
+        !self.stopped
+    }
+
+    fn meet(&mut self) {
+        self.stopped |= match self.after {
+            AfterHole::All => false,
+            AfterHole::Resume => !self.shown,
+            AfterHole::Nothing => true,
+        };
+        self.shown = false;
     }
 }
 
@@ -119,6 +145,7 @@ impl FillWalk {
                 Some(row) => {
                     let time = row.time;
                     self.trailing = 0;
+                    self.holes.shown = true;
                     let expected = self.start(time);
                     if self.is_before(expected, time) {
                         let filled = self.filled(expected, input.front());
@@ -152,7 +179,7 @@ impl FillWalk {
         }
         match self.trailing.checked_sub(1) {
             Some(left) => self.trailing = left,
-            None => self.holes.stopped |= !self.holes.goes_on,
+            None => self.holes.meet(),
         }
     }
 

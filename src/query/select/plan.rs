@@ -36,6 +36,7 @@ use crate::query::compile::field_name;
 use crate::query::compile::is_distinct;
 use crate::query::select::call;
 use crate::query::select::call::Call;
+use crate::query::select::fill::AfterHole;
 use crate::query::select::fill::FillWalk;
 use crate::query::select::fill::FillWith;
 use crate::query::select::fill::Holes;
@@ -240,7 +241,7 @@ pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result
             shard_groups: setting.shard_groups.clone().unwrap_or_default(),
         },
         calls: Vec::new(),
-        call_count: 0,
+        after_hole: AfterHole::All,
         references: Vec::new(),
     };
     planner.columns(&fields)?;
@@ -264,7 +265,7 @@ struct Planner<'a> {
     plan: Plan,
     /// Distinct calls and their slots.
     calls: Vec<(Expr, usize)>,
-    call_count: usize,
+    after_hole: AfterHole,
     references: Vec<Reference>,
 }
 
@@ -357,8 +358,7 @@ impl Planner<'_> {
         // Plain fields stand only beside a single selector (compile saw to it) and travel with its point.
         let references = std::mem::take(&mut self.references);
         // One call alone, however often it is written.
-        self.call_count = self.calls.len();
-        let single = self.call_count == 1;
+        let single = self.calls.len() == 1;
         for (expr, slot) in std::mem::take(&mut self.calls) {
             self.call_chain(&expr, slot, &references, single)?;
         }
@@ -502,6 +502,11 @@ impl Planner<'_> {
             work: DemandWork::Rows { required: 1, limit: None },
         };
         let mut operators = Vec::new();
+        self.after_hole = match call {
+            _ if !single => AfterHole::All,
+            Call::Reduce { .. } if !self.setting.is_subquery => AfterHole::Resume,
+            _ => AfterHole::Nothing,
+        };
         let range = self.extended(&call);
         demand.range = range;
         let windows = self.operators(&call, range, &mut operators);
@@ -626,7 +631,7 @@ impl Planner<'_> {
                         None
                     }
                 };
-                let holes = Holes::new(self.call_count > 1);
+                let holes = Holes::new(self.after_hole);
                 if window.interval > 0
                     && call.is_filled()
                     && let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type)
