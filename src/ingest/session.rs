@@ -20,7 +20,6 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
-use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
 use crate::ingest::owners::Target;
@@ -316,14 +315,14 @@ impl Open {
 
     /// The batch's name for a series.
     #[inline]
-    fn series_ref(&mut self, number: u32, series: &Series) -> SeriesRef {
-        if let Some(id) = series.id {
+    fn series_ref(&mut self, number: u32, cache: &PolicyCache, raw_key: &[u8]) -> SeriesRef {
+        if let Some(id) = cache.series(number).id() {
             return SeriesRef::Known(id);
         }
         let (builder, key_series) = (&mut self.builder, &mut self.key_series);
         SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
             key_series.push(number);
-            builder.key(&series.key)
+            builder.key(&cache.canonical(number, raw_key))
         }))
     }
 
@@ -453,7 +452,7 @@ impl Walk<'_> {
             let (database, policy) = (self.target.database, self.target.policy);
             Open::new(Destination { shard, database, policy, group }, cache.generation)
         });
-        let series_ref = open.series_ref(number, cache.series(number));
+        let series_ref = open.series_ref(number, cache, point.raw_key);
         let layout = cache.schema(schema_number).layout(layout_number);
         let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
