@@ -4,4 +4,5 @@ pub mod bitset;
 pub mod notify;
 #[cfg(test)]
 pub mod seeded;
+pub mod spread;
 pub mod varint;
