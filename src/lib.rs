@@ -16,6 +16,7 @@ pub mod influxql;
 pub mod mesh;
 pub mod shard;
 pub mod exec;
+pub mod compact;
 pub mod segment;
 pub mod memtable;
 pub mod wal;

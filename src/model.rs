@@ -166,6 +166,8 @@ pub struct TimeRange {
 impl TimeRange {
     /// All of time.
     pub const ALWAYS: TimeRange = TimeRange { min: Timestamp::MIN, max: Timestamp::MAX };
+    /// No time at all; what is joined with it is left.
+    pub const NEVER: TimeRange = TimeRange { min: Timestamp::MAX, max: Timestamp::MIN };
 
     /// Whether nothing can lie inside.
     pub fn is_empty(&self) -> bool {
@@ -175,6 +177,11 @@ impl TimeRange {
     /// The instants inside both.
     pub fn intersect(&self, other: TimeRange) -> TimeRange {
         TimeRange { min: self.min.max(other.min), max: self.max.min(other.max) }
+    }
+
+    /// Whether all of `other` lies inside.
+    pub fn covers(&self, other: TimeRange) -> bool {
+        self.min <= other.min && other.max <= self.max
     }
 
     /// Whether `time` lies inside.
@@ -296,6 +303,29 @@ impl Values {
         }
     }
 
+    /// Makes them `count`, with the type's zero for new ones.
+    pub fn resize(&mut self, count: usize) {
+        match self {
+            Values::Float(values) => values.resize(count, 0.0),
+            Values::Integer(values) => values.resize(count, 0),
+            Values::Unsigned(values) => values.resize(count, 0),
+            Values::String(values) => values.resize(count, Bytes::default()),
+            Values::Boolean(values) => values.resize(count, false),
+        }
+    }
+
+    /// Appends values of the same type.
+    pub fn append(&mut self, more: Values) {
+        match (self, more) {
+            (Values::Float(values), Values::Float(mut more)) => values.append(&mut more),
+            (Values::Integer(values), Values::Integer(mut more)) => values.append(&mut more),
+            (Values::Unsigned(values), Values::Unsigned(mut more)) => values.append(&mut more),
+            (Values::String(values), Values::String(mut more)) => values.append(&mut more),
+            (Values::Boolean(values), Values::Boolean(mut more)) => values.append(&mut more),
+            _ => panic!("columns of two types are never joined"),
+        }
+    }
+
     /// The values of `range` alone.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Values {
         match self {
@@ -320,6 +350,22 @@ impl Values {
 }
 
 impl Column {
+    /// Appends the rows of another of the same type to `before` rows.
+    fn append(&mut self, more: Column, before: usize) {
+        let count = more.values.len();
+        match (&mut self.valid, more.valid) {
+            (Some(valid), Some(more)) => valid.extend_from_slice(&more),
+            (Some(valid), None) => valid.resize(before + count, true),
+            (None, Some(more)) => {
+                let mut valid = vec![true; before];
+                valid.extend_from_slice(&more);
+                self.valid = Some(valid);
+            }
+            (None, None) => (),
+        }
+        self.values.append(more.values);
+    }
+
     /// Whether row `index` has a value.
     pub fn is_valid(&self, index: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid[index])
@@ -337,6 +383,36 @@ impl RowBlock {
             times: self.times[range.clone()].to_vec(),
             columns: self.columns.iter().map(|column| column.as_ref().map(slice)).collect(),
         }
+    }
+
+    /// Appends rows with the same columns.
+    pub fn append(&mut self, more: RowBlock) {
+        let (before, after) = (self.times.len(), self.times.len() + more.times.len());
+        self.times.extend_from_slice(&more.times);
+        for (column, more) in self.columns.iter_mut().zip(more.columns) {
+            match (column.as_mut(), more) {
+                (None, None) => (),
+                (Some(column), Some(more)) => column.append(more, before),
+                (Some(column), None) => {
+                    column.valid.get_or_insert_with(|| vec![true; before]).resize(after, false);
+                    column.values.resize(after);
+                }
+                (None, Some(more)) => {
+                    let mut values = Values::new(more.values.field_type());
+                    values.resize(before);
+                    let mut joined = Column { values, valid: Some(vec![false; before]) };
+                    joined.append(more, before);
+                    *column = Some(joined);
+                }
+            }
+        }
+    }
+
+    /// Takes the first `count` rows out.
+    pub fn split_front(&mut self, count: usize) -> RowBlock {
+        let front = self.slice(0..count);
+        *self = self.slice(count..self.times.len());
+        front
     }
 
     /// Turns the order round.

@@ -154,6 +154,12 @@ pub struct DataOptions {
     pub cold_flush_ns: u64,
     /// Memory of memtables, all together; `None`: chosen from the machine.
     pub memtable_bytes_max: Option<u64>,
+    /// What compactions of all cores write on average; 0: no limit.
+    pub compact_bytes_per_second: u64,
+    /// What they may write at once.
+    pub compact_burst_bytes: u64,
+    /// A shard group without a flush for so long is compacted as a whole.
+    pub compact_cold_ns: u64,
     /// Log statements.
     pub query_log_enabled: bool,
     /// Refuse keys with unprintable characters.

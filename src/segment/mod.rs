@@ -1,31 +1,48 @@
 //! Immutable files of sorted, compressed, checksummed blocks.
-//! The points of one shard and shard group between two flushes, sorted by series and time.
+//! The points of one shard and shard group, from a flush or from several older segments.
 //!
-//! In:   rows of series, ascending by series, from a flush.
-//! Out:  rows of one series in a time range, block by block.
+//! In:   rows of series, ascending by series, from a flush or a compaction.
+//! Out:  rows of one series in a time range, block by block; what a block holds, in short.
 //!
-//! Little-endian; a file is padded to whole 4 KiB blocks, its last 64 bytes are the footer:
+//! Little-endian; a file is padded to whole 4 KiB blocks, its last 80 bytes are the footer:
 //!
 //! ```text
-//! block    crc32 u32 of the body | body
-//!          body: rows varint | columns varint | times: coded bytes
-//!                column: id varint | valid: 0, or coded bytes | values: coded bytes      (bytes = varint length first)
+//! file     (block ... page) ... | index | 0 ... | footer
+//! block    crc32 u32 | times: coded bytes | column ...             (bytes = varint length first)
+//!          column: head varint = length of its values * 2 + has gaps | gaps: coded bytes, if any | values
+//! page     what the blocks since the page before are: see page.rs
 //! index    fields: count varint, each: measurement bytes | name bytes | type u8         (the number is the column id)
-//!          blocks: count varint, each: series varint (from the one before) | rows varint
-//!                  | first time signed | last - first varint | bytes varint
-//!          in the order of the file, from offset 0, without gaps
-//! footer   magic 8 B | version u32 | index crc32 u32 | index offset u64 | index bytes u64 | rows u64 | number u64
-//!          | shard u16 | 0 ... | crc32 u32 of the footer before it
+//!          layouts: count varint, each: count varint | column id varint ...             (the number is the layout)
+//!          pages: count varint, each: first series varint (from the one before) | bytes of its blocks varint
+//!                 | bytes varint        in the order of the file, from offset 0, without gaps
+//!          series: roaring's portable form, bytes
+//! footer   magic 8 B | version u32 | index crc32 u32 | index offset u64 | index bytes u64 | rows u64 | blocks u32
+//!          | shard u16 | 0 u16 | number u64 | first time u64 | last time u64 | 0 u32 | crc32 u32 of all before
 //! ```
 //!
-//! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. A file is
-//! seen only after the manifest names it, so it needs no marks for "unfinished".
+//! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. Checksums of
+//! blocks, pages and index also cover shard, number and position, so that a sound block in a wrong place is noticed. A
+//! file is seen only after the manifest names it, so it needs no marks for "unfinished".
+//!
+//! An open segment keeps its index in memory: some bytes for each page and a set of series. Pages are read when asked
+//! for and stay in a [`PageCache`] of bounded size.
 
 pub mod codec;
+mod cache;
+mod merge;
+mod page;
 mod reader;
 mod writer;
 
-pub use reader::BlockEntry;
+pub use cache::PageCache;
+pub use merge::Merge;
+pub use merge::Source;
+pub use page::Block;
+pub use page::BlockEntry;
+pub use page::Extremes;
+pub use page::Page;
+pub use page::Summary;
+pub use page::SummaryValues;
 pub use reader::Segment;
 pub use reader::SegmentError;
 pub use writer::SegmentSummary;
@@ -35,8 +52,8 @@ use crate::model::Bytes;
 use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
-const VERSION: u32 = 1;
-const FOOTER_BYTES: usize = 64;
+const VERSION: u32 = 2;
+const FOOTER_BYTES: usize = 80;
 
 /// Most rows of a block: a week of 10-minute values, and few enough that a narrow read decodes little it does not need.
 pub const BLOCK_ROWS_MAX: usize = 2048;
@@ -50,6 +67,25 @@ pub struct FieldEntry {
     pub name: Bytes,
     /// Type.
     pub field_type: FieldType,
+}
+
+/// Which file: checksums cover it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentId {
+    /// The shard.
+    pub shard: u16,
+    /// The number in the file's name.
+    pub number: u64,
+}
+
+/// Checksum of what stands at `offset` of a segment.
+fn checksum(id: SegmentId, offset: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&id.shard.to_le_bytes());
+    hasher.update(&id.number.to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::rc::Rc;
+
+use roaring::RoaringBitmap;
 
 use crate::disk::Disk;
 use crate::disk::File;
@@ -14,12 +17,18 @@ use crate::model::FieldType;
 use crate::model::RowBlock;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
-use crate::model::Timestamp;
 use crate::segment::FOOTER_BYTES;
 use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
+use crate::segment::SegmentId;
 use crate::segment::VERSION;
+use crate::segment::cache::PageCache;
+use crate::segment::checksum;
 use crate::segment::codec;
+use crate::segment::page::Block;
+use crate::segment::page::BlockEntry;
+use crate::segment::page::Page;
+use crate::segment::page::Summary;
 use crate::stdx::varint::Reader;
 
 /// A segment, or a block of it, cannot be read.
@@ -43,9 +52,9 @@ pub enum SegmentError {
         /// Which check failed.
         what: &'static str,
     },
-    /// Written by a later version.
-    #[error("{path}: segment format {version} is newer than this program")]
-    Newer {
+    /// Written by another version that is not read here.
+    #[error("{path}: segment format {version} is not the one of this program, {VERSION}")]
+    Version {
         /// The file.
         path: String,
         /// Its version.
@@ -53,19 +62,14 @@ pub enum SegmentError {
     },
 }
 
-/// Where one block stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockEntry {
-    /// Its series.
-    pub series: u32,
-    /// Rows.
-    pub rows: u32,
-    /// First and last time.
-    pub range: TimeRange,
-    /// Position in the file.
-    pub offset: u64,
-    /// Length, checksum included.
-    pub bytes: u32,
+/// Where a page stands; its blocks lie between the page before and it.
+#[derive(Clone, Copy, Debug)]
+struct PagePlace {
+    first_series: u32,
+    bytes: u32,
+    offset: u64,
+    /// Where its blocks begin.
+    blocks: u64,
 }
 
 /// An open segment with its index in memory.
@@ -73,18 +77,33 @@ pub struct BlockEntry {
 pub struct Segment<P: Disk> {
     path: PathBuf,
     file: P::File,
-    number: u64,
+    id: SegmentId,
     rows: u64,
+    blocks: u32,
+    range: TimeRange,
     bytes: u64,
-    fields: Vec<FieldEntry>,
-    blocks: Vec<BlockEntry>,
-    /// Offsets of blocks found damaged in this run.
+    index: Index,
+    cache: Rc<PageCache>,
+    /// In the cache.
+    number: u64,
+    /// Set for a reader that goes through the file from its start: the page it read last and the blocks before it, and
+    /// where they begin.
+    stretch: Option<RefCell<(u64, Vec<u8>)>>,
+    /// Offsets of blocks and pages found damaged in this run.
     quarantined: RefCell<BTreeSet<u64>>,
 }
 
+#[derive(Debug, Default)]
+struct Index {
+    fields: Vec<FieldEntry>,
+    layouts: Vec<Box<[u32]>>,
+    pages: Vec<PagePlace>,
+    series: RoaringBitmap,
+}
+
 impl<P: Disk> Segment<P> {
-    /// Opens a finished segment and reads its index.
-    pub async fn open(platform: &P, path: &Path) -> Result<Segment<P>, SegmentError> {
+    /// Opens a finished segment and reads its index; pages come through `cache`.
+    pub async fn open(platform: &P, path: &Path, cache: &Rc<PageCache>) -> Result<Segment<P>, SegmentError> {
         let name = path.display().to_string();
         let io_error = |error| SegmentError::Io { path: name.clone(), error };
         let file = platform.open(path).await.map_err(io_error)?;
@@ -97,31 +116,50 @@ impl<P: Disk> Segment<P> {
             return Err(damaged("index outside the file"));
         }
         let index = file.read_at(footer.index_offset, footer.index_bytes as usize).await.map_err(io_error)?;
-        if index.len() as u64 != footer.index_bytes || crc32fast::hash(&index) != footer.index_checksum {
+        let expected = checksum(footer.id, footer.index_offset, &index);
+        if index.len() as u64 != footer.index_bytes || expected != footer.index_checksum {
             return Err(damaged("index checksum"));
         }
-        let (fields, blocks) =
-            read_index(&mut Reader::new(&index), footer.index_offset).ok_or_else(|| damaged("index"))?;
+        let index = Index::read(&mut Reader::new(&index), footer.index_offset).ok_or_else(|| damaged("index"))?;
         Ok(Segment {
             path: path.to_path_buf(),
             file,
-            number: footer.number,
+            id: footer.id,
             rows: footer.rows,
+            blocks: footer.blocks,
+            range: footer.range,
             bytes,
-            fields,
-            blocks,
+            index,
+            number: cache.register(),
+            cache: cache.clone(),
+            stretch: None,
             quarantined: RefCell::default(),
         })
     }
 
-    /// Its number, from the footer.
-    pub fn number(&self) -> u64 {
-        self.number
+    /// The same segment for a reader that goes through it from its start: a page comes with its blocks in one read.
+    pub fn in_stretches(self) -> Segment<P> {
+        Segment { stretch: Some(RefCell::default()), ..self }
+    }
+
+    /// Its shard and number, from the footer.
+    pub fn id(&self) -> SegmentId {
+        self.id
     }
 
     /// Rows in it.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// First and last time in it; an empty range when it has no rows.
+    pub fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// Blocks in it.
+    pub fn block_count(&self) -> u32 {
+        self.blocks
     }
 
     /// File size.
@@ -134,27 +172,100 @@ impl<P: Disk> Segment<P> {
         &self.path
     }
 
-    /// Its columns.
+    /// Its columns, some perhaps without a value.
     pub fn fields(&self) -> &[FieldEntry] {
-        &self.fields
+        &self.index.fields
     }
 
-    /// All blocks, by series and time.
-    pub fn blocks(&self) -> &[BlockEntry] {
-        &self.blocks
+    /// The columns of a block: numbers of [`Segment::fields`].
+    pub fn columns(&self, block: &BlockEntry) -> &[u32] {
+        self.index.layouts.get(block.layout as usize).map_or(&[], |layout| layout)
     }
 
-    /// The blocks of a series that overlap `range`, by time.
-    pub fn blocks_of(&self, series: SeriesId, range: TimeRange) -> &[BlockEntry] {
-        let start = self.blocks.partition_point(|block| block.series < series.0);
-        let end = start + self.blocks[start..].partition_point(|block| block.series == series.0);
-        let blocks = &self.blocks[start..end];
-        let first = blocks.partition_point(|block| block.range.max < range.min);
-        let last = blocks.partition_point(|block| block.range.min <= range.max);
-        &blocks[first.min(last)..last]
+    /// Series with a row in it.
+    pub fn series(&self) -> &RoaringBitmap {
+        &self.index.series
     }
 
-    /// Blocks found damaged in this run.
+    /// Memory of its index, about.
+    pub fn index_bytes(&self) -> usize {
+        let Index { fields, layouts, pages, series } = &self.index;
+        let names = fields.iter().map(|field| field.measurement.len() + field.name.len() + size_of::<FieldEntry>());
+        let layouts = layouts.iter().map(|layout| layout.len() * 4 + 16);
+        names.sum::<usize>() + layouts.sum::<usize>() + pages.len() * size_of::<PagePlace>() + series.serialized_size()
+    }
+
+    /// Pages of its index.
+    pub fn page_count(&self) -> usize {
+        self.index.pages.len()
+    }
+
+    /// One page of its index, in the order of the file; ends with an error for a damaged one.
+    pub async fn page(&self, number: usize) -> Result<Rc<Page>, SegmentError> {
+        if let Some(page) = self.cache.get(self.number, number as u32) {
+            return Ok(page);
+        }
+        let place = self.index.pages[number];
+        if let Some(stretch) = &self.stretch {
+            let bytes = (place.offset - place.blocks) as usize + place.bytes as usize;
+            let read = self.file.read_at(place.blocks, bytes).await.map_err(|error| self.io_error(error))?;
+            stretch.replace((place.blocks, read));
+        }
+        let bytes = self.read_checked(place.offset, place.bytes as usize, "page").await?;
+        let Index { layouts, fields, .. } = &self.index;
+        let page = Page::decode(&bytes[4..], place.blocks, place.first_series, layouts, fields);
+        let page = page.filter(|page| page.blocks_end() == place.offset);
+        let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
+        self.cache.insert(self.number, number as u32, page.clone());
+        Ok(page)
+    }
+
+    /// The blocks of a series that overlap `range`, by time. Those of a damaged page are an error.
+    pub async fn blocks_of(&self, series: SeriesId, range: TimeRange) -> Result<Vec<Block>, SegmentError> {
+        let mut blocks = Vec::new();
+        for number in self.pages_of(series) {
+            blocks.extend(self.page(number).await?.blocks_of(series.0, range));
+        }
+        Ok(blocks)
+    }
+
+    /// As [`Segment::blocks_of`]; a damaged page is reported once and has no blocks from then on.
+    pub async fn sound_blocks_of(&self, series: SeriesId, range: TimeRange) -> Result<Vec<Block>, SegmentError> {
+        let mut blocks = Vec::new();
+        for number in self.pages_of(series) {
+            let offset = self.index.pages[number].offset;
+            if self.quarantined.borrow().contains(&offset) {
+                continue;
+            }
+            match self.page(number).await {
+                Ok(page) => blocks.extend(page.blocks_of(series.0, range)),
+                Err(error @ SegmentError::Damaged { .. }) => {
+                    if self.quarantined.borrow_mut().insert(offset) {
+                        tracing::error!("an index page and its blocks are left out of all answers: {error}");
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn pages_of(&self, series: SeriesId) -> std::ops::Range<usize> {
+        let pages = &self.index.pages;
+        if !self.index.series.contains(series.0) {
+            return 0..0;
+        }
+        // The page before the first that begins with the series may end with it.
+        let start = pages.partition_point(|page| page.first_series < series.0).saturating_sub(1);
+        start..pages.partition_point(|page| page.first_series <= series.0)
+    }
+
+    /// What is known of the columns of a block without reading it, in the order of [`Segment::columns`].
+    pub fn summaries(&self, block: &Block) -> Option<Vec<Summary>> {
+        block.summaries(self.columns(block), &self.index.fields)
+    }
+
+    /// Blocks and pages found damaged in this run.
     pub fn quarantined_count(&self) -> u64 {
         self.quarantined.borrow().len() as u64
     }
@@ -186,35 +297,56 @@ impl<P: Disk> Segment<P> {
 
     /// The rows of a block with the columns called `names`; rows with none of them are still there.
     pub async fn read(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
-        let bytes = self
-            .file
-            .read_at(block.offset, block.bytes as usize)
-            .await
-            .map_err(|error| SegmentError::Io { path: self.path.display().to_string(), error })?;
-        let damaged =
-            |what| SegmentError::Damaged { path: self.path.display().to_string(), offset: block.offset, what };
-        let (checksum, body) = bytes.split_first_chunk::<4>().ok_or_else(|| damaged("block cut short"))?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
-            return Err(damaged("block checksum"));
-        }
-        let rows = self.decode(body, names).ok_or_else(|| damaged("block"))?;
-        if rows.times.len() != block.rows as usize {
-            return Err(damaged("block of another length"));
+        let bytes = self.read_checked(block.offset, block.bytes as usize, "block").await?;
+        let rows = self.decode(block, &bytes[4..], names).ok_or_else(|| self.damaged(block.offset, "block"))?;
+        if rows.times.first() != Some(&block.range.min) || rows.times.last() != Some(&block.range.max) {
+            return Err(self.damaged(block.offset, "block of other times"));
         }
         Ok(rows)
     }
 
-    fn decode(&self, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
+    fn io_error(&self, error: io::Error) -> SegmentError {
+        SegmentError::Io { path: self.path.display().to_string(), error }
+    }
+
+    fn damaged(&self, offset: u64, what: &'static str) -> SegmentError {
+        SegmentError::Damaged { path: self.path.display().to_string(), offset, what }
+    }
+
+    /// Checksum and all.
+    async fn read_checked(&self, offset: u64, bytes: usize, what: &'static str) -> Result<Vec<u8>, SegmentError> {
+        let found = self.read_bytes(offset, bytes).await.map_err(|error| self.io_error(error))?;
+        let expected = found.first_chunk::<4>().filter(|_| found.len() == bytes);
+        if expected != Some(&checksum(self.id, offset, found.get(4..).unwrap_or_default()).to_le_bytes()) {
+            return Err(self.damaged(offset, what));
+        }
+        Ok(found)
+    }
+
+    async fn read_bytes(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let held = self.stretch.as_ref().and_then(|stretch| {
+            let (start, held) = &*stretch.borrow();
+            let from = usize::try_from(offset.checked_sub(*start)?).ok()?;
+            held.get(from..from.checked_add(bytes)?).map(<[u8]>::to_vec)
+        });
+        match held {
+            Some(held) => Ok(held),
+            None => self.file.read_at(offset, bytes).await,
+        }
+    }
+
+    fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
         let mut reader = Reader::new(body);
-        let rows = usize::try_from(reader.varint()?).ok()?;
-        let columns = reader.varint()?;
-        let times: Vec<Timestamp> = codec::decode_times(reader.bytes()?, rows).ok()?;
+        let rows = block.rows as usize;
+        let times = codec::decode_times(reader.bytes()?, rows).ok()?;
         let mut found: Vec<Option<Column>> = vec![None; names.len()];
-        for _ in 0..columns {
-            let field = self.fields.get(reader.varint_u32()? as usize)?;
-            let (valid, values) = (reader.bytes()?, reader.bytes()?);
+        for &column in self.columns(block) {
+            let field = self.index.fields.get(column as usize)?;
+            let head = reader.varint()?;
+            let gaps = if head & 1 == 1 { Some(reader.bytes()?) } else { None };
+            let values = reader.take(usize::try_from(head >> 1).ok()?)?;
             let Some(index) = names.iter().position(|name| *name == field.name) else { continue };
-            let valid = if valid.is_empty() { None } else { Some(codec::decode_valid(valid, rows).ok()?) };
+            let valid = gaps.map(|gaps| codec::decode_valid(gaps, rows)).transpose().ok()?;
             let values = codec::decode(field.field_type, values, rows).ok()?;
             found[index] = Some(Column { values, valid });
         }
@@ -223,11 +355,13 @@ impl<P: Disk> Segment<P> {
 }
 
 struct Footer {
+    id: SegmentId,
     index_checksum: u32,
     index_offset: u64,
     index_bytes: u64,
     rows: u64,
-    number: u64,
+    blocks: u32,
+    range: TimeRange,
 }
 
 impl Footer {
@@ -241,47 +375,49 @@ impl Footer {
         let mut fields = || {
             let magic = reader.take(8)?;
             let version = reader.u32()?;
-            let footer = Footer {
-                index_checksum: reader.u32()?,
-                index_offset: reader.u64()?,
-                index_bytes: reader.u64()?,
-                rows: reader.u64()?,
-                number: reader.u64()?,
-            };
-            Some((magic, version, footer))
+            let (index_checksum, index_offset, index_bytes) = (reader.u32()?, reader.u64()?, reader.u64()?);
+            let (rows, blocks, shard) = (reader.u64()?, reader.u32()?, reader.u16()?);
+            reader.u16()?;
+            let id = SegmentId { shard, number: reader.u64()? };
+            let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
+            Some((magic, version, Footer { id, index_checksum, index_offset, index_bytes, rows, blocks, range }))
         };
         let (magic, version, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
         if magic != MAGIC {
             return Err(damaged("not a segment"));
         }
-        if version > VERSION {
-            return Err(SegmentError::Newer { path: path.to_owned(), version });
+        if version != VERSION {
+            return Err(SegmentError::Version { path: path.to_owned(), version });
         }
         Ok(footer)
     }
 }
 
-fn read_index(reader: &mut Reader<'_>, blocks_end: u64) -> Option<(Vec<FieldEntry>, Vec<BlockEntry>)> {
-    let count = reader.varint_u32()? as usize;
-    let mut fields = Vec::with_capacity(count.min(reader.rest().len()));
-    for _ in 0..count {
-        fields.push(FieldEntry {
-            measurement: reader.bytes()?.into(),
-            name: reader.bytes()?.into(),
-            field_type: FieldType::from_code(reader.u8()?)?,
-        });
+impl Index {
+    fn read(reader: &mut Reader<'_>, pages_end: u64) -> Option<Index> {
+        let mut index = Index::default();
+        for _ in 0..reader.varint()? {
+            index.fields.push(FieldEntry {
+                measurement: reader.bytes()?.into(),
+                name: reader.bytes()?.into(),
+                field_type: FieldType::from_code(reader.u8()?)?,
+            });
+        }
+        for _ in 0..reader.varint()? {
+            let count = reader.varint()?;
+            let columns = (0..count).map(|_| reader.varint_u32()).collect::<Option<Box<[u32]>>>()?;
+            columns.iter().all(|&column| (column as usize) < index.fields.len()).then_some(())?;
+            index.layouts.push(columns);
+        }
+        let (mut first_series, mut blocks) = (0_u32, 0_u64);
+        for _ in 0..reader.varint()? {
+            first_series = first_series.checked_add(reader.varint_u32()?)?;
+            let offset = blocks.checked_add(reader.varint()?)?;
+            let bytes = reader.varint_u32()?;
+            index.pages.push(PagePlace { first_series, bytes, offset, blocks });
+            blocks = offset.checked_add(u64::from(bytes))?;
+        }
+        index.series = RoaringBitmap::deserialize_from(reader.bytes()?).ok()?;
+        (reader.is_empty() && blocks == pages_end).then_some(index)
     }
-    let count = usize::try_from(reader.varint()?).ok()?;
-    let mut blocks = Vec::with_capacity(count.min(reader.rest().len()));
-    let (mut series, mut offset) = (0_u32, 0_u64);
-    for _ in 0..count {
-        series = series.checked_add(reader.varint_u32()?)?;
-        let rows = reader.varint_u32()?;
-        let min = reader.signed()?;
-        let max = min.wrapping_add(reader.varint()? as i64);
-        let bytes = reader.varint_u32()?;
-        blocks.push(BlockEntry { series, rows, range: TimeRange { min, max }, offset, bytes });
-        offset = offset.checked_add(u64::from(bytes))?;
-    }
-    (reader.is_empty() && offset == blocks_end).then_some((fields, blocks))
 }

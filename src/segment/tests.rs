@@ -45,33 +45,34 @@ fn rows(series: i64, count: usize) -> RowBlock {
 
 async fn write(disk: &RealDisk, path: &std::path::Path, count: usize) -> SegmentSummary {
     let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-    let mut writer = SegmentWriter::create(disk, path).await.unwrap();
+    let mut writer = SegmentWriter::create(disk, path, ID).await.unwrap();
     for series in [3, 4, 90] {
         writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
     }
-    writer.finish(2, 17).await.unwrap()
+    writer.finish().await.unwrap()
 }
 
-const EVERYTHING: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
+const ID: SegmentId = SegmentId { shard: 2, number: 17 };
 
 #[test]
 fn what_was_written_is_read_back_block_by_block() {
     on_disk(async |disk, path| {
         let summary = write(&disk, &path, 5000).await;
         assert_eq!(summary.rows, 15_000);
-        let segment = Segment::<RealDisk>::open(&disk, &path).await.unwrap();
-        assert_eq!((segment.rows(), segment.number(), segment.bytes()), (15_000, 17, summary.bytes));
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        assert_eq!((segment.rows(), segment.id(), segment.bytes()), (15_000, ID, summary.bytes));
         assert_eq!(segment.fields().len(), 2);
-        let blocks = segment.blocks_of(SeriesId(4), EVERYTHING).to_vec();
+        let blocks = segment.blocks_of(SeriesId(4), TimeRange::ALWAYS).await.unwrap();
         assert_eq!(blocks.iter().map(|block| block.rows).collect::<Vec<_>>(), [2048, 2048, 904]);
         let expected = rows(4, 5000);
         let block = segment.read(&blocks[1], &[name("i"), name("none"), name("f")]).await.unwrap();
         let part = expected.slice(2048..4096);
         assert_eq!(block.times, part.times);
         assert_eq!(block.columns, [part.columns[0].clone(), None, part.columns[1].clone()]);
-        assert!(segment.blocks_of(SeriesId(5), EVERYTHING).is_empty());
+        assert!(segment.blocks_of(SeriesId(5), TimeRange::ALWAYS).await.unwrap().is_empty());
         let range = TimeRange { min: 4000 + 2048, max: 4000 + 2049 };
-        assert_eq!(segment.blocks_of(SeriesId(4), range), &blocks[1..2]);
+        let found = segment.blocks_of(SeriesId(4), range).await.unwrap();
+        assert_eq!(found.iter().map(|block| **block).collect::<Vec<_>>(), [*blocks[1]]);
     });
 }
 
@@ -91,12 +92,86 @@ fn a_flipped_bit_anywhere_is_found_and_never_returned() {
             buffer.copy_from_slice(&bytes);
             file.write_at(buffer, 0).await.unwrap();
             file.close().await.unwrap();
-            let Ok(segment) = Segment::<RealDisk>::open(&disk, &path).await else { continue };
+            let Ok(segment) = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await else { continue };
             let mut found = 0;
-            for block in segment.blocks().to_vec() {
-                found += usize::from(segment.read(&block, &[name("i")]).await.is_err());
+            for number in 0..segment.page_count() {
+                let Ok(page) = segment.page(number).await else {
+                    found += 1;
+                    continue;
+                };
+                for block in page.entries() {
+                    found += usize::from(segment.read(block, &[name("i")]).await.is_err());
+                }
             }
             assert!(found > 0, "bit {bit} went unnoticed");
         }
+    });
+}
+
+#[test]
+fn a_sound_block_in_the_place_of_another_is_noticed() {
+    on_disk(async |disk, path| {
+        write(&disk, &path, 2048).await;
+        let cache = PageCache::new(1 << 20);
+        let segment = Segment::<RealDisk>::open(&disk, &path, &cache).await.unwrap();
+        let blocks = segment.page(0).await.unwrap().entries().to_vec();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let place = |index: usize| blocks[index].offset as usize..(blocks[index].offset as usize + 300);
+        bytes.copy_within(place(0), place(1).start);
+        let file = disk.open(&path).await.unwrap();
+        let mut buffer = disk.buffer(bytes.len());
+        buffer.copy_from_slice(&bytes);
+        file.write_at(buffer, 0).await.unwrap();
+        file.close().await.unwrap();
+        assert!(segment.read(&blocks[0], &[]).await.is_ok());
+        assert!(matches!(segment.read(&blocks[1], &[]).await, Err(SegmentError::Damaged { .. })));
+    });
+}
+
+#[test]
+fn series_that_fill_several_pages_are_found_whole_by_any_reader() {
+    on_disk(async |disk, path| {
+        let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
+        let mut writer = SegmentWriter::create(&disk, &path, ID).await.unwrap();
+        for series in (0..600).step_by(2) {
+            let count = if series == 100 { 300_000 } else { 70 };
+            writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
+        }
+        writer.finish().await.unwrap();
+        for bytes in [0, 1 << 20] {
+            let cache = PageCache::new(bytes);
+            let segment = Segment::<RealDisk>::open(&disk, &path, &cache).await.unwrap().in_stretches();
+            assert!(segment.page_count() > 5, "{}", segment.page_count());
+            assert_eq!(segment.series().len(), 300);
+            let mut count = 0;
+            for series in 0..600 {
+                let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
+                for block in &blocks {
+                    let found = segment.read(block, &[name("i")]).await.unwrap();
+                    assert_eq!(found.times[0], block.range.min);
+                    count += found.times.len();
+                }
+            }
+            assert_eq!(count as u64, segment.rows());
+            assert!(cache.bytes() <= bytes);
+        }
+    });
+}
+
+#[test]
+fn a_summary_says_what_the_values_say() {
+    on_disk(async |disk, path| {
+        write(&disk, &path, 100).await;
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        let blocks = segment.blocks_of(SeriesId(90), TimeRange::ALWAYS).await.unwrap();
+        let summaries = segment.summaries(&blocks[0]).unwrap();
+        let integers = Extremes { min: 0, max: 99 * 90, first: 0, last: 99 * 90 };
+        assert_eq!(summaries[0], Summary { missing: 0, values: SummaryValues::Integer(integers, 99 * 50 * 90) });
+        let floats = Extremes { min: 0.0, max: 98.0 / 3.0, first: 0.0, last: 98.0 / 3.0 };
+        assert_eq!(summaries[1], Summary { missing: 50, values: SummaryValues::Float(floats) });
+        write(&disk, &path, 10).await;
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        let blocks = segment.blocks_of(SeriesId(90), TimeRange::ALWAYS).await.unwrap();
+        assert_eq!(segment.summaries(&blocks[0]), None);
     });
 }

@@ -1,27 +1,37 @@
-//! Writes a segment, streaming: memory is one buffer and the index.
+//! Writes a segment, streaming: memory is one buffer, one page, and some bytes for each page.
 
 use std::io;
 use std::path::Path;
 
 use hashbrown::HashMap;
+use roaring::RoaringBitmap;
 
 use crate::disk::Disk;
 use crate::disk::File;
 use crate::disk::align_up;
 use crate::model::Bytes;
+use crate::model::Column;
 use crate::model::FieldType;
 use crate::model::RowBlock;
 use crate::model::SeriesId;
+use crate::model::TimeRange;
 use crate::segment::BLOCK_ROWS_MAX;
 use crate::segment::FOOTER_BYTES;
 use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
+use crate::segment::SegmentId;
 use crate::segment::VERSION;
+use crate::segment::checksum;
 use crate::segment::codec;
+use crate::segment::page::BlockEntry;
+use crate::segment::page::PageBuilder;
 use crate::stdx::varint;
 
 /// Written at once; large enough that the disk, not the call, is the cost.
 const BUFFER_BYTES: usize = 512 << 10;
+/// A page ends with this length, or with so many bytes of blocks, so that they are one read.
+const PAGE_BYTES: usize = 4 << 10;
+const PAGE_BLOCK_BYTES: u64 = 512 << 10;
 
 /// What a finished segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +47,7 @@ pub struct SegmentSummary {
 pub struct SegmentWriter<P: Disk> {
     platform: P,
     file: P::File,
+    id: SegmentId,
     pending: Vec<u8>,
     /// Bytes already in the file; `pending` follows.
     written: u64,
@@ -44,28 +55,61 @@ pub struct SegmentWriter<P: Disk> {
     field_ids: HashMap<FieldEntry, u32>,
     /// What the last block of each column taught, by its id.
     hints: Vec<codec::Hints>,
-    blocks: Vec<u8>,
-    block_count: u64,
+    layouts: Vec<Box<[u32]>>,
+    layout_ids: HashMap<Box<[u32]>, u32>,
+    page: PageBuilder,
+    /// Encoded, for the index.
+    pages: Vec<u8>,
+    page_count: u64,
+    page_series: u32,
+    series: RoaringBitmap,
     last_series: u32,
+    blocks: u32,
     rows: u64,
+    range: TimeRange,
 }
 
 impl<P: Disk> SegmentWriter<P> {
     /// Creates the file.
-    pub async fn create(platform: &P, path: &Path) -> io::Result<SegmentWriter<P>> {
+    pub async fn create(platform: &P, path: &Path, id: SegmentId) -> io::Result<SegmentWriter<P>> {
         Ok(SegmentWriter {
             platform: platform.clone(),
             file: platform.create(path).await?,
+            id,
             pending: Vec::new(),
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
             hints: Vec::new(),
-            blocks: Vec::new(),
-            block_count: 0,
+            layouts: Vec::new(),
+            layout_ids: HashMap::new(),
+            page: PageBuilder::default(),
+            pages: Vec::new(),
+            page_count: 0,
+            page_series: 0,
+            series: RoaringBitmap::new(),
             last_series: 0,
+            blocks: 0,
             rows: 0,
+            range: TimeRange::NEVER,
         })
+    }
+
+    /// Bytes of the file so far.
+    pub fn bytes(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
+    /// Makes a field known, with or without rows.
+    pub fn declare(&mut self, entry: FieldEntry) -> u32 {
+        if let Some(&id) = self.field_ids.get(&entry) {
+            return id;
+        }
+        let id = self.fields.len() as u32;
+        self.fields.push(entry.clone());
+        self.hints.push(codec::Hints::default());
+        self.field_ids.insert(entry, id);
+        id
     }
 
     /// Adds rows of a series, ascending in time, behind everything added before; `fields` names the columns.
@@ -77,7 +121,12 @@ impl<P: Disk> SegmentWriter<P> {
         rows: &RowBlock,
     ) -> io::Result<()> {
         assert!(series.0 >= self.last_series, "series come in order");
-        let ids: Vec<u32> = fields.iter().map(|field| self.field_id(measurement, field)).collect();
+        let entry = |(name, field_type): &(Bytes, FieldType)| FieldEntry {
+            measurement: measurement.clone(),
+            name: name.clone(),
+            field_type: *field_type,
+        };
+        let ids: Vec<u32> = fields.iter().map(|field| self.declare(entry(field))).collect();
         let mut start = 0;
         while start < rows.times.len() {
             let end = rows.times.len().min(start + BLOCK_ROWS_MAX);
@@ -87,6 +136,9 @@ impl<P: Disk> SegmentWriter<P> {
                 self.add_block(series, &ids, &rows.slice(start..end));
             }
             start = end;
+            if self.page.bytes() >= PAGE_BYTES || self.page.block_bytes() >= PAGE_BLOCK_BYTES {
+                self.end_page();
+            }
             if self.pending.len() >= BUFFER_BYTES {
                 self.write_whole_blocks().await?;
             }
@@ -94,33 +146,55 @@ impl<P: Disk> SegmentWriter<P> {
         Ok(())
     }
 
-    fn field_id(&mut self, measurement: &Bytes, (name, field_type): &(Bytes, FieldType)) -> u32 {
-        let entry = FieldEntry { measurement: measurement.clone(), name: name.clone(), field_type: *field_type };
-        if let Some(&id) = self.field_ids.get(&entry) {
-            return id;
-        }
-        let id = self.fields.len() as u32;
-        self.fields.push(entry.clone());
-        self.hints.push(codec::Hints::default());
-        self.field_ids.insert(entry, id);
-        id
-    }
-
     fn add_block(&mut self, series: SeriesId, ids: &[u32], rows: &RowBlock) {
+        let present = ids.iter().zip(&rows.columns);
+        let present =
+            present.filter_map(|(id, column)| Some((*id, column.as_ref().filter(|column| has_value(column))?)));
+        let (ids, columns): (Vec<u32>, Vec<&Column>) = present.unzip();
+        let layout = self.layout(&ids);
+        let offset = self.bytes();
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        encode_block(ids, rows, &mut self.hints, &mut self.pending);
-        let checksum = crc32fast::hash(&self.pending[start + 4..]);
+        encode_block(&ids, &columns, &rows.times, &mut self.hints, &mut self.pending);
+        let checksum = checksum(self.id, offset, &self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
-        let (first, last) = (rows.times[0], rows.times[rows.times.len() - 1]);
-        varint::put(&mut self.blocks, u64::from(series.0 - self.last_series));
-        varint::put(&mut self.blocks, rows.times.len() as u64);
-        varint::put_signed(&mut self.blocks, first);
-        varint::put(&mut self.blocks, last.wrapping_sub(first) as u64);
-        varint::put(&mut self.blocks, (self.pending.len() - start) as u64);
+        let entry = BlockEntry {
+            series: series.0,
+            layout,
+            rows: rows.times.len() as u32,
+            range: TimeRange { min: rows.times[0], max: rows.times[rows.times.len() - 1] },
+            offset,
+            bytes: (self.pending.len() - start) as u32,
+        };
+        let hints: Vec<codec::Hints> = ids.iter().map(|&id| self.hints[id as usize]).collect();
+        self.page.add(&entry, &columns, &hints);
+        self.range = TimeRange { min: self.range.min.min(entry.range.min), max: self.range.max.max(entry.range.max) };
+        self.series.insert(series.0);
         self.last_series = series.0;
-        self.block_count += 1;
+        self.blocks += 1;
         self.rows += rows.times.len() as u64;
+    }
+
+    fn layout(&mut self, ids: &[u32]) -> u32 {
+        if let Some(&layout) = self.layout_ids.get(ids) {
+            return layout;
+        }
+        let layout = self.layouts.len() as u32;
+        self.layouts.push(ids.into());
+        self.layout_ids.insert(ids.into(), layout);
+        layout
+    }
+
+    fn end_page(&mut self) {
+        let Some(page) = self.page.take() else { return };
+        let checksum = checksum(self.id, self.bytes(), &page.body);
+        self.pending.extend_from_slice(&checksum.to_le_bytes());
+        self.pending.extend_from_slice(&page.body);
+        varint::put(&mut self.pages, u64::from(page.first_series - self.page_series));
+        varint::put(&mut self.pages, page.block_bytes);
+        varint::put(&mut self.pages, page.body.len() as u64 + 4);
+        self.page_series = page.first_series;
+        self.page_count += 1;
     }
 
     async fn write_whole_blocks(&mut self) -> io::Result<()> {
@@ -136,13 +210,14 @@ impl<P: Disk> SegmentWriter<P> {
     }
 
     /// Writes index and footer and makes the file durable (not its name).
-    pub async fn finish(mut self, shard: u16, number: u64) -> io::Result<SegmentSummary> {
-        let index_offset = self.written + self.pending.len() as u64;
+    pub async fn finish(mut self) -> io::Result<SegmentSummary> {
+        self.end_page();
+        let index_offset = self.bytes();
         let index = self.encode_index();
         self.pending.extend_from_slice(&index);
         let padded = align_up(self.pending.len() + FOOTER_BYTES);
         self.pending.resize(padded - FOOTER_BYTES, 0);
-        let footer = self.footer(shard, number, index_offset, &index);
+        let footer = self.footer(index_offset, &index);
         self.pending.extend_from_slice(&footer);
         self.write_whole_blocks().await?;
         if !self.pending.is_empty() {
@@ -164,43 +239,58 @@ impl<P: Disk> SegmentWriter<P> {
             varint::put_bytes(&mut index, &field.name);
             index.push(field.field_type as u8);
         }
-        varint::put(&mut index, self.block_count);
-        index.extend_from_slice(&self.blocks);
+        varint::put(&mut index, self.layouts.len() as u64);
+        for layout in &self.layouts {
+            varint::put(&mut index, layout.len() as u64);
+            layout.iter().for_each(|&id| varint::put(&mut index, u64::from(id)));
+        }
+        varint::put(&mut index, self.page_count);
+        index.extend_from_slice(&self.pages);
+        let mut series = Vec::with_capacity(self.series.serialized_size());
+        self.series.serialize_into(&mut series).expect("memory takes all that is written");
+        varint::put_bytes(&mut index, &series);
         index
     }
 
-    fn footer(&self, shard: u16, number: u64, index_offset: u64, index: &[u8]) -> [u8; FOOTER_BYTES] {
+    fn footer(&self, index_offset: u64, index: &[u8]) -> [u8; FOOTER_BYTES] {
         let mut footer = [0; FOOTER_BYTES];
         footer[0..8].copy_from_slice(&MAGIC);
         footer[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        footer[12..16].copy_from_slice(&crc32fast::hash(index).to_le_bytes());
+        footer[12..16].copy_from_slice(&checksum(self.id, index_offset, index).to_le_bytes());
         footer[16..24].copy_from_slice(&index_offset.to_le_bytes());
         footer[24..32].copy_from_slice(&(index.len() as u64).to_le_bytes());
         footer[32..40].copy_from_slice(&self.rows.to_le_bytes());
-        footer[40..48].copy_from_slice(&number.to_le_bytes());
-        footer[48..50].copy_from_slice(&shard.to_le_bytes());
+        footer[40..44].copy_from_slice(&self.blocks.to_le_bytes());
+        footer[44..46].copy_from_slice(&self.id.shard.to_le_bytes());
+        footer[48..56].copy_from_slice(&self.id.number.to_le_bytes());
+        footer[56..64].copy_from_slice(&self.range.min.to_le_bytes());
+        footer[64..72].copy_from_slice(&self.range.max.to_le_bytes());
         let checksum = crc32fast::hash(&footer[..FOOTER_BYTES - 4]);
         footer[FOOTER_BYTES - 4..].copy_from_slice(&checksum.to_le_bytes());
         footer
     }
 }
 
-fn encode_block(ids: &[u32], rows: &RowBlock, hints: &mut [codec::Hints], out: &mut Vec<u8>) {
-    let present = || ids.iter().zip(&rows.columns).filter_map(|(id, column)| Some((id, column.as_ref()?)));
-    varint::put(out, rows.times.len() as u64);
-    varint::put(out, present().count() as u64);
+fn has_value(column: &Column) -> bool {
+    column.valid.as_ref().is_none_or(|valid| valid.contains(&true))
+}
+
+fn encode_block(ids: &[u32], columns: &[&Column], times: &[i64], hints: &mut [codec::Hints], out: &mut Vec<u8>) {
     let mut coded = Vec::new();
-    codec::encode_times(&rows.times, &mut coded);
+    codec::encode_times(times, &mut coded);
     varint::put_bytes(out, &coded);
-    for (id, column) in present() {
-        varint::put(out, u64::from(*id));
-        coded.clear();
-        if let Some(valid) = &column.valid {
-            codec::encode_valid(valid, &mut coded);
-        }
-        varint::put_bytes(out, &coded);
+    let mut gaps = Vec::new();
+    for (id, column) in ids.iter().zip(columns) {
         coded.clear();
         codec::encode_with(&mut hints[*id as usize], &column.values, &mut coded);
-        varint::put_bytes(out, &coded);
+        // A column that has a value in every row needs no map of them, however it came.
+        let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
+        varint::put(out, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
+        if let Some(valid) = valid {
+            gaps.clear();
+            codec::encode_valid(valid, &mut gaps);
+            varint::put_bytes(out, &gaps);
+        }
+        out.extend_from_slice(&coded);
     }
 }

@@ -71,7 +71,7 @@ pub struct Queues {
     pub requests: TaskQueueHandle,
     /// Fragments.
     pub queries: TaskQueueHandle,
-    /// Flush and other work nobody waits for.
+    /// Flush, compaction and other work nobody waits for.
     pub background: TaskQueueHandle,
 }
 
@@ -346,6 +346,8 @@ impl Core {
         spawn(self.queues.requests, async move { committing.commit_loop().await });
         let flushing = Rc::clone(&engine);
         spawn(self.queues.background, async move { flushing.flush_loop().await });
+        let compacting = Rc::clone(&engine);
+        spawn(self.queues.background, async move { compacting.compact_loop().await });
         let schema = engine.schema();
         let executor = Rc::new(Executor::new(engine.views()));
         if self.shards.set(Shards { engine, executor }).is_err() {

@@ -22,6 +22,8 @@ const MEMTABLE_BYTES_MAX: u64 = 128 << 20;
 const WAL_BYTES: u64 = 256 << 20;
 /// Batches of one core that wait for the log.
 const PENDING_BYTES: usize = 64 << 20;
+/// Index pages of segments that each core keeps.
+const PAGE_CACHE_BYTES: u64 = 32 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
@@ -55,6 +57,10 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
             Durability::Always => shard::Durability::Always,
             Durability::Interval { ns } => shard::Durability::Interval(ns),
         },
+        page_cache_bytes: PAGE_CACHE_BYTES,
+        compact_bytes_per_second: config.data.compact_bytes_per_second / u64::from(core_count),
+        compact_burst_bytes: config.data.compact_burst_bytes / u64::from(core_count),
+        compact_cold_ns: config.data.compact_cold_ns,
     }
 }
 
@@ -98,7 +104,11 @@ pub fn engine_statistic(sizes: &Sizes) -> Statistic {
         name: "engine",
         tags: Some(Vec::new()),
         values: vec![
+            ("compactedBytes", value(sizes.compacted_bytes)),
+            ("compactions", value(sizes.compactions)),
+            ("compactionsDue", value(sizes.compactions_due)),
             ("damagedBlocks", value(sizes.damaged_blocks)),
+            ("flushedBytes", value(sizes.flushed_bytes)),
             ("memtableBytes", value(sizes.memtable_bytes)),
             ("segmentBytes", value(sizes.segment_bytes)),
             ("segments", value(sizes.segments)),

@@ -29,8 +29,6 @@ use crate::wal::Log;
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Pause before a failed log is tried again.
 const RETRY_NS: u64 = 500_000_000;
-/// Series looked at in one step after a deletion.
-pub(super) const SETTLE_SERIES: usize = 256;
 /// How often a waiter looks at its deadline, and the loop at the age of the memtables.
 const TICK_NS: u64 = 100_000_000;
 

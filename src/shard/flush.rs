@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::disk::Clock;
@@ -11,13 +12,15 @@ use crate::memtable::FlushCursor;
 use crate::memtable::Memtable;
 use crate::model::SeriesId;
 use crate::segment::Segment;
+use crate::segment::SegmentId;
 use crate::segment::SegmentWriter;
 use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Phase;
+use crate::shard::manifest::Change;
 use crate::shard::record;
-use crate::shard::record::FlushRecord;
 use crate::shard::record::PartitionKey;
+use crate::shard::state::Settled;
 use crate::shard::tombstone::Deletion;
 use crate::wal::Log;
 
@@ -68,7 +71,7 @@ impl<P: Disk + Clock> Engine<P> {
         let age = record::log_age(frozen.up_to);
         let shards: Vec<u16> = self.options.shards().collect();
         for shard in shards {
-            let done = self.state.borrow().shards[&shard].flushed >= age;
+            let done = self.state.borrow().shards[&shard].listed.flushed >= age;
             if !done {
                 self.flush_shard(shard, age).await?;
             }
@@ -98,10 +101,9 @@ impl<P: Disk + Clock> Engine<P> {
         if !segments.is_empty() {
             self.platform.sync_dir(&dir).await?;
         }
-        let visible: Vec<(u64, PartitionKey)> =
-            segments.iter().map(|(key, segment)| (segment.number(), *key)).collect();
-        let record = FlushRecord { flushed: age, segments: visible, tombstones: self.unsaved_tombstones(shard, age) };
-        self.append_manifest(shard, &record).await?;
+        let visible = segments.iter().map(|(key, segment)| (segment.id().number, *key)).collect();
+        let tombstones = self.unsaved_tombstones(shard, age);
+        self.change_manifest(shard, Change::Flush { flushed: age, segments: visible, tombstones }).await?;
         self.publish(shard, age, segments);
         Ok(())
     }
@@ -156,37 +158,34 @@ impl<P: Disk + Clock> Engine<P> {
         result
     }
 
-    async fn append_manifest(&self, shard: u16, record: &FlushRecord) -> io::Result<()> {
-        let mut log = self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").manifest.take();
-        let path = names::shard_dir(&self.options.dir, shard).join("manifest.log");
-        let result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &[record.encode()]).await;
-        self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").manifest = log;
-        result
-    }
-
     async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
-        let number = {
-            let mut state = self.state.borrow_mut();
-            let shard = state.shards.get_mut(&shard).expect("own shard");
-            shard.next_segment += 1;
-            shard.next_segment
-        };
-        let path = names::shard_dir(&self.options.dir, shard).join(names::segment_name(number));
+        let (path, id) = self.next_segment(shard);
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
-        let mut writer = SegmentWriter::create(&self.platform, &path).await?;
+        let mut writer = SegmentWriter::create(&self.platform, &path, id).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
             writer.add(SeriesId(rows.series), &rows.measurement, &rows.fields, &rows.block).await?;
             self.platform.yield_now().await;
         }
-        writer.finish(shard, number).await?;
-        Segment::open(&self.platform, &path).await.map_err(io::Error::other)
+        let summary = writer.finish().await?;
+        self.state.borrow_mut().work.flushed_bytes += summary.bytes;
+        Segment::open(&self.platform, &path, &self.page_cache).await.map_err(io::Error::other)
+    }
+
+    /// A file name that was never used in this shard.
+    pub(super) fn next_segment(&self, shard: u16) -> (PathBuf, SegmentId) {
+        let mut state = self.state.borrow_mut();
+        let own = state.shards.get_mut(&shard).expect("own shard");
+        own.next_segment += 1;
+        let number = own.next_segment;
+        (names::shard_dir(&self.options.dir, shard).join(names::segment_name(number)), SegmentId { shard, number })
     }
 
     /// Segments take the place of the frozen memtables, in one step for readers.
     fn publish(&self, shard: u16, age: (u32, u32), segments: Vec<(PartitionKey, Segment<P>)>) {
+        let now = self.platform.monotonic_ns();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let shard = state.shards.get_mut(&shard).expect("own shard");
@@ -194,15 +193,15 @@ impl<P: Disk + Clock> Engine<P> {
             // A drop may have come in between.
             match shard.partitions.get_mut(&key) {
                 Some(partition) => {
-                    partition.add_segment(age, Rc::new(segment));
-                    partition.frozen = None;
+                    partition.add_segment(Settled::new(age, segment));
+                    partition.changed_ns = now;
                 }
                 None => state.garbage.push(segment.path().to_path_buf()),
             }
         }
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.drop_spent_tombstones();
-        shard.flushed = age;
+        self.compact_work.notify_all();
     }
 
     async fn remove_garbage(&self) {

@@ -9,6 +9,7 @@
 //! write    -> pending -> one frame of the log, one sync -> memtables -> acknowledged        (commit.rs)
 //! freeze   -> new log file; every active memtable becomes frozen                            (commit.rs)
 //! flush    -> series log, segments, manifest; then the frozen logs are removed              (flush.rs)
+//! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
 //! open     <- manifest, segments, series log, then the logs that are not in segments        (recover.rs)
 //! ```
 //!
@@ -18,7 +19,9 @@
 //! read by every core, each for its own shards, so the number of cores may change from start to start.
 
 mod commit;
+mod compact;
 mod flush;
+mod manifest;
 mod read;
 mod record;
 mod recover;
@@ -40,6 +43,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
+use roaring::RoaringBitmap;
 
 use crate::batch::Batch;
 use crate::disk::Clock;
@@ -51,6 +55,7 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
+use crate::segment::PageCache;
 use crate::shard::state::ShardState;
 use crate::stdx::notify::Notify;
 use crate::wal::Log;
@@ -64,6 +69,9 @@ pub enum Durability {
     /// what came since the last one.
     Interval(u64),
 }
+
+/// Series looked at in one step after a deletion.
+const SETTLE_SERIES: usize = 256;
 
 /// How one core keeps its shards.
 #[derive(Clone, Debug)]
@@ -93,6 +101,14 @@ pub struct Options {
     pub commit_delay_ns: u64,
     /// When to acknowledge.
     pub durability: Durability,
+    /// Index pages of segments that stay in memory, bytes.
+    pub page_cache_bytes: u64,
+    /// Bytes per second that compactions write on average; 0: no limit.
+    pub compact_bytes_per_second: u64,
+    /// What they may write at once.
+    pub compact_burst_bytes: u64,
+    /// A partition without a flush for so long is compacted as a whole, ns.
+    pub compact_cold_ns: u64,
 }
 
 impl Options {
@@ -157,6 +173,14 @@ pub struct Sizes {
     pub damaged_blocks: u64,
     /// Series.
     pub series: u64,
+    /// Bytes of segments that flushes wrote since the start.
+    pub flushed_bytes: u64,
+    /// Bytes of segments that compactions wrote since the start.
+    pub compacted_bytes: u64,
+    /// Compactions that ended since the start.
+    pub compactions: u64,
+    /// Compactions that run or could begin.
+    pub compactions_due: u64,
 }
 
 /// One core's shards. See the module.
@@ -169,8 +193,13 @@ pub struct Engine<P: Disk + Clock> {
     commit_work: Notify,
     /// Something to flush, or the end.
     flush_work: Notify,
+    /// Something to compact, or the end.
+    compact_work: Notify,
     /// Room in the memtables or the queue, or a loop ended.
     room: Notify,
+    /// A manifest was given back.
+    manifest_returned: Notify,
+    page_cache: Rc<PageCache>,
 }
 
 #[derive(Debug)]
@@ -195,10 +224,21 @@ struct State<P: Disk> {
     phase: Phase,
     commit_loop_ended: bool,
     flush_loop_ended: bool,
-    /// Segments of dropped partitions whose files are to be removed.
+    compact_loop_ended: bool,
+    /// Segments of dropped partitions, and those that were compacted, whose files are to be removed.
     garbage: Vec<PathBuf>,
+    work: Work,
     last_sync_ns: u64,
     unsynced: bool,
+}
+
+/// Background work since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Work {
+    flushed_bytes: u64,
+    compacted_bytes: u64,
+    compactions: u64,
+    is_compacting: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,15 +305,33 @@ impl<P: Disk + Clock> Engine<P> {
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;
         for deletion in deletions {
-            let series: Vec<u32> = deletion.series.iter().collect();
-            for some in series.chunks(commit::SETTLE_SERIES) {
-                if let Some(shard) = self.state.borrow_mut().shards.get_mut(&deletion.shard) {
-                    shard.settle(deletion.database, some);
+            self.settle(deletion.shard, deletion.database, &deletion.series).await;
+        }
+        Ok(())
+    }
+
+    /// Takes those of some series out of the index that have no point left.
+    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap) {
+        for (count, series) in series.iter().enumerate() {
+            let series = SeriesId(series);
+            loop {
+                let looks = self.state.borrow().shards.get(&shard).and_then(|shard| shard.looks(database, series));
+                let Some(looks) = looks else { break };
+                let mut is_there = false;
+                for look in &looks {
+                    is_there = is_there || look.has_points(series).await;
                 }
+                let mut state = self.state.borrow_mut();
+                let Some(shard) = state.shards.get_mut(&shard) else { break };
+                // A flush or a compaction may have come in between.
+                if is_there || shard.retire(database, series, &looks) {
+                    break;
+                }
+            }
+            if count % SETTLE_SERIES == 0 {
                 self.platform.yield_now().await;
             }
         }
-        Ok(())
     }
 
     /// Takes what the catalog now holds; partitions and databases that are gone are dropped at once.
@@ -299,14 +357,19 @@ impl<P: Disk + Clock> Engine<P> {
         state.frozen.is_none() && state.active_bytes == 0 && state.pending.is_empty()
     }
 
-    /// Refuses new writes, makes the rest durable, flushes it, and ends both loops.
+    /// Refuses new writes, makes the rest durable, flushes it, and ends all loops.
     pub async fn close(&self) {
         self.state.borrow_mut().phase = Phase::Stopping;
         self.commit_work.notify_all();
+        self.compact_work.notify_all();
         loop {
             let changed = self.room.notified();
             self.flush_work.notify_all();
-            if self.state.borrow().flush_loop_ended {
+            let have_ended = {
+                let state = self.state.borrow();
+                state.flush_loop_ended && state.compact_loop_ended
+            };
+            if have_ended {
                 return;
             }
             changed.await;
@@ -339,7 +402,9 @@ impl<P: Disk + Clock> Engine<P> {
         for shard in state.shards.values() {
             shard.add_sizes(&mut sizes);
         }
-        sizes
+        let Work { flushed_bytes, compacted_bytes, compactions, is_compacting } = state.work;
+        let due = u64::from(is_compacting) + u64::from(self.choose(&state).is_some());
+        Sizes { flushed_bytes, compacted_bytes, compactions, compactions_due: due, ..sizes }
     }
 }
 

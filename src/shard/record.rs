@@ -1,4 +1,4 @@
-//! The records of a core's log, of a shard's series log and of a shard's manifest.
+//! The records of a core's log and of a shard's series log. Those of its manifest are in manifest.rs.
 //!
 //! ```text
 //! log       1 u8 | shard u16 | ids u32 | id u32 each: what the batch's keys have | batch           (see crate::batch)
@@ -6,9 +6,6 @@
 //! deletion  database u32 | first u64, last u64: the times | series: length varint, roaring's portable form
 //!           | measurements forgotten: count varint, each: name bytes
 //! series    1 u8 | database u32 | id u32 | canonical key
-//! manifest  1 u8 | flushed: generation u32, epoch u32 | segments u32
-//!                | each: number u64, database u32, policy u32, group u64
-//!                | tombstones u32 | each: generation u32, epoch u32, deletion                       (a flush)
 //! ```
 
 use std::rc::Rc;
@@ -28,7 +25,6 @@ use crate::stdx::varint::Reader;
 const BATCH: u8 = 1;
 const DELETION: u8 = 2;
 const SERIES: u8 = 1;
-const FLUSH: u8 = 1;
 
 /// Which partition of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,7 +73,7 @@ pub fn encode_deletion(deletion: &Deletion) -> Vec<u8> {
     bytes
 }
 
-fn put_deletion(deletion: &Deletion, out: &mut Vec<u8>) {
+pub(super) fn put_deletion(deletion: &Deletion, out: &mut Vec<u8>) {
     out.extend_from_slice(&deletion.database.0.to_le_bytes());
     out.extend_from_slice(&deletion.range.min.to_le_bytes());
     out.extend_from_slice(&deletion.range.max.to_le_bytes());
@@ -88,7 +84,7 @@ fn put_deletion(deletion: &Deletion, out: &mut Vec<u8>) {
     deletion.forgotten.iter().for_each(|name| varint::put_bytes(out, name));
 }
 
-fn decode_deletion(shard: u16, reader: &mut Reader<'_>) -> Option<Deletion> {
+pub(super) fn decode_deletion(shard: u16, reader: &mut Reader<'_>) -> Option<Deletion> {
     let database = DatabaseId(reader.u32()?);
     let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
     let series = Rc::new(RoaringBitmap::deserialize_from(reader.bytes()?).ok()?);
@@ -126,66 +122,12 @@ pub fn decode_series(bytes: &[u8]) -> Option<(DatabaseId, SeriesId, &[u8])> {
     Some((DatabaseId(reader.u32()?), SeriesId(reader.u32()?), reader.rest()))
 }
 
-/// A manifest record: these segments are visible, these deletions hide what is older than they are, and the logs up to
-/// `flushed` are in both.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FlushRecord {
-    pub flushed: (u32, u32),
-    pub segments: Vec<(u64, PartitionKey)>,
-    pub tombstones: Vec<((u32, u32), Deletion)>,
-}
+/// How old something is: generation and epoch of the log file that held it. Later is greater.
+pub type Age = (u32, u32);
 
-/// Age of a log file, as the manifest keeps it.
-pub fn log_age(name: WalName) -> (u32, u32) {
+/// Age of what a log file holds.
+pub fn log_age(name: WalName) -> Age {
     (name.generation, name.epoch)
-}
-
-impl FlushRecord {
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![FLUSH];
-        bytes.extend_from_slice(&self.flushed.0.to_le_bytes());
-        bytes.extend_from_slice(&self.flushed.1.to_le_bytes());
-        bytes.extend_from_slice(&(self.segments.len() as u32).to_le_bytes());
-        for (number, key) in &self.segments {
-            bytes.extend_from_slice(&number.to_le_bytes());
-            bytes.extend_from_slice(&key.database.0.to_le_bytes());
-            bytes.extend_from_slice(&key.policy.0.to_le_bytes());
-            bytes.extend_from_slice(&key.group.0.to_le_bytes());
-        }
-        bytes.extend_from_slice(&(self.tombstones.len() as u32).to_le_bytes());
-        for (age, deletion) in &self.tombstones {
-            bytes.extend_from_slice(&age.0.to_le_bytes());
-            bytes.extend_from_slice(&age.1.to_le_bytes());
-            put_deletion(deletion, &mut bytes);
-        }
-        bytes
-    }
-
-    /// Of a shard's manifest.
-    pub fn decode(shard: u16, bytes: &[u8]) -> Option<FlushRecord> {
-        let mut reader = Reader::new(bytes);
-        if reader.u8()? != FLUSH {
-            return None;
-        }
-        let flushed = (reader.u32()?, reader.u32()?);
-        let count = reader.u32()?;
-        let mut segments = Vec::with_capacity((count as usize).min(bytes.len()));
-        for _ in 0..count {
-            let number = reader.u64()?;
-            let key = PartitionKey {
-                database: DatabaseId(reader.u32()?),
-                policy: PolicyId(reader.u32()?),
-                group: GroupId(reader.u64()?),
-            };
-            segments.push((number, key));
-        }
-        let mut tombstones = Vec::new();
-        for _ in 0..reader.u32()? {
-            let age = (reader.u32()?, reader.u32()?);
-            tombstones.push((age, decode_deletion(shard, &mut reader)?));
-        }
-        reader.is_empty().then_some(FlushRecord { flushed, segments, tombstones })
-    }
 }
 
 #[cfg(test)]
@@ -194,7 +136,6 @@ mod tests {
 
     #[test]
     fn records_read_back_and_cut_ones_do_not() {
-        let key = PartitionKey { database: DatabaseId(1), policy: PolicyId(2), group: GroupId(3) };
         let deletion = Deletion {
             shard: 3,
             database: DatabaseId(1),
@@ -202,11 +143,6 @@ mod tests {
             range: TimeRange { min: -5, max: 9 },
             forgotten: vec![b"m"[..].into()],
         };
-        let tombstones = vec![((4, 4), deletion.clone())];
-        let flush = FlushRecord { flushed: (4, 5), segments: vec![(6, key), (7, key)], tombstones };
-        let bytes = flush.encode();
-        assert_eq!(FlushRecord::decode(3, &bytes), Some(flush));
-        assert!((0..bytes.len()).all(|end| FlushRecord::decode(3, &bytes[..end]).is_none()));
         let bytes = encode_deletion(&deletion);
         assert_eq!(decode_log(&bytes), Some(LogRecord::Deletion(deletion)));
         assert!((0..bytes.len()).all(|end| decode_log(&bytes[..end]).is_none()));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
 use crate::batch::BatchError;
@@ -18,6 +19,7 @@ use crate::disk::Disk;
 use crate::disk::names;
 use crate::disk::names::WalName;
 use crate::model::DatabaseId;
+use crate::segment::PageCache;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
 use crate::shard::Engine;
@@ -26,16 +28,19 @@ use crate::shard::Live;
 use crate::shard::Options;
 use crate::shard::Phase;
 use crate::shard::State;
-use crate::shard::commit::SETTLE_SERIES;
+use crate::shard::Work;
 use crate::shard::commit::log_id;
+use crate::shard::compact::NEW_MANIFEST;
 use crate::shard::flush::remove_if_there;
+use crate::shard::manifest::Change;
+use crate::shard::manifest::Listed;
+use crate::shard::manifest::Manifest;
 use crate::shard::record;
-use crate::shard::record::FlushRecord;
 use crate::shard::record::LogRecord;
 use crate::shard::record::PartitionKey;
 use crate::shard::state::Partition;
+use crate::shard::state::Settled;
 use crate::shard::state::ShardState;
-use crate::shard::tombstone::Deletion;
 use crate::shard::tombstone::Tombstone;
 use crate::stdx::notify::Notify;
 use crate::wal;
@@ -48,9 +53,9 @@ pub enum OpenError {
     /// The device failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// A segment was written by a later version.
+    /// A segment was written by another version.
     #[error("{0}")]
-    Newer(SegmentError),
+    Version(SegmentError),
 }
 
 /// The log files of earlier runs. Every core reads them; the last core that has its part in segments removes them.
@@ -97,7 +102,11 @@ async fn flushed_generation<P: Disk>(platform: &P, dir: &Path, shard: u16) -> io
     let path = names::shard_dir(dir, shard).join("manifest.log");
     let mut generation = 0;
     let replayed = wal::replay(platform, &path, u64::from(shard), |bytes| {
-        generation = FlushRecord::decode(shard, bytes).map_or(generation, |record| generation.max(record.flushed.0));
+        if let Some(Change::Flush { flushed, .. } | Change::Whole(Manifest { flushed, .. })) =
+            Change::decode(shard, bytes)
+        {
+            generation = generation.max(flushed.0);
+        }
     });
     match replayed.await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -169,15 +178,14 @@ impl<P: Disk + Clock> Engine<P> {
     ) -> Result<(Rc<Engine<P>>, Recovery), OpenError> {
         let mut recovery = Recovery::default();
         let mut shards = BTreeMap::new();
+        let page_cache = PageCache::new(options.page_cache_bytes);
         for shard in options.shards() {
-            let state = open_shard(&platform, &options.dir, shard, &live, &mut recovery).await?;
+            let opening = Opening { platform: &platform, dir: &options.dir, shard, live: &live, cache: &page_cache };
+            let state = opening.open(&mut recovery).await?;
             shards.insert(shard, state);
         }
         for &name in &old_logs.names {
             replay_log(&platform, &options.dir, name, &mut shards, &live, &mut recovery).await?;
-        }
-        for shard in shards.values_mut() {
-            settle_all(&platform, shard).await;
         }
         recovery.logs = old_logs.names.len() as u64;
         recovery.series = shards.values().map(|shard| u64::from(shard.next_series)).sum();
@@ -202,36 +210,42 @@ impl<P: Disk + Clock> Engine<P> {
                 phase: Phase::Running,
                 commit_loop_ended: false,
                 flush_loop_ended: false,
+                compact_loop_ended: false,
                 garbage: Vec::new(),
+                work: Work::default(),
                 last_sync_ns: 0,
                 unsynced: false,
             }),
             options,
             commit_work: Notify::default(),
             flush_work: Notify::default(),
+            compact_work: Notify::default(),
             room: Notify::default(),
+            manifest_returned: Notify::default(),
+            page_cache,
         };
+        engine.settle_all().await;
         let log = engine.create_log(log_name).await?;
         engine.state.borrow_mut().log = Some(log);
         Ok((Rc::new(engine), recovery))
     }
-}
 
-/// Takes series out of the index that deletions have left without a point.
-async fn settle_all<P: Disk + Clock>(platform: &P, shard: &mut ShardState<P>) {
-    let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
-    for Tombstone { deletion, .. } in &shard.tombstones {
-        *deleted.entry(deletion.database).or_default() |= &*deletion.series;
-    }
-    for (database, series) in deleted {
-        let series: Vec<u32> = series.into_iter().collect();
-        for some in series.chunks(SETTLE_SERIES) {
-            shard.settle(database, some);
-            platform.yield_now().await;
+    /// Takes series out of the index that deletions have left without a point.
+    async fn settle_all(&self) {
+        for number in self.options.shards() {
+            let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
+            for Tombstone { deletion, .. } in &self.state.borrow().shards[&number].tombstones {
+                *deleted.entry(deletion.database).or_default() |= &*deletion.series;
+            }
+            for (database, series) in deleted {
+                self.settle(number, database, &series).await;
+            }
+            if let Some(shard) = self.state.borrow_mut().shards.get_mut(&number) {
+                shard.forget_dormant();
+                shard.drop_spent_tombstones();
+            }
         }
     }
-    shard.forget_dormant();
-    shard.drop_spent_tombstones();
 }
 
 /// What the logs held is flushed first, as the freeze before the first file of this run.
@@ -250,36 +264,102 @@ fn freeze_recovered<P: Disk>(
     Frozen { up_to, logs: Vec::new(), bytes, log_bytes: 0, old_logs: Some(old_logs) }
 }
 
-async fn open_shard<P: Disk>(
-    platform: &P,
-    dir: &Path,
+/// One shard on its way.
+struct Opening<'a, P> {
+    platform: &'a P,
+    dir: &'a Path,
     shard: u16,
-    live: &Live,
-    recovery: &mut Recovery,
-) -> Result<ShardState<P>, OpenError> {
-    let folder = names::shard_dir(dir, shard);
-    platform.create_dir(&folder).await?;
-    let mut state = ShardState::new();
-    let series_path = folder.join("series.log");
-    let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
-        if !restore(&mut state, live, bytes) {
-            recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
-        }
-    })
-    .await?;
-    state.series_log = Some(log);
-    note(recovery, &series_path, &replayed);
-    let manifest_path = folder.join("manifest.log");
-    let mut records = Vec::new();
-    let (log, replayed) =
-        open_or_create(platform, &manifest_path, shard, |bytes| records.extend(FlushRecord::decode(shard, bytes)))
+    live: &'a Live,
+    cache: &'a Rc<PageCache>,
+}
+
+impl<P: Disk> Opening<'_, P> {
+    async fn open(&self, recovery: &mut Recovery) -> Result<ShardState<P>, OpenError> {
+        let Opening { platform, dir, shard, live, .. } = *self;
+        let folder = names::shard_dir(dir, shard);
+        platform.create_dir(&folder).await?;
+        let mut state = ShardState::new();
+        let series_path = folder.join("series.log");
+        let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
+            if !restore(&mut state, live, bytes) {
+                recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
+            }
+        })
+        .await?;
+        state.series_log = Some(log);
+        note(recovery, &series_path, &replayed);
+        let manifest_path = folder.join("manifest.log");
+        let mut listed = Manifest::default();
+        let mut is_whole = true;
+        let (log, replayed) =
+            open_or_create(platform, &manifest_path, shard, |bytes| match Change::decode(shard, bytes) {
+                Some(change) => listed.apply(change),
+                None => {
+                    is_whole = false;
+                    recovery.damage.push(format!("{}: a record of an unknown kind", manifest_path.display()));
+                }
+            })
             .await?;
-    state.manifest = Some(log);
-    note(recovery, &manifest_path, &replayed);
-    platform.sync_dir(&folder).await?;
-    platform.sync_dir(dir).await?;
-    open_segments(platform, &folder, &records, live, &mut state, recovery).await?;
-    Ok(state)
+        state.manifest = Some(log);
+        is_whole = is_whole && replayed.damage.is_empty();
+        note(recovery, &manifest_path, &replayed);
+        platform.sync_dir(&folder).await?;
+        platform.sync_dir(dir).await?;
+        let saved = listed.tombstones.iter().filter(|(_, deletion)| live.databases.contains(&deletion.database));
+        let saved = saved.map(|(age, deletion)| Tombstone { age: *age, deletion: deletion.clone(), is_saved: true });
+        state.tombstones = saved.collect();
+        state.listed = listed;
+        self.remove_unlisted(&folder, is_whole, &mut state).await?;
+        self.open_segments(&folder, &mut state, recovery).await?;
+        Ok(state)
+    }
+
+    /// Removes what a crash left. Where the manifest has lost a record, files that it does not name may be somebody's
+    /// points, and stay.
+    async fn remove_unlisted(&self, folder: &Path, is_whole: bool, state: &mut ShardState<P>) -> io::Result<()> {
+        let listed = state.listed.segments().filter(|&(key, _)| self.live.groups.contains_key(key));
+        let listed: HashSet<u64> = listed.map(|(_, listed)| listed.number).collect();
+        remove_if_there(self.platform, &folder.join(NEW_MANIFEST)).await?;
+        for name in self.platform.list(folder).await? {
+            let Some(number) = names::parse_segment(&name) else { continue };
+            state.next_segment = state.next_segment.max(number);
+            if !listed.contains(&number) && is_whole {
+                remove_if_there(self.platform, &folder.join(name)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_segments(
+        &self,
+        folder: &Path,
+        state: &mut ShardState<P>,
+        recovery: &mut Recovery,
+    ) -> Result<(), OpenError> {
+        for (key, Listed { number, age }) in state.listed.segments() {
+            state.next_segment = state.next_segment.max(number);
+            let Some(&range) = self.live.groups.get(key) else { continue };
+            let partition = state.partitions.entry(*key).or_insert_with(|| Partition::new(range));
+            match Segment::open(self.platform, &folder.join(names::segment_name(number)), self.cache).await {
+                Ok(segment) => {
+                    recovery.segments += 1;
+                    partition.add_segment(Settled::new(age, segment));
+                }
+                Err(error @ SegmentError::Version { .. }) => return Err(OpenError::Version(error)),
+                // A device that fails now may answer at the next start: serving without the segment would hide its
+                // points.
+                Err(SegmentError::Io { path, error }) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(OpenError::Io(io::Error::new(error.kind(), format!("{path}: {error}"))));
+                }
+                // The rest of the data stays readable; the file stays for whoever wants to look at it.
+                Err(error) => {
+                    partition.has_unreadable = true;
+                    recovery.damage.push(error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Takes a record of the series log; whether it made sense.
@@ -306,52 +386,6 @@ async fn open_or_create<P: Disk>(
     }
 }
 
-/// Opens the segments that the manifest names and removes the files that it does not.
-async fn open_segments<P: Disk>(
-    platform: &P,
-    folder: &Path,
-    records: &[FlushRecord],
-    live: &Live,
-    state: &mut ShardState<P>,
-    recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    state.flushed = records.iter().map(|record| record.flushed).max().unwrap_or((0, 0));
-    let tombstones = records.iter().flat_map(|record| &record.tombstones);
-    let tombstones = tombstones.filter(|(_, deletion)| live.databases.contains(&deletion.database));
-    let saved =
-        |(age, deletion): &((u32, u32), Deletion)| Tombstone { age: *age, deletion: deletion.clone(), is_saved: true };
-    state.tombstones = tombstones.map(saved).collect();
-    let segments = records.iter().flat_map(|record| record.segments.iter().map(|segment| (record.flushed, segment)));
-    let visible: BTreeMap<u64, ((u32, u32), PartitionKey)> =
-        segments.map(|(age, &(number, key))| (number, (age, key))).collect();
-    for name in platform.list(folder).await? {
-        let Some(number) = names::parse_segment(&name) else { continue };
-        state.next_segment = state.next_segment.max(number);
-        if !visible.get(&number).is_some_and(|(_, key)| live.groups.contains_key(key)) {
-            remove_if_there(platform, &folder.join(name)).await?;
-        }
-    }
-    for (number, (age, key)) in visible {
-        state.next_segment = state.next_segment.max(number);
-        let Some(&range) = live.groups.get(&key) else { continue };
-        match Segment::open(platform, &folder.join(names::segment_name(number))).await {
-            Ok(segment) => {
-                recovery.segments += 1;
-                let partition = state.partitions.entry(key).or_insert_with(|| Partition::new(range));
-                partition.add_segment(age, Rc::new(segment));
-            }
-            Err(error @ SegmentError::Newer { .. }) => return Err(OpenError::Newer(error)),
-            // A device that fails now may answer at the next start: serving without the segment would hide its points.
-            Err(SegmentError::Io { path, error }) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenError::Io(io::Error::new(error.kind(), format!("{path}: {error}"))));
-            }
-            // The rest of the data stays readable; the file stays for whoever wants to look at it.
-            Err(error) => recovery.damage.push(error.to_string()),
-        }
-    }
-    Ok(())
-}
-
 /// Takes from one log what is of these shards and not in segments.
 async fn replay_log<P: Disk>(
     platform: &P,
@@ -372,7 +406,7 @@ async fn replay_log<P: Disk>(
             LogRecord::Batch { shard, .. } => *shard,
             LogRecord::Deletion(deletion) => deletion.shard,
         };
-        let Some(shard) = shards.get_mut(&number).filter(|shard| shard.flushed < age) else { return };
+        let Some(shard) = shards.get_mut(&number).filter(|shard| shard.listed.flushed < age) else { return };
         let (ids, batch) = match found {
             LogRecord::Batch { ids, batch, .. } => (ids, batch),
             LogRecord::Deletion(deletion) => return shard.delete(age, &deletion),

@@ -1,5 +1,6 @@
 //! What one shard holds: its series and its partitions.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,11 +23,12 @@ use crate::series::Index;
 use crate::series::InsertError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
+use crate::shard::manifest::Manifest;
+use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
 use crate::shard::tombstone;
 use crate::shard::tombstone::Deletion;
 use crate::shard::tombstone::Tombstone;
-use crate::stdx::bitset::BitSet;
 use crate::wal::Log;
 
 /// What the catalog holds, as far as shards care: whatever is not here is dropped.
@@ -48,10 +50,12 @@ pub struct ShardState<P: Disk> {
     pub unsaved_series: Vec<(DatabaseId, SeriesId, Box<[u8]>)>,
     /// `None` while a flush uses it.
     pub series_log: Option<Log<P>>,
-    /// `None` while a flush uses it.
+    /// `None` while somebody appends to it, and after a failure until it could be opened again.
     pub manifest: Option<Log<P>>,
-    /// Age of the last log file whose records are in segments.
-    pub flushed: (u32, u32),
+    /// Somebody appends to the manifest.
+    pub manifest_is_taken: bool,
+    /// What the manifest says.
+    pub listed: Manifest,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
@@ -68,10 +72,14 @@ pub struct Partition<P: Disk> {
     pub frozen: Option<Frozen>,
     /// Oldest first: a later one wins.
     pub segments: Vec<Settled<P>>,
-    /// Series with a point in a segment or a frozen memtable.
-    settled_series: BitSet,
-    /// All series, and how many there were when it was made.
-    series_cache: RefCell<Option<(u32, u32, Rc<RoaringBitmap>)>>,
+    /// A segment could not be opened: the rest is not compacted.
+    pub has_unreadable: bool,
+    /// When a flush last added a segment, by the monotonic clock.
+    pub changed_ns: u64,
+    /// Counts changes of `frozen` and `segments`.
+    version: u64,
+    /// All series, and for which version and how many active ones it was made.
+    series_cache: RefCell<Option<((u64, u32), Rc<RoaringBitmap>)>>,
 }
 
 /// A memtable that is being flushed, and the age of its last log file.
@@ -81,11 +89,36 @@ pub struct Frozen {
     pub memtable: Rc<Memtable>,
 }
 
-/// A segment and the age of the flush that wrote it.
+/// A segment in its place.
 #[derive(Debug)]
 pub struct Settled<P: Disk> {
-    pub age: (u32, u32),
+    /// Deletions of this age and before are applied to it or came before its points.
+    pub age: Age,
     pub segment: Rc<Segment<P>>,
+    /// Found damaged: it is not compacted.
+    pub is_fixed: Cell<bool>,
+}
+
+impl<P: Disk> Settled<P> {
+    pub fn new(age: Age, segment: Segment<P>) -> Settled<P> {
+        Settled { age, segment: Rc::new(segment), is_fixed: Cell::new(false) }
+    }
+}
+
+/// A segment that may hold a point of a series, and the times at which it is deleted.
+#[derive(Debug)]
+pub struct Look<P: Disk> {
+    segment: Rc<Segment<P>>,
+    dead: Vec<TimeRange>,
+}
+
+impl<P: Disk> Look<P> {
+    /// Whether a point of the series is left, as far as can be told without reading blocks. A segment whose index
+    /// cannot be read may have one.
+    pub async fn has_points(&self, series: SeriesId) -> bool {
+        let blocks = self.segment.sound_blocks_of(series, TimeRange::ALWAYS).await;
+        blocks.is_ok_and(|blocks| blocks.iter().any(|block| !tombstone::covers(&self.dead, block.range)))
+    }
 }
 
 impl<P: Disk> Partition<P> {
@@ -95,7 +128,9 @@ impl<P: Disk> Partition<P> {
             active: Memtable::default(),
             frozen: None,
             segments: Vec::new(),
-            settled_series: BitSet::default(),
+            has_unreadable: false,
+            changed_ns: 0,
+            version: 0,
             series_cache: RefCell::new(None),
         }
     }
@@ -107,35 +142,44 @@ impl<P: Disk> Partition<P> {
             return;
         }
         let frozen = std::mem::take(&mut self.active);
-        frozen.series().iter().for_each(|series| {
-            self.settled_series.insert(series);
-        });
+        self.version += 1;
         self.frozen = Some(Frozen { age, memtable: Rc::new(frozen) });
     }
 
-    pub fn add_segment(&mut self, age: (u32, u32), segment: Rc<Segment<P>>) {
-        let mut last = None;
-        for block in segment.blocks() {
-            if last.replace(block.series) != Some(block.series) {
-                self.settled_series.insert(block.series);
-            }
+    /// Adds a segment that is newer than all others; it takes the place of the frozen memtable, if there is one.
+    pub fn add_segment(&mut self, settled: Settled<P>) {
+        self.segments.push(settled);
+        self.frozen = None;
+        self.version += 1;
+    }
+
+    /// Puts a segment, or none, in the place of some; whether they were all there, one behind the other.
+    pub fn replace(&mut self, old: &[Rc<Segment<P>>], new: Option<Settled<P>>) -> bool {
+        let is_first = |settled: &Settled<P>| old.first().is_some_and(|first| Rc::ptr_eq(first, &settled.segment));
+        let Some(start) = self.segments.iter().position(is_first) else { return false };
+        let found = self.segments[start..].iter().map(|settled| &settled.segment);
+        let is_there = found.zip(old).filter(|(found, old)| Rc::ptr_eq(found, old)).count() == old.len();
+        if is_there {
+            self.segments.splice(start..start + old.len(), new);
+            self.version += 1;
         }
-        self.segments.push(Settled { age, segment });
+        is_there
     }
 
     /// The series that have a point here.
     pub fn series(&self) -> Rc<RoaringBitmap> {
-        let counts = (self.settled_series.count(), self.active.series().count());
+        let made_for = (self.version, self.active.series().count());
         let mut cache = self.series_cache.borrow_mut();
-        if let Some((settled, active, series)) = &*cache
-            && (*settled, *active) == counts
+        if let Some((known, series)) = &*cache
+            && *known == made_for
         {
             return series.clone();
         }
-        let mut series = RoaringBitmap::from_sorted_iter(self.settled_series.iter()).unwrap_or_default();
-        series |= RoaringBitmap::from_sorted_iter(self.active.series().iter()).unwrap_or_default();
+        let memtables = self.frozen.iter().map(|frozen| &*frozen.memtable).chain([&self.active]);
+        let mut series: RoaringBitmap = memtables.flat_map(|memtable| memtable.series().iter()).collect();
+        self.segments.iter().for_each(|settled| series |= settled.segment.series());
         let series = Rc::new(series);
-        *cache = Some((counts.0, counts.1, series.clone()));
+        *cache = Some((made_for, series.clone()));
         series
     }
 
@@ -162,23 +206,23 @@ impl<P: Disk> Partition<P> {
             || self.segments.iter().any(|settled| settled.age < age)
     }
 
-    /// Whether a point of the series is left, as far as can be told without reading.
-    fn has_points(&self, database: DatabaseId, series: SeriesId, tombstones: &[Tombstone]) -> bool {
-        let dead = |age| tombstone::dead_ranges(tombstones, database, series, age);
+    /// Whether a memtable holds a point of the series.
+    fn has_in_memory(&self, database: DatabaseId, series: SeriesId, tombstones: &[Tombstone]) -> bool {
         if self.active.has_points(series.0) {
             return true;
         }
-        if let Some(Frozen { age, memtable }) = &self.frozen {
-            let dead = dead(*age);
-            let is_hidden = |time: i64| dead.iter().any(|dead| dead.contains(time));
-            if memtable.has_points(series.0) && !memtable.times_of(series.0).into_iter().all(is_hidden) {
-                return true;
-            }
-        }
-        self.segments.iter().any(|Settled { age, segment }| {
-            let blocks = segment.blocks_of(series, TimeRange::ALWAYS);
-            let dead = if blocks.is_empty() { Vec::new() } else { dead(*age) };
-            blocks.iter().any(|block| !tombstone::covers(&dead, block.range))
+        let Some(Frozen { age, memtable }) = &self.frozen else { return false };
+        let dead = tombstone::dead_ranges(tombstones, database, series, *age);
+        let is_hidden = |time: i64| dead.iter().any(|dead| dead.contains(time));
+        memtable.has_points(series.0) && !memtable.times_of(series.0).into_iter().all(is_hidden)
+    }
+
+    /// The segments that may hold a point of the series.
+    fn looks(&self, database: DatabaseId, series: SeriesId, tombstones: &[Tombstone]) -> impl Iterator<Item = Look<P>> {
+        let here = self.segments.iter().filter(move |settled| settled.segment.series().contains(series.0));
+        here.filter_map(move |Settled { age, segment, .. }| {
+            let dead = tombstone::dead_ranges(tombstones, database, series, *age);
+            (!tombstone::covers(&dead, segment.range())).then(|| Look { segment: segment.clone(), dead })
         })
     }
 }
@@ -194,7 +238,8 @@ impl<P: Disk> ShardState<P> {
             unsaved_series: Vec::new(),
             series_log: None,
             manifest: None,
-            flushed: (0, 0),
+            manifest_is_taken: false,
+            listed: Manifest::default(),
             tombstones: Vec::new(),
             dormant: HashMap::new(),
             dormant_keys: HashMap::new(),
@@ -307,7 +352,7 @@ impl<P: Disk> ShardState<P> {
     }
 
     /// Applies a deletion whose record stands in a log file of `age`. Series that lost their last point stay in the
-    /// index until [`ShardState::settle`] has looked at them.
+    /// index until [`ShardState::retire`] takes them out.
     pub fn delete(&mut self, age: (u32, u32), deletion: &Deletion) {
         for (key, partition) in &mut self.partitions {
             if key.database != deletion.database {
@@ -323,20 +368,32 @@ impl<P: Disk> ShardState<P> {
         self.tombstones.push(Tombstone { age, deletion: deletion.clone(), is_saved: false });
     }
 
-    /// Takes those of some series that have no point left out of the index.
-    pub fn settle(&mut self, database: DatabaseId, series: &[u32]) {
-        for &id in series {
-            let id = SeriesId(id);
-            let mut partitions = self.partitions.iter().filter(|(key, _)| key.database == database);
-            if partitions.any(|(_, partition)| partition.has_points(database, id, &self.tombstones)) {
-                continue;
+    /// Where a point of a series may be left in segments; `None` when a memtable holds one.
+    pub fn looks(&self, database: DatabaseId, series: SeriesId) -> Option<Vec<Look<P>>> {
+        let mut looks = Vec::new();
+        for (_, partition) in self.partitions.iter().filter(|(key, _)| key.database == database) {
+            if partition.has_in_memory(database, series, &self.tombstones) {
+                return None;
             }
-            let Some(index) = self.indexes.get_mut(&database) else { return };
-            let Some(key) = index.key(id).map(Vec::into_boxed_slice) else { continue };
-            index.remove(id);
-            self.dormant_keys.insert((database, key.clone()), id);
-            self.dormant.insert(id, (database, key));
+            looks.extend(partition.looks(database, series, &self.tombstones));
         }
+        Some(looks)
+    }
+
+    /// Takes a series out of the index in whose segments `looked` nothing was found; false when there is more to look
+    /// at by now.
+    pub fn retire(&mut self, database: DatabaseId, series: SeriesId, looked: &[Look<P>]) -> bool {
+        let Some(looks) = self.looks(database, series) else { return true };
+        let was_looked_at = |look: &Look<P>| looked.iter().any(|looked| Rc::ptr_eq(&looked.segment, &look.segment));
+        if !looks.iter().all(was_looked_at) {
+            return false;
+        }
+        let Some(index) = self.indexes.get_mut(&database) else { return true };
+        let Some(key) = index.key(series).map(Vec::into_boxed_slice) else { return true };
+        index.remove(series);
+        self.dormant_keys.insert((database, key.clone()), series);
+        self.dormant.insert(series, (database, key));
+        true
     }
 
     /// Forgets deletions that the manifest holds and that hide nothing any more.

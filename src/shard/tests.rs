@@ -58,13 +58,21 @@ impl Run {
                 write_wait_ns: 10_000_000_000,
                 commit_delay_ns: 0,
                 durability: Durability::Always,
+                page_cache_bytes: 1 << 20,
+                compact_bytes_per_second: 0,
+                compact_burst_bytes: 0,
+                compact_cold_ns: u64::MAX,
             };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
             run.recovery.join(recovery);
-            for part in 0..2 {
+            for part in 0..3 {
                 let engine = engine.clone();
                 run.tasks.push(glommio::spawn_local(async move {
-                    if part == 0 { engine.commit_loop().await } else { engine.flush_loop().await }
+                    match part {
+                        0 => engine.commit_loop().await,
+                        1 => engine.flush_loop().await,
+                        _ => engine.compact_loop().await,
+                    }
                 }));
             }
             run.engines.push(engine);

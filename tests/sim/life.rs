@@ -121,9 +121,10 @@ impl Life {
 
     fn spawn_loops(&mut self, run: &Run) {
         for engine in &run.engines {
-            let (engine, other) = (engine.clone(), engine.clone());
-            self.simulation.spawn(async move { engine.commit_loop().await });
-            self.simulation.spawn(async move { other.flush_loop().await });
+            let (committing, flushing, compacting) = (engine.clone(), engine.clone(), engine.clone());
+            self.simulation.spawn(async move { committing.commit_loop().await });
+            self.simulation.spawn(async move { flushing.flush_loop().await });
+            self.simulation.spawn(async move { compacting.compact_loop().await });
         }
     }
 

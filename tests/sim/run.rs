@@ -277,6 +277,8 @@ pub struct Sizes {
     pub wal_bytes: u64,
     pub cold_flush_ns: u64,
     pub commit_delay_ns: u64,
+    pub compact_cold_ns: u64,
+    pub page_cache_bytes: u64,
 }
 
 impl Sizes {
@@ -287,6 +289,8 @@ impl Sizes {
             wal_bytes: [20_000, 1 << 30][prng.below(2) as usize],
             cold_flush_ns: [20_000_000, 1 << 60][prng.below(2) as usize],
             commit_delay_ns: [0, 200_000][prng.below(2) as usize],
+            compact_cold_ns: [0, 10_000_000, u64::MAX][prng.below(3) as usize],
+            page_cache_bytes: [0, 20_000][prng.below(2) as usize],
         }
     }
 
@@ -304,6 +308,10 @@ impl Sizes {
             write_wait_ns: 2_000_000_000,
             commit_delay_ns: self.commit_delay_ns,
             durability: Durability::Always,
+            page_cache_bytes: self.page_cache_bytes,
+            compact_bytes_per_second: 0,
+            compact_burst_bytes: 0,
+            compact_cold_ns: self.compact_cold_ns,
         }
     }
 }

@@ -1,0 +1,259 @@
+//! Which segments a shard has, in which order, and which deletions hide something in them.
+//!
+//! A manifest is a log of changes; its file is replaced by one record of the whole when the changes have grown long.
+//!
+//! ```text
+//! record     1 u8 | flushed age | segments u32, each: number u64, key | tombstones                   (a flush)
+//!            2 u8 | key | age | removed u32, number u64 each | added u8 (0 or 1) | number u64, if any  (a compaction)
+//!            3 u8 | flushed age | partitions u32, each: key, segments u32, each: number u64, age
+//!                 | tombstones                                                    (all; earlier records do not count)
+//! age        generation u32 | epoch u32
+//! key        database u32 | policy u32 | group u64
+//! tombstones u32 | each: age, deletion (see record.rs)
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::model::DatabaseId;
+use crate::model::GroupId;
+use crate::model::PolicyId;
+use crate::shard::record;
+use crate::shard::record::Age;
+use crate::shard::record::PartitionKey;
+use crate::shard::tombstone::Deletion;
+use crate::stdx::varint::Reader;
+
+const FLUSH: u8 = 1;
+const COMPACTION: u8 = 2;
+const WHOLE: u8 = 3;
+
+/// A segment that is visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// In the file's name.
+    pub number: u64,
+    /// Deletions of this age and before are applied to it or came before its points.
+    pub age: Age,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// Age of the last log file whose records are in segments.
+    pub flushed: Age,
+    /// Segments, oldest first: a later one wins.
+    pub partitions: BTreeMap<PartitionKey, Vec<Listed>>,
+    /// Deletions.
+    pub tombstones: Vec<(Age, Deletion)>,
+}
+
+/// A change of a manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// New segments, one for a partition; the logs up to `flushed` are in them, and in the tombstones.
+    Flush { flushed: Age, segments: Vec<(u64, PartitionKey)>, tombstones: Vec<(Age, Deletion)> },
+    /// A segment takes the place of some that follow each other; or none, when nothing was left in them.
+    Compaction { key: PartitionKey, age: Age, removed: Vec<u64>, added: Option<u64> },
+    /// Everything anew.
+    Whole(Manifest),
+}
+
+impl Manifest {
+    /// Takes a change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Flush { flushed, segments, tombstones } => {
+                self.flushed = self.flushed.max(flushed);
+                for (number, key) in segments {
+                    self.partitions.entry(key).or_default().push(Listed { number, age: flushed });
+                }
+                self.tombstones.extend(tombstones);
+            }
+            Change::Compaction { key, age, removed, added } => {
+                let segments = self.partitions.entry(key).or_default();
+                let place = segments.iter().position(|listed| removed.contains(&listed.number));
+                segments.retain(|listed| !removed.contains(&listed.number));
+                if let Some(number) = added {
+                    let place = place.unwrap_or(segments.len());
+                    segments.insert(place, Listed { number, age });
+                }
+            }
+            Change::Whole(manifest) => *self = manifest,
+        }
+    }
+
+    /// All segments.
+    pub fn segments(&self) -> impl Iterator<Item = (&PartitionKey, Listed)> {
+        self.partitions.iter().flat_map(|(key, segments)| segments.iter().map(move |&listed| (key, listed)))
+    }
+}
+
+impl Change {
+    /// The record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Change::Flush { flushed, segments, tombstones } => {
+                out.push(FLUSH);
+                put_age(*flushed, &mut out);
+                put_count(segments.len(), &mut out);
+                for (number, key) in segments {
+                    out.extend_from_slice(&number.to_le_bytes());
+                    put_key(key, &mut out);
+                }
+                put_tombstones(tombstones, &mut out);
+            }
+            Change::Compaction { key, age, removed, added } => {
+                out.push(COMPACTION);
+                put_key(key, &mut out);
+                put_age(*age, &mut out);
+                put_count(removed.len(), &mut out);
+                removed.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+                out.push(u8::from(added.is_some()));
+                added.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+            }
+            Change::Whole(manifest) => {
+                out.push(WHOLE);
+                put_age(manifest.flushed, &mut out);
+                put_count(manifest.partitions.len(), &mut out);
+                for (key, segments) in &manifest.partitions {
+                    put_key(key, &mut out);
+                    put_count(segments.len(), &mut out);
+                    for listed in segments {
+                        out.extend_from_slice(&listed.number.to_le_bytes());
+                        put_age(listed.age, &mut out);
+                    }
+                }
+                put_tombstones(&manifest.tombstones, &mut out);
+            }
+        }
+        out
+    }
+
+    /// A record read back; `shard` is the manifest's.
+    pub fn decode(shard: u16, bytes: &[u8]) -> Option<Change> {
+        let mut reader = Reader::new(bytes);
+        let change = match reader.u8()? {
+            FLUSH => {
+                let flushed = age(&mut reader)?;
+                let segments = list(&mut reader, |reader| Some((reader.u64()?, key(reader)?)))?;
+                Change::Flush { flushed, segments, tombstones: tombstones(shard, &mut reader)? }
+            }
+            COMPACTION => {
+                let (key, age) = (key(&mut reader)?, age(&mut reader)?);
+                let removed = list(&mut reader, Reader::u64)?;
+                let added = if reader.u8()? == 1 { Some(reader.u64()?) } else { None };
+                Change::Compaction { key, age, removed, added }
+            }
+            WHOLE => {
+                let flushed = age(&mut reader)?;
+                let listed = |reader: &mut Reader<'_>| Some(Listed { number: reader.u64()?, age: age(reader)? });
+                let partitions = list(&mut reader, |reader| Some((key(reader)?, list(reader, listed)?)))?;
+                let partitions = partitions.into_iter().collect();
+                Change::Whole(Manifest { flushed, partitions, tombstones: tombstones(shard, &mut reader)? })
+            }
+            _ => return None,
+        };
+        reader.is_empty().then_some(change)
+    }
+}
+
+fn put_age((generation, epoch): Age, out: &mut Vec<u8>) {
+    out.extend_from_slice(&generation.to_le_bytes());
+    out.extend_from_slice(&epoch.to_le_bytes());
+}
+
+fn put_key(key: &PartitionKey, out: &mut Vec<u8>) {
+    out.extend_from_slice(&key.database.0.to_le_bytes());
+    out.extend_from_slice(&key.policy.0.to_le_bytes());
+    out.extend_from_slice(&key.group.0.to_le_bytes());
+}
+
+fn put_count(count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+fn put_tombstones(tombstones: &[(Age, Deletion)], out: &mut Vec<u8>) {
+    put_count(tombstones.len(), out);
+    for (age, deletion) in tombstones {
+        put_age(*age, out);
+        record::put_deletion(deletion, out);
+    }
+}
+
+fn age(reader: &mut Reader<'_>) -> Option<Age> {
+    Some((reader.u32()?, reader.u32()?))
+}
+
+fn key(reader: &mut Reader<'_>) -> Option<PartitionKey> {
+    let (database, policy) = (DatabaseId(reader.u32()?), PolicyId(reader.u32()?));
+    Some(PartitionKey { database, policy, group: GroupId(reader.u64()?) })
+}
+
+fn tombstones(shard: u16, reader: &mut Reader<'_>) -> Option<Vec<(Age, Deletion)>> {
+    list(reader, |reader| Some((age(reader)?, record::decode_deletion(shard, reader)?)))
+}
+
+/// A count and so many items; room is made as they come, so that a wrong count asks for nothing.
+fn list<'a, T>(reader: &mut Reader<'a>, mut item: impl FnMut(&mut Reader<'a>) -> Option<T>) -> Option<Vec<T>> {
+    let count = reader.u32()?;
+    let mut items = Vec::new();
+    for _ in 0..count {
+        items.push(item(reader)?);
+    }
+    Some(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::model::TimeRange;
+
+    const KEY: PartitionKey = PartitionKey { database: DatabaseId(1), policy: PolicyId(2), group: GroupId(3) };
+
+    fn deletion() -> Deletion {
+        Deletion {
+            shard: 3,
+            database: DatabaseId(1),
+            series: Rc::new([1, 70_000].into_iter().collect()),
+            range: TimeRange { min: -5, max: 9 },
+            forgotten: vec![b"m"[..].into()],
+        }
+    }
+
+    fn numbers(manifest: &Manifest) -> Vec<u64> {
+        manifest.segments().map(|(_, listed)| listed.number).collect()
+    }
+
+    #[test]
+    fn changes_read_back_and_cut_ones_do_not() {
+        let tombstones = vec![((4, 4), deletion())];
+        let flush = Change::Flush { flushed: (4, 5), segments: vec![(6, KEY), (7, KEY)], tombstones };
+        let mut manifest = Manifest::default();
+        manifest.apply(flush.clone());
+        let compaction = Change::Compaction { key: KEY, age: (4, 5), removed: vec![6, 7], added: Some(8) };
+        for change in [flush, compaction, Change::Whole(manifest)] {
+            let bytes = change.encode();
+            assert_eq!(Change::decode(3, &bytes), Some(change));
+            assert!((0..bytes.len()).all(|end| Change::decode(3, &bytes[..end]).is_none()));
+        }
+    }
+
+    #[test]
+    fn a_compacted_segment_stands_where_those_it_replaces_stood() {
+        let mut manifest = Manifest::default();
+        for number in 1..=4 {
+            let segments = vec![(number, KEY)];
+            manifest.apply(Change::Flush { flushed: (1, number as u32), segments, tombstones: Vec::new() });
+        }
+        manifest.apply(Change::Compaction { key: KEY, age: (1, 4), removed: vec![2, 3], added: Some(5) });
+        assert_eq!(numbers(&manifest), [1, 5, 4]);
+        manifest.apply(Change::Compaction { key: KEY, age: (1, 4), removed: vec![1], added: None });
+        assert_eq!(numbers(&manifest), [5, 4]);
+        let mut other = Manifest::default();
+        other.apply(Change::Whole(manifest.clone()));
+        assert_eq!(other, manifest);
+    }
+}
