@@ -36,8 +36,8 @@ pub struct Measured {
     pub settled: bool,
     /// Requests sent again.
     pub retries: u64,
-    /// Seconds the spot queries took.
-    pub query_seconds: f64,
+    /// Seconds the spot queries took, if any was asked.
+    pub query_seconds: Option<f64>,
 }
 
 struct Row {
@@ -78,7 +78,7 @@ const ROWS: [Row; 17] = [
     row("disk bytes / value", "disk_bytes_per_value", |m, w| Some(m.disk_bytes as f64 / w.values()), 3),
     row("written bytes / value", "written_bytes_per_value", |m, w| Some(m.written_bytes as f64 / w.values()), 3),
     row("write amplification", "write_amplification", |m, _| m.write_amplification, 2),
-    row("spot queries, s", "query_seconds", |m, _| Some(m.query_seconds), 3),
+    row("spot queries, s", "query_seconds", |m, _| m.query_seconds, 3),
     row("requests retried", "retries", |m, _| Some(m.retries as f64), 0),
 ];
 

@@ -1,4 +1,4 @@
-//! The servers under test: started with a fresh data directory, measured from outside, stopped or killed, started again.
+//! The servers under test: started with a fresh data directory, measured from outside, ended, started again.
 //!
 //! Owns:  the child process and its directory; both are gone when a [`Server`] is dropped.
 //! In:    which server, and where its program is.

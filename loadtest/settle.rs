@@ -3,7 +3,7 @@
 //! In:    a running server: its counters (`/debug/vars`) and its files.
 //! Out:   its [`Counters`] when settled.
 //!
-//! Settled means: nothing unflushed in memory, no log behind it (Millrace), no compaction under way or queued, and for
+//! Settled means: nothing unflushed in memory, no log behind it (Millrace), no compaction under way or due, and for
 //! [`QUIET`] no change of counters or files. Logs that are kept open count with the bytes they take.
 
 use std::time::Duration;
@@ -25,7 +25,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Counters {
     /// Bytes in memory or in the log that are not in files that stay.
     pub unflushed: u64,
-    /// Compactions under way or queued.
+    /// Compactions under way, and due where that is told.
     pub busy: u64,
     /// Bytes of segments that flushes wrote, where counted.
     pub flushed_bytes: Option<u64>,
@@ -51,10 +51,10 @@ impl Counters {
                     counters.unflushed += value("memtableBytes") + value("walBytes");
                     counters.flushed_bytes = values["flushedBytes"].as_u64();
                     counters.compacted_bytes = values["compactedBytes"].as_u64();
-                    counters.busy += compactions(values);
+                    counters.busy += value("compactionsDue");
                 }
                 (Kind::Stock, Some("tsm1_cache")) => counters.unflushed += value("memBytes"),
-                (Kind::Stock, Some("tsm1_engine")) => counters.busy += compactions(values),
+                (Kind::Stock, Some("tsm1_engine")) => counters.busy += stock_compactions(values),
                 _ => {}
             }
         }
@@ -72,12 +72,10 @@ impl Counters {
     }
 }
 
-fn compactions(values: &Value) -> u64 {
-    let gauges = values.as_object().into_iter().flatten();
-    gauges
-        .filter(|(key, _)| key.ends_with("CompactionsActive") || key.ends_with("compactionsActive"))
-        .filter_map(|(_, value)| value.as_u64())
-        .sum()
+/// A gauge for each level, `tsmLevel1CompactionsActive` and so on.
+fn stock_compactions(values: &Value) -> u64 {
+    let gauges = values.as_object().into_iter().flatten().filter(|(key, _)| key.ends_with("CompactionsActive"));
+    gauges.filter_map(|(_, value)| value.as_u64()).sum()
 }
 
 /// Waits until `server` has settled, or for `longest`; whether it has, and what it says.
@@ -93,7 +91,7 @@ pub fn settle(server: &Server, label: &str, longest: Duration) -> Result<(bool, 
             since = Instant::now();
         }
         progress.set_message(format!(
-            "{label}: settling for {:.0} s: {:.1} MiB not flushed, {} compactions, {:.1} MiB on disk, quiet for {:.0} s",
+            "{label} settles, {:.0} s: {:.1} MiB not flushed, {} compactions, {:.1} MiB on disk, quiet for {:.0} s",
             started.elapsed().as_secs_f64(),
             counters.unflushed as f64 / f64::from(1 << 20),
             counters.busy,

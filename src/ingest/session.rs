@@ -20,7 +20,6 @@ use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
-use crate::ingest::cache::Series;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
 use crate::ingest::owners::Target;
@@ -316,14 +315,14 @@ impl Open {
 
     /// The batch's name for a series.
     #[inline]
-    fn series_ref(&mut self, number: u32, series: &Series) -> SeriesRef {
-        if let Some(id) = series.id {
+    fn series_ref(&mut self, number: u32, cache: &PolicyCache, raw_key: &[u8]) -> SeriesRef {
+        if let Some(id) = cache.series(number).id() {
             return SeriesRef::Known(id);
         }
         let (builder, key_series) = (&mut self.builder, &mut self.key_series);
         SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
             key_series.push(number);
-            builder.key(&series.key)
+            builder.key(&cache.canonical(number, raw_key))
         }))
     }
 
@@ -448,7 +447,7 @@ impl Walk<'_> {
         let schema_number = self.cache.schema_number(group, measurement);
         let layout_number = match self.layout(group, schema_number, measurement, point) {
             Err(hindrance @ (Hindrance::Refused(_) | Hindrance::Conflict(_))) => {
-                self.name_series(number, group, shard);
+                self.name_series(number, point.raw_key, group, shard);
                 return Err(hindrance);
             }
             layout => layout?,
@@ -457,7 +456,7 @@ impl Walk<'_> {
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
         let open = slot.get_or_insert_with(|| Open::new(destination, cache.generation));
-        let series_ref = open.series_ref(number, cache.series(number));
+        let series_ref = open.series_ref(number, cache, point.raw_key);
         let layout = cache.schema(schema_number).layout(layout_number);
         let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
@@ -476,15 +475,14 @@ impl Walk<'_> {
     }
 
     /// The series of a point that is refused for its fields exists all the same, as in stock.
-    fn name_series(&mut self, number: u32, group: GroupId, shard: u16) {
-        let series = self.cache.series(number);
-        if series.id.is_some() {
+    fn name_series(&mut self, number: u32, raw_key: &[u8], group: GroupId, shard: u16) {
+        if self.cache.series(number).id().is_some() {
             return;
         }
         let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| Open::new(destination, self.cache.generation));
-        open.series_ref(number, series);
+        open.series_ref(number, &self.cache, raw_key);
         if open.builder.bytes() >= BATCH_BYTES_MAX
             && let Some(full) = slot.take()
         {

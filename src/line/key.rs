@@ -1,12 +1,15 @@
 //! Keys as sent: where they end, and their canonical form.
 
+use std::borrow::Cow;
+
 use crate::line::Reason;
 use crate::line::escape;
+use crate::series::key::Plain;
 use crate::series::key::append_measurement;
 
-/// A canonical key, see [`crate::series::key`].
+/// A canonical key, see [`crate::series::key`]: a copy only where the raw key is not canonical already.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CanonicalKey(pub Box<[u8]>);
+pub struct CanonicalKey<'a>(pub Cow<'a, [u8]>);
 
 /// Where the key of a line ends: at the first space without a backslash before it. Checks all that stock checks there.
 pub(super) fn check(line: &[u8]) -> Result<usize, Reason> {
@@ -20,7 +23,14 @@ pub(super) fn check(line: &[u8]) -> Result<usize, Reason> {
 }
 
 /// The canonical form of a raw key, as [`crate::line::Point::raw_key`] holds it.
-pub fn canonical(raw_key: &[u8]) -> Result<CanonicalKey, Reason> {
+pub fn canonical(raw_key: &[u8]) -> Result<CanonicalKey<'_>, Reason> {
+    if Plain::of(raw_key).is_some() {
+        return Ok(CanonicalKey(Cow::Borrowed(raw_key)));
+    }
+    canonical_copy(raw_key).map(|key| CanonicalKey(Cow::Owned(key)))
+}
+
+fn canonical_copy(raw_key: &[u8]) -> Result<Vec<u8>, Reason> {
     let mut tags = Vec::new();
     let end = scan(raw_key, |tag| tags.push(tag))?;
     sort_tags(raw_key, &mut tags)?;
@@ -37,7 +47,7 @@ pub fn canonical(raw_key: &[u8]) -> Result<CanonicalKey, Reason> {
         key.extend_from_slice(if value.starts_with(b"=") { b"=\\" } else { b"=" });
         key.extend_from_slice(value);
     }
-    Ok(CanonicalKey(key.into()))
+    Ok(key)
 }
 
 /// Places of one tag in its line.
@@ -111,7 +121,7 @@ mod tests {
 
     fn check(raw: &str, expected: &str) {
         let key = canonical(raw.as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(key.0.into()).unwrap(), expected);
+        assert_eq!(String::from_utf8(key.0.into_owned()).unwrap(), expected);
     }
 
     #[test]
@@ -149,8 +159,11 @@ mod tests {
                 let (measurement, tags) = parse_key(&key.0).unwrap();
                 let tags: Vec<_> = tags.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
                 if !raw.ends_with('\\') {
-                    prop_assert_eq!(encode_key(&measurement, &tags), key.0.into_vec());
+                    prop_assert_eq!(encode_key(&measurement, &tags), &*key.0);
                 }
+                prop_assert_eq!(canonical_copy(raw.as_bytes()), Ok(key.0.into_owned()));
+            } else {
+                prop_assert!(canonical_copy(raw.as_bytes()).is_err());
             }
         }
     }

@@ -24,11 +24,14 @@ use crate::line::KeySlot;
 use crate::line::number;
 use crate::line::reference;
 use crate::model::FieldValue;
+use crate::stdx::spread::spread;
 
 /// Keys remembered; then all are forgotten. A million series between two resets make learning cheap on average.
 const KEYS_MAX: usize = 1 << 20;
-/// Bytes of keys remembered; about 60 for each.
+/// Bytes of keys remembered; about 60 for each. Reserved whole once they are more than a little: memory that is not
+/// touched costs nothing, and a growing vector would be copied, all of it, while a request waits.
 const KEY_BYTES_MAX: usize = 64 << 20;
+const KEY_BYTES_FEW: usize = 1 << 20;
 /// Longer keys are not worth their room.
 const KEY_BYTES_EACH_MAX: usize = 4 << 10;
 /// Field layouts remembered; a collector has some dozen. Their number fits 16 bits.
@@ -58,6 +61,8 @@ pub struct Memory {
 
 #[derive(Clone, Copy, Debug)]
 struct Key {
+    /// Half of it, so that a table that grows reads no key.
+    hash: u32,
     start: u32,
     length: u16,
     layout: u16,
@@ -166,9 +171,11 @@ impl Memory {
             forget();
         }
         let slot = self.slot_of(raw_key);
-        let known = self.layouts.get(usize::from(self.keys[slot as usize].layout));
-        if !known.is_some_and(|layout| layout.has_names(fields)) {
-            self.keys[slot as usize].layout = self.layout_of(fields);
+        if !self.is_layout(self.keys[slot as usize].layout, fields) {
+            // A new series most likely has the fields of the one before it.
+            let before = self.previous.map(|previous| self.keys[previous as usize].layout);
+            let before = before.filter(|layout| self.is_layout(*layout, fields));
+            self.keys[slot as usize].layout = before.unwrap_or_else(|| self.layout_of(fields));
         }
         if let Some(previous) = self.previous {
             self.keys[previous as usize].follower = slot;
@@ -182,20 +189,28 @@ impl Memory {
         &self.key_bytes[start..start + usize::from(key.length)]
     }
 
+    fn is_layout(&self, layout: u16, fields: &[Field<'_>]) -> bool {
+        self.layouts.get(usize::from(layout)).is_some_and(|layout| layout.has_names(fields))
+    }
+
     fn slot_of(&mut self, raw_key: &[u8]) -> u32 {
-        let hash = rapidhash_v3_seeded(raw_key, &self.secrets);
-        if let Some(&slot) = self.by_key.find(hash, |&slot| self.raw(&self.keys[slot as usize]) == raw_key) {
+        let hash = rapidhash_v3_seeded(raw_key, &self.secrets) as u32;
+        let is_it = |&slot: &u32| {
+            let key = &self.keys[slot as usize];
+            key.hash == hash && self.raw(key) == raw_key
+        };
+        if let Some(&slot) = self.by_key.find(spread(hash), is_it) {
             return slot;
         }
         let slot = self.keys.len() as u32;
         let start = self.key_bytes.len() as u32;
+        if self.key_bytes.len() + raw_key.len() > KEY_BYTES_FEW {
+            self.key_bytes.reserve_exact(KEY_BYTES_MAX - self.key_bytes.len());
+        }
         self.key_bytes.extend_from_slice(raw_key);
-        self.keys.push(Key { start, length: raw_key.len() as u16, layout: u16::MAX, follower: slot });
-        let (keys, key_bytes, secrets) = (&self.keys, &self.key_bytes, &self.secrets);
-        self.by_key.insert_unique(hash, slot, |&slot| {
-            let key = &keys[slot as usize];
-            rapidhash_v3_seeded(&key_bytes[key.start as usize..][..usize::from(key.length)], secrets)
-        });
+        self.keys.push(Key { hash, start, length: raw_key.len() as u16, layout: u16::MAX, follower: slot });
+        let keys = &self.keys;
+        self.by_key.insert_unique(spread(hash), slot, |&slot| spread(keys[slot as usize].hash));
         slot
     }
 

@@ -12,6 +12,8 @@
 //! NUL more; decoding takes it away. That keeps the form reversible for all bytes, and stock's for all that stock can
 //! hold.
 
+use std::borrow::Cow;
+
 /// Bytes escaped in a measurement.
 const MEASUREMENT: &[u8] = b", ";
 /// Bytes escaped in a tag key or value.
@@ -77,6 +79,74 @@ pub fn parse_key(key: &[u8]) -> Result<KeyParts, KeyError> {
 /// The escaped measurement of a canonical key, without a copy.
 pub fn measurement_of(key: &[u8]) -> &[u8] {
     split_at_plain(key, b',').0
+}
+
+/// The measurement of a canonical key, unescaped.
+pub fn measurement_text(key: &[u8]) -> Cow<'_, [u8]> {
+    match measurement_of(key) {
+        plain if memchr::memchr(b'\\', plain).is_none() => Cow::Borrowed(plain),
+        escaped => Cow::Owned(unescaped(escaped, MEASUREMENT)),
+    }
+}
+
+/// A canonical key in which nothing is escaped, as nearly all are: its parts are slices of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// The measurement.
+    pub measurement: &'a [u8],
+    /// `key=value`, separated by commas; may be empty.
+    tags: &'a [u8],
+}
+
+impl<'a> Plain<'a> {
+    /// `None` when `key` holds an escape or is not canonical; [`decode`] tells which.
+    pub fn of(key: &'a [u8]) -> Option<Plain<'a>> {
+        // A space would be escaped; a NUL counts behind a backslash only.
+        if memchr::memchr2(b'\\', b' ', key).is_some() {
+            return None;
+        }
+        let end = memchr::memchr(b',', key).unwrap_or(key.len());
+        let plain = Plain { measurement: &key[..end], tags: key.get(end + 1..).unwrap_or_default() };
+        // An empty tag at the very end would not be met below.
+        if plain.measurement.is_empty() || key.ends_with(b",") {
+            return None;
+        }
+        let mut last: &[u8] = b"";
+        for (name, value) in plain.tags() {
+            if name <= last || value.is_empty() || memchr::memchr(b'=', value).is_some() {
+                return None;
+            }
+            last = name;
+        }
+        Some(plain)
+    }
+
+    /// Key and value of each tag, in order.
+    pub fn tags(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+        let mut rest = self.tags;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = memchr::memchr(b',', rest).unwrap_or(rest.len());
+            let tag = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let middle = memchr::memchr(b'=', tag).unwrap_or(tag.len());
+            Some((&tag[..middle], tag.get(middle + 1..).unwrap_or_default()))
+        })
+    }
+}
+
+/// Whether a tag of a canonical key is called `name`, which needs no escapes.
+pub fn has_tag(key: &[u8], name: &[u8]) -> bool {
+    let mut rest = split_at_plain(key, b',').1;
+    while let Some(text) = rest {
+        if text.strip_prefix(name).is_some_and(|after| after.starts_with(b"=")) {
+            return true;
+        }
+        rest = split_at_plain(text, b',').1;
+    }
+    false
 }
 
 /// What stands before the first `separator` without a backslash before it, and after, if there is one.
@@ -227,6 +297,24 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(key in part()) {
             let _ = parse_key(&key);
+        }
+
+        #[test]
+        fn plain_reading_is_what_decoding_gives_wherever_nothing_is_escaped(
+            key in r"[ab\\\\\x00= ]{0,2}(,[ab\\\\= ]{0,2}=?[ab\\\\= ]{0,2}){0,3},?",
+        ) {
+            let decoded = decode(key.as_bytes());
+            let plain = Plain::of(key.as_bytes()).map(|plain| Decoded {
+                measurement: plain.measurement.to_vec(),
+                tags: plain.tags().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+            });
+            let is_escaped = key.contains(['\\', ' ']);
+            prop_assert_eq!(plain, decoded.clone().ok().filter(|_| !is_escaped));
+            if let Ok(decoded) = decoded {
+                prop_assert_eq!(measurement_text(key.as_bytes()), decoded.measurement);
+                let has = decoded.tags.iter().any(|(name, _)| name == b"a");
+                prop_assert_eq!(has_tag(key.as_bytes(), b"a"), has);
+            }
         }
     }
 }

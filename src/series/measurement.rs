@@ -12,6 +12,7 @@ use super::postings;
 use super::postings::Postings;
 use crate::model::Bytes;
 use crate::model::SeriesId;
+use crate::stdx::spread::spread;
 
 /// The series and tags of one measurement.
 #[derive(Debug)]
@@ -120,18 +121,24 @@ impl MeasurementIndex {
         self.ordered.take();
     }
 
-    /// Files `series` under `key = value`; the ordinals that stand for them in its record.
-    pub(super) fn insert_tag(&mut self, key: &[u8], value: &[u8], series: SeriesId) -> (u32, u32) {
-        let ordinal = match self.ordinals.get(key) {
-            Some(&ordinal) => ordinal,
-            None => {
-                let ordinal = self.keys.len() as u32;
-                self.keys.push(TagIndex::new(key));
-                self.ordinals.insert(key.into(), ordinal);
-                ordinal
-            }
+    /// Files `series` under `key = value`, its tag at `position`; the ordinals that stand for them in its record.
+    pub(super) fn insert_tag(&mut self, position: usize, key: &[u8], value: &[u8], series: SeriesId) -> (u32, u32) {
+        // Most series of a measurement have the same tags, so that a key's ordinal is its position.
+        let ordinal = match self.keys.get(position).is_some_and(|there| *there.name == *key) {
+            true => position as u32,
+            false => self.key_ordinal(key),
         };
         (ordinal, self.keys[ordinal as usize].insert(value, series))
+    }
+
+    fn key_ordinal(&mut self, key: &[u8]) -> u32 {
+        if let Some(&ordinal) = self.ordinals.get(key) {
+            return ordinal;
+        }
+        let ordinal = self.keys.len() as u32;
+        self.keys.push(TagIndex::new(key));
+        self.ordinals.insert(key.into(), ordinal);
+        ordinal
     }
 
     pub(super) fn remove_tag(&mut self, key: u32, value: u32, series: SeriesId) {
@@ -163,12 +170,26 @@ pub struct TagIndex {
     texts: Arena,
     values: Vec<Value>,
     /// Ordinals by text.
-    table: HashTable<u32>,
+    table: HashTable<Entry>,
     /// Ordinals of values that lost their last series.
     free: Vec<u32>,
     series_count: u64,
     /// Ordinals by text order, made when asked for.
     sorted: OnceCell<Box<[u32]>>,
+}
+
+/// An ordinal and half the hash of its text, so that a table that grows reads no text: with a hundred thousand values
+/// that would hold up the core for ten milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    ordinal: u32,
+}
+
+impl Entry {
+    fn spread(self) -> u64 {
+        spread(self.hash)
+    }
 }
 
 #[derive(Debug)]
@@ -202,8 +223,7 @@ impl TagIndex {
 
     /// The series with `value`.
     pub fn value(&self, value: &[u8]) -> Option<&Postings> {
-        let ordinal = self.table.find(hash(value), |&ordinal| self.text(ordinal) == value)?;
-        Some(&self.values[*ordinal as usize].series)
+        Some(&self.values[self.find(value)? as usize].series)
     }
 
     /// Distinct values with their series, in no order.
@@ -218,7 +238,7 @@ impl TagIndex {
     /// start).
     pub fn values_after(&self, after: Option<&[u8]>) -> impl Iterator<Item = (&[u8], &Postings)> {
         let sorted = self.sorted.get_or_init(|| {
-            let mut ordinals: Box<[u32]> = self.table.iter().copied().collect();
+            let mut ordinals: Box<[u32]> = self.table.iter().map(|entry| entry.ordinal).collect();
             ordinals.sort_unstable_by(|&left, &right| self.text(left).cmp(self.text(right)));
             ordinals
         });
@@ -230,9 +250,14 @@ impl TagIndex {
         self.texts.get(self.values[ordinal as usize].text)
     }
 
+    fn find(&self, value: &[u8]) -> Option<u32> {
+        let hash = hash(value);
+        let is_it = |entry: &Entry| entry.hash == hash && self.text(entry.ordinal) == value;
+        self.table.find(spread(hash), is_it).map(|entry| entry.ordinal)
+    }
+
     fn insert(&mut self, value: &[u8], series: SeriesId) -> u32 {
-        let found = self.table.find(hash(value), |&ordinal| self.text(ordinal) == value).copied();
-        let ordinal = found.unwrap_or_else(|| self.add(value));
+        let ordinal = self.find(value).unwrap_or_else(|| self.add(value));
         let new = self.values[ordinal as usize].series.insert(series);
         self.series_count += u64::from(new);
         ordinal
@@ -250,8 +275,8 @@ impl TagIndex {
                 self.values.len() as u32 - 1
             }
         };
-        let (texts, values) = (&self.texts, &self.values);
-        self.table.insert_unique(hash(text), ordinal, |&other| hash(texts.get(values[other as usize].text)));
+        let entry = Entry { hash: hash(text), ordinal };
+        self.table.insert_unique(entry.spread(), entry, |entry| entry.spread());
         self.sorted.take();
         ordinal
     }
@@ -263,7 +288,8 @@ impl TagIndex {
             return;
         }
         let text = value.text;
-        let entry = self.table.find_entry(hash(self.texts.get(text)), |&other| other == ordinal);
+        let hash = spread(hash(self.texts.get(text)));
+        let entry = self.table.find_entry(hash, |entry| entry.ordinal == ordinal);
         entry.expect("a value stays in the table until its last series goes").remove();
         self.texts.release(text);
         self.free.push(ordinal);
@@ -295,6 +321,6 @@ impl TagIndex {
     }
 }
 
-fn hash(text: &[u8]) -> u64 {
-    rapidhash::v3::rapidhash_v3(text)
+fn hash(text: &[u8]) -> u32 {
+    rapidhash::v3::rapidhash_v3(text) as u32
 }

@@ -5,4 +5,5 @@ pub mod notify;
 pub mod pdqsort;
 #[cfg(test)]
 pub mod seeded;
+pub mod spread;
 pub mod varint;
