@@ -98,6 +98,9 @@ pub struct Fragment {
     pub work: Work,
 }
 
+/// A query request of this server, as SHOW QUERIES numbers it; 0: none that could be stopped.
+pub type QueryId = u64;
+
 /// Number of an open fragment on one core.
 pub type CursorId = u64;
 
@@ -144,6 +147,8 @@ pub struct Chunk {
     pub parts: Vec<Part>,
     /// Series the fragment selected on this core.
     pub series_count: u64,
+    /// Points read for it since the chunk before, once for each call.
+    pub points: u64,
 }
 
 /// Rows or windows of one group.

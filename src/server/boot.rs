@@ -56,6 +56,7 @@ use crate::server::layout::Layout;
 use crate::server::options;
 use crate::server::owner;
 use crate::server::owner::Owner;
+use crate::server::running::Shared;
 use crate::server::snapshots::Snapshots;
 use crate::server::stop;
 use crate::shard::OldLogs;
@@ -86,6 +87,7 @@ struct Start {
     config: Arc<Config>,
     dir: Arc<Path>,
     shard_count: u16,
+    shared: Arc<Shared>,
 }
 
 /// Serves until a signal; the error says why it could not.
@@ -95,7 +97,12 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
     raise_descriptor_limit();
     let listener = StdListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let mut lead = Some(Lead { listener, signal: stop::on_signal()? });
-    let start = Start { config: Arc::new(config), dir: Arc::from(&*layout.dir), shard_count: layout.shard_count };
+    let start = Start {
+        config: Arc::new(config),
+        dir: Arc::from(&*layout.dir),
+        shard_count: layout.shard_count,
+        shared: Arc::default(),
+    };
     let processors = usable_processors();
     let mut threads = Vec::new();
     for (core, seat) in mesh::seats(usize::from(core_count)).into_iter().enumerate() {
@@ -122,7 +129,7 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
 }
 
 async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
-    let core = Core::new(number, Arc::clone(&start.config), start.shard_count);
+    let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
     let work = async move {
         let probed = core.platform.probe(&start.dir).await;

@@ -11,6 +11,7 @@ pub mod layout;
 pub mod options;
 pub mod owner;
 pub mod owners;
+pub mod running;
 pub mod services;
 pub mod snapshots;
 pub mod stop;

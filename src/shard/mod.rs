@@ -19,12 +19,15 @@
 
 mod commit;
 mod flush;
+mod limits;
 mod read;
 mod record;
 mod recover;
 mod state;
 mod tombstone;
 
+pub use limits::TagAnswer;
+pub use limits::TagAsk;
 pub use read::SeriesCursor;
 pub use read::ShardView;
 pub use record::PartitionKey;
@@ -52,6 +55,7 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::shard::state::ShardState;
+use crate::stdx::budget::Taken;
 use crate::stdx::notify::Notify;
 use crate::wal::Log;
 
@@ -225,6 +229,8 @@ struct Frozen {
 struct Pending {
     writes: Vec<PendingRecord>,
     done: oneshot::Sender<Result<Vec<Assigned>, WriteError>>,
+    /// For series that become alive when it is applied.
+    _room: Taken,
 }
 
 /// A log record that waits, and what it does once it is durable.
@@ -251,8 +257,13 @@ impl<P: Disk + Clock> Engine<P> {
     /// Stores batches; returns when all are durable and visible, with the ids of their keys. Batches of one call are
     /// in one log frame: after a crash all of them are there or none.
     pub async fn write(&self, batches: Vec<Batch>) -> Result<Vec<Assigned>, WriteError> {
+        self.write_within(batches, Taken::default()).await
+    }
+
+    /// As [`Engine::write`], for batches of one database, with `room` taken for their new series.
+    pub async fn write_within(&self, batches: Vec<Batch>, room: Taken) -> Result<Vec<Assigned>, WriteError> {
         self.wait_for_room().await?;
-        let done = self.enqueue(batches)?;
+        let done = self.enqueue(batches, room)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
     }
@@ -267,8 +278,10 @@ impl<P: Disk + Clock> Engine<P> {
         for deletion in deletions {
             let series: Vec<u32> = deletion.series.iter().collect();
             for some in series.chunks(commit::SETTLE_SERIES) {
-                if let Some(shard) = self.state.borrow_mut().shards.get_mut(&deletion.shard) {
-                    shard.settle(deletion.database, some);
+                let state = &mut *self.state.borrow_mut();
+                if let Some(shard) = state.shards.get_mut(&deletion.shard) {
+                    let settled = shard.settle(deletion.database, some);
+                    limits::uncount(&state.live, deletion.database, settled);
                 }
                 self.platform.yield_now().await;
             }

@@ -211,6 +211,7 @@ impl<P: Disk + Clock> Engine<P> {
             flush_work: Notify::default(),
             room: Notify::default(),
         };
+        engine.count_series();
         let log = engine.create_log(log_name).await?;
         engine.state.borrow_mut().log = Some(log);
         Ok((Rc::new(engine), recovery))

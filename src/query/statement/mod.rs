@@ -13,6 +13,7 @@ mod delete;
 mod list;
 pub mod normalise;
 mod pages;
+mod running;
 mod server;
 mod show;
 
@@ -111,8 +112,8 @@ async fn run<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) ->
         | ShowUsers => list::list(&fabric.catalog(), statement, context).map(Answer::ready),
         ShowDiagnostics { module } => Ok(Answer::ready(context.server.diagnostics(module.as_deref(), context.now_ns))),
         ShowStats { module } => Ok(Answer::ready(context.server.statistics(module.as_deref()))),
-        ShowQueries => Err("SHOW QUERIES is not available here".to_owned()),
-        KillQuery { id, .. } => Err(format!("no such query id: {id}")),
+        ShowQueries => running::list(fabric).await.map(Answer::ready),
+        KillQuery { id, .. } => running::kill(fabric, *id).await.map(|()| Answer::ready(Vec::new())),
         ShowMeasurements(_)
         | ShowSeries(_)
         | ShowTagKeys { .. }
@@ -144,6 +145,7 @@ fn is_warned_about(statement: &Statement) -> bool {
             | DropUser { .. }
             | Grant { .. }
             | GrantAdmin { .. }
+            | KillQuery { .. }
             | Revoke { .. }
             | RevokeAdmin { .. }
             | SetPassword { .. }
