@@ -52,6 +52,7 @@ use crate::server::owners::CoreOwners;
 use crate::server::running::Running;
 use crate::server::running::Shared;
 use crate::server::services::CoreServices;
+use crate::server::udp::Udp;
 use crate::shard;
 use crate::shard::Deletion;
 use crate::shard::Engine;
@@ -137,6 +138,8 @@ pub struct Core {
     pub probe_error: RefCell<Option<io::Error>>,
     /// On core 0.
     pub owner: OnceCell<Owner>,
+    /// On core 0: the UDP listeners, for their counters.
+    pub udp: RefCell<Vec<Rc<Udp>>>,
     mesh: OnceCell<Mesh>,
     catalog: RefCell<Arc<Catalog>>,
     targets: RefCell<HashMap<(String, String), Rc<Target>>>,
@@ -167,6 +170,7 @@ impl Core {
             logins: RefCell::default(),
             probe_error: RefCell::default(),
             owner: OnceCell::new(),
+            udp: RefCell::default(),
             mesh: OnceCell::new(),
             catalog: RefCell::default(),
             targets: RefCell::default(),
@@ -421,6 +425,7 @@ impl Core {
     fn statistics(&self) -> Vec<Statistic> {
         let edge = self.edge();
         let mut statistics = vec![edge.counters.statistic(&edge.options.bind)];
+        statistics.extend(self.udp.borrow().iter().map(|udp| udp.statistic()));
         statistics.extend(self.shards.get().map(|shards| options::engine_statistic(&shards.engine.sizes())));
         statistics
     }

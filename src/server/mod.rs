@@ -14,4 +14,6 @@ pub mod owners;
 pub mod running;
 pub mod services;
 pub mod snapshots;
+pub mod sockets;
 pub mod stop;
+pub mod udp;

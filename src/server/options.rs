@@ -140,11 +140,7 @@ pub fn running(config: &Config) -> running::Limits {
 
 /// Settings that ask for what is not built yet, a line each for the log: nobody shall rely on them unknowingly.
 pub fn not_served(config: &Config) -> Vec<String> {
-    let asked = [
-        (config.http.unix_socket.is_some(), "[http] unix-socket-enabled"),
-        (!config.udp.is_empty(), "[[udp]] enabled"),
-        (config.monitor.store_enabled, "[monitor] store-enabled"),
-    ];
+    let asked = [(config.monitor.store_enabled, "[monitor] store-enabled")];
     let lines = asked.iter().filter(|(is_asked, _)| *is_asked);
     lines.map(|(_, setting)| format!("{setting} has no effect yet")).collect()
 }

@@ -10,5 +10,6 @@ mod damage;
 mod deletes;
 mod durability;
 mod lifecycle;
+mod limits;
 mod refusals;
 mod retention;
