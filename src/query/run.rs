@@ -6,6 +6,7 @@
 //! A statement that fails ends the run: it keeps its own error and the later ones are listed as not executed. (Stock
 //! loses the error of all but the last statement; see the compatibility table.)
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -56,6 +57,8 @@ pub struct QueryRun<F> {
     current: Option<Current<F>>,
     /// The statement at work is not yet in `current`: only seen when the run was dropped off in the middle.
     is_starting: bool,
+    /// Whether the statement at work may be left in the middle.
+    is_interruptible: Rc<Cell<bool>>,
     /// What is left to say after a failure.
     failed: VecDeque<ResultPiece>,
     last_failed: bool,
@@ -85,6 +88,7 @@ pub fn run<F: Fabric>(fabric: F, request: QueryRequest, options: Options) -> Res
         statement_id: -1,
         current: None,
         is_starting: false,
+        is_interruptible: Rc::new(Cell::new(true)),
         failed: VecDeque::new(),
         last_failed: false,
     })
@@ -104,7 +108,9 @@ impl<F: Fabric> QueryRun<F> {
                 let statement = self.statements.pop_front()?;
                 self.statement_id += 1;
                 self.is_starting = true;
+                self.is_interruptible.set(!statement::changes(&statement));
                 let started = self.start(statement).await;
+                self.is_interruptible.set(true);
                 self.is_starting = false;
                 match started {
                     Ok(current) => self.current = Some(current),
@@ -233,6 +239,11 @@ impl<F> QueryRun<F> {
     /// The statements that are left, as SHOW QUERIES prints them.
     pub fn text(&self) -> String {
         self.statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(";\n")
+    }
+
+    /// Tells whether the statement at work may be left in the middle: one that changes something runs to its end.
+    pub fn is_interruptible(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_interruptible)
     }
 
     /// Ends the request from outside: the statement at work fails with `error`, and the later ones are not executed.

@@ -217,8 +217,17 @@ impl QueryRun for RunningQuery {
         let outcome = match ticket.verdict() {
             Some(verdict) => Err(verdict),
             None => {
+                let is_interruptible = self.run.is_interruptible();
+                let condemned = async {
+                    let verdict = ticket.condemned(glommio::timer::sleep).await;
+                    if !is_interruptible.get() {
+                        // Its end is soon enough.
+                        std::future::pending::<()>().await;
+                    }
+                    Err(verdict)
+                };
                 let run = &mut self.run;
-                or(async { Ok(run.next().await) }, async { Err(ticket.condemned(glommio::timer::sleep).await) }).await
+                or(async { Ok(run.next().await) }, condemned).await
             }
         };
         let piece = match outcome {

@@ -61,6 +61,8 @@ pub struct Udp {
     /// Batches being written.
     pending: Cell<u64>,
     changed: Notify,
+    is_stopping: Cell<bool>,
+    stopped: Notify,
     counters: Counters,
 }
 
@@ -109,6 +111,8 @@ impl Udp {
             is_ready: Cell::new(false),
             pending: Cell::new(0),
             changed: Notify::default(),
+            is_stopping: Cell::new(false),
+            stopped: Notify::default(),
             counters: Counters::default(),
         });
         core.udp.borrow_mut().push(Rc::clone(&udp));
@@ -125,8 +129,17 @@ impl Udp {
     async fn receive(self: &Rc<Self>, socket: &UdpSocket) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
-            match socket.recv(&mut buffer).await {
-                Ok(length) => self.take(&buffer[..length]).await,
+            let stopped = self.stopped.notified();
+            if self.is_stopping.get() {
+                return;
+            }
+            let stopped = async {
+                stopped.await;
+                None
+            };
+            let Some(received) = or(async { Some(socket.recv_from(&mut buffer).await) }, stopped).await else { return };
+            match received {
+                Ok((length, _)) => self.take(&buffer[..length]).await,
                 Err(error) => {
                     bump(&self.counters.read_failures, 1);
                     tracing::warn!("UDP receive failed: {error}");
@@ -293,10 +306,13 @@ impl Udp {
 impl Running {
     /// Receives no more, and writes what was received.
     pub async fn stop(self) {
-        self.receiving.cancel().await;
-        self.watching.cancel().await;
-        let udp = self.udp;
+        let Running { udp, receiving, watching } = self;
+        udp.is_stopping.set(true);
+        udp.stopped.notify_all();
+        watching.cancel().await;
         let writing = async {
+            // What it is adding to a batch is still added.
+            receiving.await;
             let batch = udp.batch.take();
             if let Some(batch) = batch {
                 udp.send(batch).await;

@@ -13,3 +13,4 @@ mod lifecycle;
 mod limits;
 mod refusals;
 mod retention;
+mod sockets;

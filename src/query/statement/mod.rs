@@ -124,6 +124,12 @@ async fn run<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) ->
     }
 }
 
+/// Whether a statement changes something, and so must not be left in the middle. A SELECT INTO may: its batches are
+/// whole writes.
+pub fn changes(statement: &Statement) -> bool {
+    is_warned_about(statement) || matches!(statement, Statement::Delete(_))
+}
+
 /// Whether stock warns when the statement is asked with GET.
 fn is_warned_about(statement: &Statement) -> bool {
     use Statement::*;
