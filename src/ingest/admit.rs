@@ -3,10 +3,10 @@
 //! In:    the finished batches of a request.
 //! Out:   the same without the points of refused keys, room for the series that are made, and what was refused.
 //!
-//! Only keys whose ids this core does not know are looked at; their owners are asked which of them are new. As in stock,
-//! tag values are counted before the request, so that one request may overshoot `max-values-per-tag`, and the points of
-//! new keys in one shard group find room under `max-series-per-database` together or not at all. Unlike stock, points of
-//! series that are there already are stored beside refused ones.
+//! Only keys whose ids this core does not know are looked at; their owners are asked which of them are new. As in
+//! stock, tag values are counted before the request, so that one request may overshoot `max-values-per-tag`, and the
+//! points of new keys in one shard group find room under `max-series-per-database` together or not at all. Unlike in
+//! stock, points of series that are there already are stored beside refused ones.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

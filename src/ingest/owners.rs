@@ -69,7 +69,7 @@ pub trait Owners: Clone + 'static {
         times: Vec<Timestamp>,
     ) -> impl Future<Output = Result<(), WriteError>>;
 
-    /// The types that hold, for each claim in the order of its fields; none for a new field of a claim that was refused.
+    /// The types that hold, for each claim in the order of its fields; none for a new field of a refused claim.
     fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Option<Held>>>, WriteError>>;
 
     /// The limits on new series.

@@ -1,8 +1,8 @@
 //! A count that all cores share, and parts of it that are taken up to a bound and come back by themselves.
 //!
-//! An atomic rather than a core that owns the count: what is taken must come back wherever its holder ends, on any core
-//! and on a path that cannot wait for a message. Only rare events count here (a query, a new series, a chunk of memory),
-//! never a point or a row.
+//! An atomic rather than a core that owns the count: what is taken must come back wherever its holder ends, on any
+//! core and on a path that cannot wait for a message. Only rare events count here (a query, a new series, a chunk of
+//! memory), never a point or a row.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
