@@ -4,8 +4,8 @@
 //! In:    datagrams. One with any bad line is thrown away whole, as in stock.
 //! Out:   a write for each batch; there is no one to tell how it went but the log and the counters.
 //!
-//! A batch is written when it has `batch-size` points, or `batch-timeout` after its first. While `batch-pending` of them
-//! are being written nothing is received: what the socket cannot hold is lost, which is what UDP promises.
+//! A batch is written when it has `batch-size` points, or `batch-timeout` after its first. While `batch-pending` of
+//! them are being written nothing is received: what the socket cannot hold is lost, which is what UDP promises.
 
 use std::cell::Cell;
 use std::cell::RefCell;
