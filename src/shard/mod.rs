@@ -278,15 +278,19 @@ impl<P: Disk + Clock> Engine<P> {
         for deletion in deletions {
             let series: Vec<u32> = deletion.series.iter().collect();
             for some in series.chunks(commit::SETTLE_SERIES) {
-                let state = &mut *self.state.borrow_mut();
-                if let Some(shard) = state.shards.get_mut(&deletion.shard) {
-                    let settled = shard.settle(deletion.database, some);
-                    limits::uncount(&state.live, deletion.database, settled);
-                }
+                self.settle(&deletion, some);
                 self.platform.yield_now().await;
             }
         }
         Ok(())
+    }
+
+    fn settle(&self, deletion: &Deletion, series: &[u32]) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(shard) = state.shards.get_mut(&deletion.shard) {
+            let settled = shard.settle(deletion.database, series);
+            limits::uncount(&state.live, deletion.database, settled);
+        }
     }
 
     /// Takes what the catalog now holds; partitions and databases that are gone are dropped at once.
