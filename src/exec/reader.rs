@@ -120,8 +120,8 @@ impl<C: Cursor> Reader<C> {
                 meter.points.set(meter.points.get() + block.times.len() as u64);
                 return Ok(Some(block));
             }
-            // The caller yields between blocks, and does not see this one: a filter that lets nothing through would keep
-            // the core from everything else, the news that the query was killed too.
+            // The caller yields between blocks, and does not see this one: a filter that lets nothing through would
+            // keep the core from everything else, the news that the query was killed too.
             futures_lite::future::yield_now().await;
         }
         Ok(None)
