@@ -190,6 +190,32 @@ impl TimeRange {
     }
 }
 
+/// One request with statements while it runs, as SHOW QUERIES lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningQuery {
+    /// Its number.
+    pub id: u64,
+    /// Its statements.
+    pub text: String,
+    /// The database the request names; may be empty.
+    pub database: String,
+    /// How long it has been running.
+    pub duration_ns: u64,
+    /// Whether KILL QUERY has ended it; it may still hold something.
+    pub is_killed: bool,
+}
+
+/// What KILL QUERY found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// It runs no longer.
+    Killed,
+    /// Somebody was faster.
+    AlreadyKilled,
+    /// There is no such query.
+    Unknown,
+}
+
 /// A database's identity; never used again after DROP DATABASE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DatabaseId(pub u32);

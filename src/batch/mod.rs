@@ -82,6 +82,36 @@ impl Batch {
         Ok(self)
     }
 
+    /// The same without the points of some of its keys (`refused`, in their order), and without what only those used.
+    pub fn without_keys(&self, refused: &[bool]) -> Result<Batch, BatchError> {
+        let reader = self.read()?;
+        let mut builder = BatchBuilder::new(reader.destination);
+        let kept = reader.keys.iter().zip(refused).map(|(key, refused)| (!refused).then(|| builder.key(key)));
+        let keys: Vec<Option<u32>> = kept.collect();
+        let mut layouts = vec![None; reader.layouts.len()];
+        let mut rows = reader.rows();
+        while let Some(row) = rows.next_row()? {
+            let layout = reader.layouts.get(row.layout as usize).ok_or(BatchError("unknown layout"))?;
+            let series = match row.series {
+                SeriesRef::New(index) => keys.get(index as usize).copied().flatten().map(SeriesRef::New),
+                known => Some(known),
+            };
+            if let Some(series) = series {
+                let fields = layout.fields.iter().copied();
+                let index = &mut layouts[row.layout as usize];
+                let index = *index.get_or_insert_with(|| builder.layout(layout.measurement, fields));
+                builder.row(series, index, row.time);
+            }
+            for (_, field_type) in &layout.fields {
+                let value = rows.value(*field_type)?;
+                if series.is_some() {
+                    builder.value(value);
+                }
+            }
+        }
+        Ok(builder.finish())
+    }
+
     /// Reads it.
     pub fn read(&self) -> Result<Reader<'_>, BatchError> {
         Reader::of(&self.bytes)

@@ -94,3 +94,29 @@ fn a_batch_without_its_rows_keeps_series_and_fields() {
     assert_eq!((&reader.keys[..], reader.layouts.len()), (&[&b"m,h=a"[..]][..], 1));
     assert_eq!(reader.rows().next_row().unwrap(), None);
 }
+
+#[test]
+fn points_of_refused_keys_go_with_what_only_they_used() {
+    let mut builder = BatchBuilder::new(destination());
+    let layout =
+        |builder: &mut BatchBuilder, name: &[u8]| builder.layout(name, [(&b"v"[..], FieldType::Integer)].into_iter());
+    let layouts = [layout(&mut builder, b"m"), layout(&mut builder, b"n")];
+    let keys = [builder.key(b"m"), builder.key(b"n"), builder.key(b"m,a=b")];
+    let rows = [(SeriesRef::New(keys[0]), 0), (SeriesRef::New(keys[1]), 1), (SeriesRef::Known(SeriesId(4)), 1)];
+    for (time, (series, layout)) in rows.into_iter().chain([(SeriesRef::New(keys[2]), 0)]).enumerate() {
+        builder.row(series, layouts[layout], time as i64);
+        builder.value(FieldValue::Integer(time as i64));
+    }
+    let kept = builder.finish().without_keys(&[true, false, false]).unwrap();
+    let reader = kept.read().unwrap();
+    assert_eq!((&reader.keys[..], reader.row_count), (&[&b"n"[..], b"m,a=b"][..], 3));
+    let names: Vec<&[u8]> = reader.layouts.iter().map(|layout| layout.measurement).collect();
+    assert_eq!(names, [b"n", b"m"]);
+    let mut rows = reader.rows();
+    let expected = [(SeriesRef::New(0), 0, 1), (SeriesRef::Known(SeriesId(4)), 0, 2), (SeriesRef::New(1), 1, 3)];
+    for (series, layout, time) in expected {
+        assert_eq!(rows.next_row().unwrap(), Some(Row { series, layout, time }));
+        assert_eq!(rows.value(FieldType::Integer).unwrap(), FieldValue::Integer(time));
+    }
+    assert_eq!(rows.next_row().unwrap(), None);
+}

@@ -102,6 +102,9 @@ struct OpenResult {
     statement_id: i32,
     messages: Vec<Message>,
     failed: bool,
+    pieces: usize,
+    /// More would follow, had the limit on rows not been reached.
+    partial: bool,
 }
 
 /// What the next piece's first series is compared with.
@@ -235,8 +238,15 @@ impl Encoder {
             self.end_result();
             self.begin_result(piece.statement_id);
         }
+        if let Some(result) = &mut self.result {
+            result.pieces += 1;
+        }
         for (index, series) in piece.series.iter().enumerate() {
             if !self.merge_series(series, index == 0) {
+                // Stock unmarks only a result that one piece has filled.
+                if let Some(result) = &mut self.result {
+                    result.partial = piece.partial && result.pieces > 1;
+                }
                 return;
             }
         }
@@ -306,7 +316,7 @@ impl Encoder {
     }
 
     fn begin_result(&mut self, statement_id: i32) {
-        self.result = Some(OpenResult { statement_id, messages: Vec::new(), failed: false });
+        self.result = Some(OpenResult { statement_id, messages: Vec::new(), failed: false, pieces: 0, partial: false });
         match &mut self.writer {
             Writer::Json(json) => json.begin_result(statement_id, &mut self.out),
             Writer::Csv(csv) => csv.begin_result(statement_id, &self.out),
@@ -317,8 +327,8 @@ impl Encoder {
 
     fn end_result(&mut self) {
         self.end_open_series();
-        if self.result.as_ref().is_some_and(|result| !result.failed) {
-            self.close_result(false);
+        if let Some(partial) = self.result.as_ref().filter(|result| !result.failed).map(|result| result.partial) {
+            self.close_result(partial);
         }
         self.result = None;
     }

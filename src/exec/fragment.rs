@@ -124,6 +124,9 @@ impl Fragment {
     }
 }
 
+/// A query request of this server, as SHOW QUERIES numbers it; 0: none that could be stopped.
+pub type QueryId = u64;
+
 /// Number of an open fragment on one core.
 pub type CursorId = u64;
 
@@ -170,6 +173,8 @@ pub struct Chunk {
     pub parts: Vec<Part>,
     /// Series the fragment selected on this core.
     pub series_count: u64,
+    /// Points read for it since the chunk before, once for each call.
+    pub points: u64,
 }
 
 /// Rows or windows of one group.

@@ -27,6 +27,7 @@ pub mod window;
 pub mod windows;
 
 pub use executor::Executor;
+pub use executor::memory_error;
 pub use expr::Expr;
 pub use expr::Function;
 pub use expr::Op;
@@ -36,6 +37,7 @@ pub use fragment::FieldRef;
 pub use fragment::Fragment;
 pub use fragment::Part;
 pub use fragment::PartData;
+pub use fragment::QueryId;
 pub use fragment::Request;
 pub use fragment::Response;
 pub use fragment::Rows;

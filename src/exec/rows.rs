@@ -19,6 +19,7 @@ use crate::exec::fragment::TieColumn;
 use crate::exec::fragment::Upcoming;
 use crate::exec::fragment::Work;
 use crate::exec::reader::Block;
+use crate::exec::reader::Meter;
 use crate::exec::reader::ReadPlan;
 use crate::exec::reader::Reader;
 use crate::exec::reader::origin;
@@ -81,12 +82,12 @@ struct LooseRow {
 
 impl<V: View> RowScan<V> {
     /// A scan of `groups`.
-    pub fn new(fragment: Rc<Fragment>, groups: Vec<Group>, filter_fields: &[FieldRef]) -> RowScan<V> {
+    pub fn new(fragment: Rc<Fragment>, groups: Vec<Group>, filter_fields: &[FieldRef], meter: Rc<Meter>) -> RowScan<V> {
         let required = match &fragment.work {
             Work::Rows { required, .. } => *required,
             Work::Windows { .. } => fragment.fields.len(),
         };
-        let plan = Rc::new(ReadPlan::new(&fragment.fields, filter_fields, required));
+        let plan = Rc::new(ReadPlan::new(&fragment.fields, filter_fields, required, meter));
         RowScan { fragment, plan, groups: groups.into(), current: None }
     }
 
@@ -120,6 +121,17 @@ impl<V: View> RowScan<V> {
     /// Whether nothing is left.
     pub fn is_done(&self) -> bool {
         self.current.is_none() && self.groups.is_empty()
+    }
+
+    /// About how much memory it holds between two chunks, without the list of its series.
+    pub fn held_bytes(&self) -> usize {
+        match self.current.as_ref().map(|current| &current.merge) {
+            None => 0,
+            Some(Merge::Open(heads)) => heads.iter().filter_map(|head| Some(head.block.as_ref()?.byte_count())).sum(),
+            Some(Merge::Passes(rows, _)) => {
+                rows.len() * (size_of::<LooseRow>() + self.fragment.fields.len() * size_of::<Cell>())
+            }
+        }
     }
 
     async fn current(&mut self, views: &[V]) -> Result<Option<&GroupRows<V>>, String> {

@@ -18,6 +18,7 @@ use crate::exec::fragment::PartData;
 use crate::exec::fragment::Windows;
 use crate::exec::fragment::Work;
 use crate::exec::reader::Block;
+use crate::exec::reader::Meter;
 use crate::exec::reader::ReadPlan;
 use crate::exec::reader::Reader;
 use crate::exec::reader::origin;
@@ -51,13 +52,13 @@ pub struct WindowScan {
 
 impl WindowScan {
     /// A scan of `groups`.
-    pub fn new(fragment: Rc<Fragment>, groups: Vec<Group>, filter_fields: &[FieldRef]) -> WindowScan {
+    pub fn new(fragment: Rc<Fragment>, groups: Vec<Group>, filter_fields: &[FieldRef], meter: Rc<Meter>) -> WindowScan {
         // Values that only travel with a selector make no row.
         let required = match &fragment.work {
             Work::Windows { calls, .. } => calls.iter().map(|call| call.field + 1).max().unwrap_or(0),
             Work::Rows { required, .. } => *required,
         };
-        let plan = Rc::new(ReadPlan::new(&fragment.fields, filter_fields, required));
+        let plan = Rc::new(ReadPlan::new(&fragment.fields, filter_fields, required, meter));
         WindowScan { fragment, plan, groups: groups.into(), current: None }
     }
 
@@ -107,6 +108,20 @@ impl WindowScan {
     /// Whether nothing is left.
     pub fn is_done(&self) -> bool {
         self.current.is_none() && self.groups.is_empty()
+    }
+
+    /// About how much memory it holds between two chunks, without the list of its series.
+    pub fn held_bytes(&self) -> usize {
+        let states = self.current.as_ref().map_or(0, |(_, _, states)| states.len());
+        states * (size_of::<(Timestamp, Vec<Partial>)>() + self.call_count() as usize * size_of::<Partial>())
+    }
+
+    /// How many calls it computes.
+    pub fn call_count(&self) -> u64 {
+        match &self.fragment.work {
+            Work::Windows { calls, .. } => calls.len() as u64,
+            Work::Rows { .. } => 0,
+        }
     }
 }
 

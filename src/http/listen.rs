@@ -117,12 +117,13 @@ fn close(stream: AcceptedTcpStream) {
 
 /// Accepts until `stop` is ready. `hand_over` sends a connection to [`Accepted::core`] and gives it back when that core
 /// cannot take it; then it is closed.
-pub async fn accept<F, R>(listener: &TcpListener, slots: &Slots, stop: impl Future<Output = ()>, mut hand_over: F)
+pub async fn accept<F, R>(listeners: &[TcpListener], slots: &Slots, stop: impl Future<Output = ()>, hand_over: F)
 where
-    F: FnMut(Accepted) -> R,
+    F: Fn(Accepted) -> R,
     R: Future<Output = Result<(), Accepted>>,
 {
-    let accepting = async {
+    let hand_over = &hand_over;
+    let accepting = listeners.iter().map(|listener| async move {
         loop {
             match listener.shared_accept().await {
                 Ok(stream) => match slots.take() {
@@ -139,8 +140,16 @@ where
                 }
             }
         }
-    };
-    futures_lite::future::or(stop, accepting).await;
+    });
+    let mut accepting: Vec<_> = accepting.map(Box::pin).collect();
+    let all = std::future::poll_fn(|context| {
+        // None of them ends.
+        accepting.iter_mut().for_each(|one: &mut std::pin::Pin<Box<_>>| {
+            let _: std::task::Poll<()> = Future::poll(one.as_mut(), context);
+        });
+        std::task::Poll::<()>::Pending
+    });
+    futures_lite::future::or(stop, all).await;
 }
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ fn serve(options: Options, needs_login: bool, client: impl FnOnce(SocketAddr)) -
             let accepting = async {
                 let _ = stopped.await;
             };
-            listen::accept(&listener, &slots, accepting, async |accepted| {
+            listen::accept(std::slice::from_ref(&listener), &slots, accepting, async |accepted| {
                 accepted.serve(edge.clone());
                 Ok(())
             })

@@ -6,6 +6,7 @@
 //!
 //! Nothing leaves this core before the body is complete: a body that ends early or is damaged leaves nothing behind.
 
+mod admit;
 mod cache;
 pub mod error;
 pub mod owners;
@@ -14,6 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use admit::Limits;
 pub use cache::shard_of;
 pub use error::WriteError;
 pub use session::Session;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use crate::batch::Batch;
+use crate::ingest::Limits;
 use crate::ingest::WriteError;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
@@ -14,6 +15,10 @@ use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::series::Held;
+use crate::shard::TagAnswer;
+use crate::shard::TagAsk;
+use crate::stdx::budget::Counter;
+use crate::stdx::budget::Taken;
 
 /// Where a request writes to: a retention policy as the catalog has it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +31,12 @@ pub struct Target {
     pub duration_ns: i64,
     /// Shard groups by time; ranges are inclusive and do not overlap.
     pub groups: Vec<(GroupId, TimeRange)>,
+    /// How many series the database has, or is about to.
+    pub series: Counter,
 }
 
-/// Fields that a batch wants to use, with the types it would give them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The fields of a point that a batch wants to use, with the types it would give them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// Database.
     pub database: DatabaseId,
@@ -39,7 +46,7 @@ pub struct Claim {
     pub group: GroupId,
     /// Measurement.
     pub measurement: Bytes,
-    /// Fields; one that has a type already keeps it.
+    /// Fields, each once. They get these types together, or none does because one of them has another type.
     pub fields: Vec<(Bytes, FieldType)>,
 }
 
@@ -62,9 +69,33 @@ pub trait Owners: Clone + 'static {
         times: Vec<Timestamp>,
     ) -> impl Future<Output = Result<(), WriteError>>;
 
-    /// The types that hold, for each claim in the order of its fields.
-    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Held>>, WriteError>>;
+    /// The types that hold, for each claim in the order of its fields; none for a new field of a refused claim.
+    fn claim(&self, claims: Vec<Claim>) -> impl Future<Output = Result<Vec<Vec<Option<Held>>>, WriteError>>;
 
-    /// Stores batches of shards that `core` owns; for each the ids of its keys.
-    fn write(&self, core: u16, batches: Vec<Batch>) -> impl Future<Output = Result<Vec<Vec<SeriesId>>, WriteError>>;
+    /// The limits on new series.
+    fn limits(&self) -> Limits;
+
+    /// Which of these keys of shards that `core` owns, each with its shard, are series.
+    fn known_series(
+        &self,
+        core: u16,
+        database: DatabaseId,
+        keys: Vec<(u16, Bytes)>,
+    ) -> impl Future<Output = Result<Vec<bool>, WriteError>>;
+
+    /// What `core` has of some tag values.
+    fn tag_values(
+        &self,
+        core: u16,
+        database: DatabaseId,
+        asks: Vec<TagAsk>,
+    ) -> impl Future<Output = Result<Vec<TagAnswer>, WriteError>>;
+
+    /// Stores batches of shards that `core` owns, with room for their new series; for each the ids of its keys.
+    fn write(
+        &self,
+        core: u16,
+        batches: Vec<Batch>,
+        room: Taken,
+    ) -> impl Future<Output = Result<Vec<Vec<SeriesId>>, WriteError>>;
 }

@@ -18,6 +18,8 @@ use crate::ingest::PolicyState;
 use crate::ingest::WriteError;
 use crate::ingest::WriteParams;
 use crate::ingest::Written;
+use crate::ingest::admit::Admitted;
+use crate::ingest::admit::admit;
 use crate::ingest::cache::Layout;
 use crate::ingest::cache::PolicyCache;
 use crate::ingest::owners::Claim;
@@ -34,6 +36,7 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::SeriesId;
 use crate::model::Timestamp;
+use crate::stdx::budget::Taken;
 
 /// Rounds of asking for one window. Two are the rule: groups, then fields of the new groups.
 const ASK_ROUNDS_MAX: usize = 64;
@@ -81,18 +84,20 @@ struct Open {
     last_layout: Option<((u32, usize), u32)>,
     /// Index in the batch of each series without an id.
     keys: HashMap<u32, u32>,
-    /// Cache number of each key of the batch.
+    /// Cache number of each key of the batch, and how many points of the request came before it.
     key_series: Vec<u32>,
+    key_lines: Vec<u64>,
     generation: u64,
 }
 
 /// A finished batch.
 #[derive(Debug)]
-struct Closed {
-    shard: u16,
-    group: GroupId,
-    batch: Batch,
-    key_series: Vec<u32>,
+pub(super) struct Closed {
+    pub(super) shard: u16,
+    pub(super) group: GroupId,
+    pub(super) batch: Batch,
+    pub(super) key_series: Vec<u32>,
+    pub(super) key_lines: Vec<u64>,
     generation: u64,
 }
 
@@ -102,7 +107,9 @@ struct Missing {
     /// Where in the window the first line stands that cannot be taken yet.
     at: usize,
     times: Vec<Timestamp>,
+    /// Of each layout once.
     claims: Vec<Claim>,
+    claimed: HashSet<Claim>,
 }
 
 impl<O: Owners> Session<O> {
@@ -118,6 +125,11 @@ impl<O: Owners> Session<O> {
     /// A session that parses, and then answers `error`.
     pub(super) fn refused(owners: O, params: WriteParams, error: WriteError) -> Session<O> {
         Session { refused: Some(error), ..Session::new(owners, params, Rc::default(), Rc::default()) }
+    }
+
+    /// What the clock says from now on: the time of points without one.
+    pub fn set_now(&mut self, now_ns: Timestamp) {
+        self.params.now_ns = now_ns;
     }
 
     /// Takes whole lines from the front of `window` and says how many bytes they were; with `last` all of it. 0
@@ -176,6 +188,8 @@ impl<O: Owners> Session<O> {
         let mut policy = self.policy.borrow_mut();
         for (claim, types) in missing.claims.iter().zip(types) {
             for (field, held) in claim.fields.iter().zip(types) {
+                // Not of the new fields of a point that another of its fields refuses.
+                let Some(held) = held else { continue };
                 if held.is_new {
                     self.rows.made.insert((claim.group, claim.measurement.clone(), field.0.clone()));
                 }
@@ -193,6 +207,8 @@ impl<O: Owners> Session<O> {
             return Err(error);
         }
         self.rows.close_all();
+        let mut admitted = admit(&self.owners, &self.target, &mut self.rows.closed).await?;
+        self.rows.take_back(&mut admitted);
         let mut by_core: Vec<Vec<Closed>> = Vec::new();
         by_core.resize_with(usize::from(self.owners.core_count()), Vec::new);
         for mut closed in self.rows.closed.drain(..) {
@@ -202,9 +218,10 @@ impl<O: Owners> Session<O> {
             }
             by_core[usize::from(closed.shard % self.owners.core_count())].push(closed);
         }
-        let sent = by_core.into_iter().enumerate().filter(|(_, batches)| !batches.is_empty());
-        let stores: Vec<_> =
-            sent.map(|(core, batches)| Box::pin(store(&self.owners, &self.policy, core as u16, batches))).collect();
+        let sent = by_core.into_iter().zip(admitted.room).enumerate().filter(|(_, (batches, _))| !batches.is_empty());
+        let stores: Vec<_> = sent
+            .map(|(core, (batches, room))| Box::pin(store(&self.owners, &self.policy, core as u16, batches, room)))
+            .collect();
         join_all(stores).await?;
         self.answer()
     }
@@ -240,10 +257,11 @@ async fn store<O: Owners>(
     policy: &Rc<RefCell<PolicyState>>,
     core: u16,
     closed: Vec<Closed>,
+    room: Taken,
 ) -> Result<(), WriteError> {
     let (batches, keys): (Vec<_>, Vec<_>) =
         closed.into_iter().map(|closed| (closed.batch, (closed.generation, closed.key_series))).unzip();
-    let assigned: Vec<Vec<SeriesId>> = owners.write(core, batches).await?;
+    let assigned: Vec<Vec<SeriesId>> = owners.write(core, batches, room).await?;
     let mut policy = policy.borrow_mut();
     for ((generation, series), ids) in keys.into_iter().zip(assigned) {
         for (series, id) in series.into_iter().zip(ids) {
@@ -290,6 +308,14 @@ impl Rows {
         &mut self.groups[self.last_group].1
     }
 
+    /// Points of keys that may not become series are not written. Their reason comes before all others, as in stock.
+    fn take_back(&mut self, admitted: &mut Admitted) {
+        self.dropped += admitted.points;
+        self.written.points -= admitted.points;
+        self.written.values -= admitted.values;
+        self.first_refusal = admitted.reason.take().or(self.first_refusal.take());
+    }
+
     fn refuse(&mut self, reason: impl FnOnce() -> Vec<u8>) {
         self.dropped += 1;
         self.first_refusal.get_or_insert_with(reason);
@@ -304,24 +330,33 @@ impl Open {
             last_layout: None,
             keys: HashMap::new(),
             key_series: Vec::new(),
+            key_lines: Vec::new(),
             generation,
         }
     }
 
     fn close(self) -> Closed {
         let Destination { shard, group, .. } = self.builder.destination();
-        Closed { shard, group, batch: self.builder.finish(), key_series: self.key_series, generation: self.generation }
+        Closed {
+            shard,
+            group,
+            batch: self.builder.finish(),
+            key_series: self.key_series,
+            key_lines: self.key_lines,
+            generation: self.generation,
+        }
     }
 
-    /// The batch's name for a series.
+    /// The batch's name for a series; `line` counts the points of the request.
     #[inline]
-    fn series_ref(&mut self, number: u32, cache: &PolicyCache, raw_key: &[u8]) -> SeriesRef {
+    fn series_ref(&mut self, number: u32, cache: &PolicyCache, raw_key: &[u8], line: u64) -> SeriesRef {
         if let Some(id) = cache.series(number).id() {
             return SeriesRef::Known(id);
         }
-        let (builder, key_series) = (&mut self.builder, &mut self.key_series);
-        SeriesRef::New(*self.keys.entry(number).or_insert_with(|| {
+        let Open { builder, keys, key_series, key_lines, .. } = self;
+        SeriesRef::New(*keys.entry(number).or_insert_with(|| {
             key_series.push(number);
+            key_lines.push(line);
             builder.key(&cache.canonical(number, raw_key))
         }))
     }
@@ -453,10 +488,11 @@ impl Walk<'_> {
             layout => layout?,
         };
         let cache = &*self.cache;
+        let line = self.rows.parsed;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
         let open = slot.get_or_insert_with(|| Open::new(destination, cache.generation));
-        let series_ref = open.series_ref(number, cache, point.raw_key);
+        let series_ref = open.series_ref(number, cache, point.raw_key, line);
         let layout = cache.schema(schema_number).layout(layout_number);
         let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
@@ -480,9 +516,10 @@ impl Walk<'_> {
             return;
         }
         let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
+        let line = self.rows.parsed;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| Open::new(destination, self.cache.generation));
-        open.series_ref(number, &self.cache, raw_key);
+        open.series_ref(number, &self.cache, raw_key, line);
         if open.builder.bytes() >= BATCH_BYTES_MAX
             && let Some(full) = slot.take()
         {
@@ -560,12 +597,14 @@ impl Walk<'_> {
         if conflicting(&schema.types, point).next().is_some() {
             return;
         }
-        let unknown: Vec<(Bytes, FieldType)> = point
-            .fields
-            .iter()
-            .filter(|field| field.name != b"time" && !schema.types.contains_key(field.name))
-            .map(|field| (field.name.into(), field.value.field_type()))
-            .collect();
+        let mut unknown: Vec<(Bytes, FieldType)> = Vec::new();
+        for field in point.fields {
+            let is_asked = |asked: &(Bytes, FieldType)| *asked.0 == *field.name;
+            // Of a field that comes twice the first decides.
+            if field.name != b"time" && !schema.types.contains_key(field.name) && !unknown.iter().any(is_asked) {
+                unknown.push((field.name.into(), field.value.field_type()));
+            }
+        }
         if !unknown.is_empty() {
             let name = self.cache.measurement_name(measurement).clone();
             let missing = self.missing.get_or_insert_default();
@@ -576,18 +615,11 @@ impl Walk<'_> {
 
 impl Missing {
     fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, fields: Vec<(Bytes, FieldType)>) {
-        let known = self.claims.iter().position(|claim| claim.group == group && claim.measurement == measurement);
-        let index = known.unwrap_or_else(|| {
-            let (database, policy) = (target.database, target.policy);
-            self.claims.push(Claim { database, policy, group, measurement, fields: Vec::new() });
-            self.claims.len() - 1
-        });
-        let claim = &mut self.claims[index];
-        for field in fields {
-            // The earliest point of the batch fixes the type.
-            if claim.fields.iter().all(|known| known.0 != field.0) {
-                claim.fields.push(field);
-            }
+        let (database, policy) = (target.database, target.policy);
+        let claim = Claim { database, policy, group, measurement, fields };
+        // In the order of the lines: the earliest point of the batch fixes the type.
+        if self.claimed.insert(claim.clone()) {
+            self.claims.push(claim);
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures_lite::future::block_on;
 
@@ -7,6 +8,7 @@ use crate::batch::Batch;
 use crate::batch::SeriesRef;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Target;
+use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::FieldValue;
 use crate::model::GroupId;
@@ -15,6 +17,11 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::series::Held;
 use crate::series::SchemaRegistry;
+use crate::series::key::parse_key;
+use crate::shard::TagAnswer;
+use crate::shard::TagAsk;
+use crate::stdx::budget::Counter;
+use crate::stdx::budget::Taken;
 
 const GROUP_NS: i64 = 1000;
 const SHARDS: u16 = 4;
@@ -36,6 +43,8 @@ struct FakeState {
     keys_sent: usize,
     claims: usize,
     fails: bool,
+    limits: Limits,
+    counted: Counter,
 }
 
 impl Owners for Fake {
@@ -57,7 +66,8 @@ impl Owners for Fake {
         let state = self.state.borrow();
         let groups = state.groups.clone();
         let duration_ns = state.duration_ns;
-        Ok(Rc::new(Target { database: DatabaseId(1), policy: PolicyId(1), duration_ns, groups }))
+        let series = state.counted.clone();
+        Ok(Rc::new(Target { database: DatabaseId(1), policy: PolicyId(1), duration_ns, groups, series }))
     }
 
     async fn create_groups(&self, _: DatabaseId, _: PolicyId, times: Vec<Timestamp>) -> Result<(), WriteError> {
@@ -73,7 +83,7 @@ impl Owners for Fake {
         Ok(())
     }
 
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Held>>, WriteError> {
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Option<Held>>>, WriteError> {
         let state = &mut *self.state.borrow_mut();
         state.claims += claims.len();
         let claim = |claim: &Claim| {
@@ -83,12 +93,43 @@ impl Owners for Fake {
         Ok(claims.iter().map(claim).collect())
     }
 
-    async fn write(&self, core: u16, batches: Vec<Batch>) -> Result<Vec<Vec<SeriesId>>, WriteError> {
+    fn limits(&self) -> Limits {
+        self.state.borrow().limits
+    }
+
+    async fn known_series(&self, core: u16, _: DatabaseId, keys: Vec<(u16, Bytes)>) -> Result<Vec<bool>, WriteError> {
+        assert!(keys.iter().all(|(shard, _)| shard % 2 == core));
+        let state = self.state.borrow();
+        Ok(keys.into_iter().map(|(shard, key)| state.series.contains_key(&(shard, key.to_vec()))).collect())
+    }
+
+    async fn tag_values(&self, core: u16, _: DatabaseId, asks: Vec<TagAsk>) -> Result<Vec<TagAnswer>, WriteError> {
+        let state = self.state.borrow();
+        let answer = |ask: TagAsk| {
+            let own = state.series.keys().filter(|(shard, _)| shard % 2 == core);
+            let parts = own.map(|(_, key)| parse_key(key).unwrap()).filter(|parts| *parts.0 == *ask.measurement);
+            let tags = parts.flat_map(|parts| parts.1).filter(|(key, _)| **key == *ask.key);
+            let values: BTreeSet<Vec<u8>> = tags.map(|(_, value)| value).collect();
+            TagAnswer {
+                known: ask.values.iter().map(|value| values.contains(&**value)).collect(),
+                count: values.len() as u64,
+                values: values.iter().filter(|_| ask.listed).map(|value| rapidhash::v3::rapidhash_v3(value)).collect(),
+            }
+        };
+        Ok(asks.into_iter().map(answer).collect())
+    }
+
+    async fn write(&self, core: u16, batches: Vec<Batch>, mut room: Taken) -> Result<Vec<Vec<SeriesId>>, WriteError> {
         let state = &mut *self.state.borrow_mut();
         if state.fails {
             return Err(WriteError::Storage("no disk".to_owned()));
         }
-        Ok(batches.iter().map(|batch| state.take(core, batch)).collect())
+        let before = state.series.len();
+        let ids = batches.iter().map(|batch| state.take(core, batch)).collect();
+        if state.limits.series_max > 0 {
+            room.keep((state.series.len() - before) as u64);
+        }
+        Ok(ids)
     }
 }
 
@@ -309,4 +350,60 @@ fn the_series_of_a_point_refused_for_its_fields_exists_all_the_same() {
 fn a_tag_named_time_is_refused_also_where_no_shard_group_is() {
     let reason = "invalid tag key: input tag \"time\" on measurement \"m\" is invalid";
     assert_eq!(Setup::new().write("m,time=a v=1 1"), partial(reason, 1, (0, 0)));
+}
+
+#[test]
+fn a_point_refused_by_a_type_its_core_has_not_met_gives_no_field_its_type() {
+    let setup = Setup::new();
+    setup.write("m x=1 1").unwrap();
+    // Another core, or this one after a restart: it knows nothing of x.
+    let other = Setup { fake: setup.fake.clone(), ingest: Ingest::new(setup.fake.clone()) };
+    let conflict =
+        "field type conflict: input field \"x\" on measurement \"m\" is type integer, already exists as type float";
+    assert_eq!(other.write("m z=1,x=2i 2\nm z=3i 3\n"), partial(conflict, 1, (1, 1)));
+    assert_eq!(other.points(), "m x=1.0 1\nm z=3i 3\n");
+}
+
+fn limited(series_max: u64, values_max: u64) -> Setup {
+    let setup = Setup::new();
+    setup.fake.state.borrow_mut().limits = Limits { series_max, values_max };
+    setup
+}
+
+#[test]
+fn new_series_over_the_limit_are_refused_together_and_points_of_others_are_stored() {
+    let setup = limited(2, 0);
+    let refused = |dropped, written| partial("max-series-per-database limit exceeded: (2)", dropped, written);
+    assert_eq!(setup.write("a v=1 1\nb v=1 1\nc v=1,w=2 1\n"), refused(3, (0, 0)));
+    assert_eq!(setup.write("a v=1 1\n"), Ok(Written { points: 1, values: 1 }));
+    // As in stock each point of a new series wants room.
+    assert_eq!(setup.write("b v=1 1\nb v=1 2\na v=2 2\n"), refused(2, (1, 1)));
+    assert_eq!(setup.write("b v=1 1\na v=3 3\n"), Ok(Written { points: 2, values: 2 }));
+    assert_eq!(setup.write("c v=1 1\nb v=4 4\na v=4 1004\nd v=1 1004"), refused(2, (2, 2)));
+    assert_eq!(setup.points(), "a v=1.0 1\na v=2.0 2\na v=3.0 3\na v=4.0 1004\nb v=1.0 1\nb v=4.0 4\n");
+    assert_eq!(setup.fake.state.borrow().counted.get(), 2);
+}
+
+#[test]
+fn room_for_series_that_were_not_made_comes_back() {
+    let setup = limited(1, 0);
+    setup.fake.state.borrow_mut().fails = true;
+    assert_eq!(setup.write("a v=1 1"), Err(WriteError::Storage("no disk".to_owned())));
+    setup.fake.state.borrow_mut().fails = false;
+    assert_eq!(setup.write("b v=1 1"), Ok(Written { points: 1, values: 1 }));
+}
+
+#[test]
+fn tag_values_are_counted_before_the_request_and_over_all_cores() {
+    let setup = limited(0, 3);
+    // h has two values on many shards: not more than two.
+    let lines: String = (0..20).map(|i| format!("m,h={},x=y v={i} 1\nn{i},h=a v=1 1\n", i % 2)).collect();
+    assert_eq!(setup.write(&lines).map(|written| written.points), Ok(40));
+    // One request may overshoot.
+    assert_eq!(setup.write("m,h=2 v=1 1\nm,h=3 v=1 1\n"), Ok(Written { points: 2, values: 2 }));
+    let reason = "max-values-per-tag limit exceeded (4/3): measurement=\"m\" tag=\"h\" value=\"5\"";
+    assert_eq!(setup.write("m,h=5 v=1 1\nm,h=4 v=1 1\nm,h=4 v=1 2\nm,h=1 v=9 9\n"), partial(reason, 3, (1, 1)));
+    // Its values are there.
+    assert_eq!(setup.write("m,h=1,x=y,z=a v=1 1\n"), Ok(Written { points: 1, values: 1 }));
+    assert!(setup.points().contains("m,h=1 v=9.0 9\n"));
 }

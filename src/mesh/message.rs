@@ -15,25 +15,41 @@ use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::model::GroupId;
+use crate::model::Kill;
 use crate::model::PolicyId;
+use crate::model::RunningQuery;
 use crate::model::TimeRange;
 use crate::observe::Statistic;
 use crate::series::Held;
 use crate::shard;
+use crate::stdx::budget::Taken;
 
 /// What one core asks of another.
 #[derive(Debug)]
 pub enum Request {
-    /// Store these, all in shards of the asked core. Answer: [`Response::Written`].
-    Write(Vec<Batch>),
+    /// Store these, all in shards of the asked core; room for new series may have been taken for them. Answer:
+    /// [`Response::Written`].
+    Write(Vec<Batch>, Taken),
+    /// Which of these keys are series of the asked core's shards? Answer: [`Response::Known`].
+    KnownSeries(DatabaseId, Vec<(u16, Bytes)>),
+    /// Which of these tag values does the asked core have? Answer: [`Response::TagValues`].
+    TagValues(DatabaseId, Vec<shard::TagAsk>),
+    /// Forget which ids the series of this database have. Answer: [`Response::Done`].
+    ForgetIds(DatabaseId),
     /// Core 0: which types do these fields have, or get now? Answer: [`Response::Claimed`].
     ClaimFields(Vec<FieldClaim>),
     /// Core 0: change the catalog. Answered when all cores have the new one: [`Response::Changed`].
     Change(Box<meta::Command>),
     /// Use this catalog from now on. Answer: [`Response::Done`].
     Catalog(Arc<meta::Catalog>),
-    /// A step of a fragment. Answer: [`Response::Exec`].
-    Exec(exec::Request),
+    /// A step of a fragment for a query. Answer: [`Response::Exec`].
+    Exec(exec::QueryId, exec::Request),
+    /// Nobody waits for this query any more. Answer: [`Response::Done`].
+    StopQuery(exec::QueryId),
+    /// The requests with statements that run on this core. Answer: [`Response::Queries`].
+    Queries,
+    /// End one of them. Answer: [`Response::Kill`].
+    KillQuery(u64),
     /// Delete points of these shards. Answered when that is durable and seen by all: [`Response::Deleted`].
     Delete(Box<DeleteOrder>),
     /// Measurements have no series left on any core: forget their fields, core 0 first. Answer: [`Response::Deleted`].
@@ -59,14 +75,22 @@ pub enum Response {
     Done,
     /// To [`Request::Write`]: the ids of each batch's keys.
     Written(Result<Vec<shard::Assigned>, shard::WriteError>),
+    /// To [`Request::KnownSeries`], in order.
+    Known(Vec<bool>),
+    /// To [`Request::TagValues`], in order.
+    TagValues(Vec<shard::TagAnswer>),
     /// To [`Request::ClaimFields`]: for each claim, the types that hold, in the order of its fields.
-    Claimed(Vec<Vec<Held>>),
+    Claimed(Vec<Vec<Option<Held>>>),
     /// To [`Request::Delete`] and [`Request::Forget`].
     Deleted(Result<(), String>),
     /// To [`Request::Change`].
     Changed(Result<meta::Outcome, meta::MetaError>),
     /// To [`Request::Exec`].
     Exec(exec::Response),
+    /// To [`Request::Queries`].
+    Queries(Vec<RunningQuery>),
+    /// To [`Request::KillQuery`].
+    Kill(Kill),
     /// To [`Request::Statistics`].
     Statistics(Vec<Statistic>),
     /// To [`Request::Open`].
@@ -139,12 +163,18 @@ impl Parcel {
 impl Weigh for Request {
     fn bytes(&self) -> usize {
         match self {
-            Request::Write(batches) => batches.iter().map(|batch| batch.bytes().len()).sum(),
-            Request::ClaimFields(claims) => claims.iter().map(|claim| 64 * claim.fields.len()).sum(),
+            Request::Write(batches, _) => batches.iter().map(|batch| batch.bytes().len()).sum(),
+            Request::KnownSeries(_, keys) => keys.iter().map(|(_, key)| 32 + key.len()).sum(),
+            Request::TagValues(_, asks) => asks.iter().map(shard::TagAsk::bytes).sum(),
+            Request::ClaimFields(claims) => claims.iter().map(|claim| 64 + 64 * claim.fields.len()).sum(),
             // Small, or bounded by their makers.
             Request::Change(_)
             | Request::Catalog(_)
-            | Request::Exec(_)
+            | Request::Exec(..)
+            | Request::StopQuery(_)
+            | Request::Queries
+            | Request::KillQuery(_)
+            | Request::ForgetIds(_)
             | Request::Delete(_)
             | Request::Forget(..)
             | Request::Statistics

@@ -8,6 +8,7 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::stdx::budget::Counter;
 
 /// Settings that the catalog's rules depend on; from the configuration, not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Database {
     pub policies: Vec<Policy>,
     /// In order of creation.
     pub continuous_queries: Vec<ContinuousQuery>,
+    /// How many series it has on all cores; counted by the shards, not stored.
+    pub series: Counter,
 }
 
 /// One retention policy.

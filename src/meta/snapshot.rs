@@ -26,6 +26,7 @@ use super::catalog::User;
 use crate::model::DatabaseId;
 use crate::model::GroupId;
 use crate::model::PolicyId;
+use crate::stdx::budget::Counter;
 
 const MAGIC: &[u8; 8] = b"MRCATLOG";
 const FORMAT: u32 = 1;
@@ -194,6 +195,7 @@ fn database_of(stored: StoredDatabase) -> Result<Database, SnapshotError> {
         default_policy: stored.default_policy,
         policies,
         continuous_queries: queries.collect(),
+        series: Counter::default(),
     })
 }
 

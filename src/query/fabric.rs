@@ -8,6 +8,8 @@ use crate::exec::lookup;
 use crate::meta;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
+use crate::model::Kill;
+use crate::model::RunningQuery;
 use crate::model::TimeRange;
 
 /// A core did not answer: its queue stayed full, it is stopping, or it failed with this text.
@@ -52,6 +54,23 @@ pub trait Fabric: Clone + 'static {
     fn write(&self, database: &str, policy: &str, lines: Vec<u8>) -> impl Future<Output = Result<(), FabricError>> {
         let _ = (database, policy, lines);
         async { Err(FabricError("writing query results is not available here".into())) }
+    }
+
+    /// Forgets, on every core, which ids the series of a database have: some may be gone.
+    fn forget_ids(&self, database: DatabaseId) -> impl Future<Output = Result<(), FabricError>> {
+        let _ = database;
+        async { Ok(()) }
+    }
+
+    /// The requests that run now on any core.
+    fn running(&self) -> impl Future<Output = Result<Vec<RunningQuery>, FabricError>> {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Ends a running request.
+    fn kill(&self, id: u64) -> impl Future<Output = Result<Kill, FabricError>> {
+        let _ = id;
+        async { Ok(Kill::Unknown) }
     }
 
     /// Runs `work`, which blocks (hashing of a password), where it holds up no core. Tests run it in place.

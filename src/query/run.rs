@@ -6,6 +6,7 @@
 //! A statement that fails ends the run: it keeps its own error and the later ones are listed as not executed. (Stock
 //! loses the error of all but the last statement; see the compatibility table.)
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -27,6 +28,7 @@ use crate::query::select::Limits;
 use crate::query::select::SelectRun;
 use crate::query::select::explain;
 use crate::query::select::into;
+use crate::query::select::meter::Meter;
 use crate::query::select::source;
 use crate::query::select::source::Outer;
 use crate::query::statement;
@@ -53,6 +55,10 @@ pub struct QueryRun<F> {
     /// Position of the statement at work.
     statement_id: i32,
     current: Option<Current<F>>,
+    /// The statement at work is not yet in `current`: only seen when the run was dropped off in the middle.
+    is_starting: bool,
+    /// Whether the statement at work may be left in the middle.
+    is_interruptible: Rc<Cell<bool>>,
     /// What is left to say after a failure.
     failed: VecDeque<ResultPiece>,
     last_failed: bool,
@@ -75,12 +81,14 @@ pub fn run<F: Fabric>(fabric: F, request: QueryRequest, options: Options) -> Res
     let allowed = authorize(&statements, &request.caller, &fabric.catalog(), &request.database);
     allowed.map_err(QueryError::Forbidden)?;
     Ok(QueryRun {
-        context: Context { fabric, limits: options.limits },
+        context: Context { fabric, meter: Rc::new(Meter::new(options.limits.points_max)), limits: options.limits },
         server: options.server,
         request,
         statements: statements.into(),
         statement_id: -1,
         current: None,
+        is_starting: false,
+        is_interruptible: Rc::new(Cell::new(true)),
         failed: VecDeque::new(),
         last_failed: false,
     })
@@ -99,7 +107,12 @@ impl<F: Fabric> QueryRun<F> {
             if self.current.is_none() {
                 let statement = self.statements.pop_front()?;
                 self.statement_id += 1;
-                match self.start(statement).await {
+                self.is_starting = true;
+                self.is_interruptible.set(!statement::changes(&statement));
+                let started = self.start(statement).await;
+                self.is_interruptible.set(true);
+                self.is_starting = false;
+                match started {
                     Ok(current) => self.current = Some(current),
                     Err(error) => {
                         self.fail(error);
@@ -135,20 +148,6 @@ impl<F: Fabric> QueryRun<F> {
         }
     }
 
-    /// The error of this statement, and that the others were not executed. Chunked answers name the failed statement in
-    /// all of them, as stock does.
-    fn fail(&mut self, error: String) {
-        self.current = None;
-        self.last_failed = true;
-        let piece = |statement_id, error| ResultPiece { statement_id, error: Some(error), ..ResultPiece::default() };
-        self.failed.push_back(piece(self.statement_id, error));
-        let chunked = self.request.chunk_size.is_some();
-        for (later, _) in self.statements.drain(..).enumerate() {
-            let id = if chunked { self.statement_id } else { self.statement_id + 1 + later as i32 };
-            self.failed.push_back(piece(id, "not executed".into()));
-        }
-    }
-
     async fn start(&mut self, statement: Statement) -> Result<Current<F>, String> {
         match statement {
             Statement::Select(select) => self.start_select(*select).await,
@@ -180,6 +179,7 @@ impl<F: Fabric> QueryRun<F> {
 
     async fn start_select(&self, mut select: Select) -> Result<Current<F>, String> {
         let compiled = self.compile(&mut select)?;
+        self.context.meter.restart();
         let Some(target) = &compiled.target else {
             let run = source::start(&self.context, &compiled, &Outer::default()).await?;
             return Ok(Current::Select(Box::new(run)));
@@ -197,6 +197,7 @@ impl<F: Fabric> QueryRun<F> {
     async fn explain(&self, analyze: bool, mut select: Select) -> Result<Current<F>, String> {
         select.target = None;
         let compiled = self.compile(&mut select)?;
+        self.context.meter.restart();
         let started = Instant::now();
         let mut run = source::start(&self.context, &compiled, &Outer::default()).await?;
         let planning = started.elapsed();
@@ -235,8 +236,43 @@ fn refuse_system_sources(sources: &[Source]) -> Result<(), String> {
 }
 
 impl<F> QueryRun<F> {
-    /// Position of the statement at work, from 0.
-    pub fn statement_id(&self) -> i32 {
-        self.statement_id
+    /// The statements that are left, as SHOW QUERIES prints them.
+    pub fn text(&self) -> String {
+        self.statements.iter().map(ToString::to_string).collect::<Vec<_>>().join(";\n")
+    }
+
+    /// Tells whether the statement at work may be left in the middle: one that changes something runs to its end.
+    pub fn is_interruptible(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.is_interruptible)
+    }
+
+    /// Ends the request from outside: the statement at work fails with `error`, and the later ones are not executed.
+    /// Nothing happens to one that has ended.
+    pub fn interrupt(&mut self, error: String) {
+        if self.last_failed {
+            return;
+        }
+        if self.current.is_none() && !self.is_starting {
+            if self.statements.pop_front().is_none() {
+                return;
+            }
+            self.statement_id += 1;
+        }
+        self.fail(error);
+    }
+
+    /// The error of this statement, and that the others were not executed. Chunked answers name the failed statement in
+    /// all of them, as stock does.
+    fn fail(&mut self, error: String) {
+        self.current = None;
+        self.is_starting = false;
+        self.last_failed = true;
+        let piece = |statement_id, error| ResultPiece { statement_id, error: Some(error), ..ResultPiece::default() };
+        self.failed.push_back(piece(self.statement_id, error));
+        let chunked = self.request.chunk_size.is_some();
+        for (later, _) in self.statements.drain(..).enumerate() {
+            let id = if chunked { self.statement_id } else { self.statement_id + 1 + later as i32 };
+            self.failed.push_back(piece(id, "not executed".into()));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! Types of fields: one type for each field of a measurement inside a shard group, other groups may differ.
 //!
 //! Owns:  [`SchemaRegistry`], the one that decides; core 0 has it. Other cores cache what it answered.
-//! In:    claims from ingest; what was on disk, on recovery.
-//! Out:   the type that holds. The first claim wins.
+//! In:    claims from ingest, one for the fields of a point; what was on disk, on recovery.
+//! Out:   the types that hold. The first claim wins; one that finds another type for one of its fields makes none.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ pub struct SchemaRegistry {
 }
 
 impl SchemaRegistry {
-    /// Gives each field the asked type unless it has one; the types that hold, in the order of `fields`.
+    /// Gives each field the asked type unless it has one; if one has another type, no field gets any. The types that
+    /// hold, in the order of `fields`.
     pub fn claim(
         &mut self,
         database: DatabaseId,
@@ -39,13 +40,14 @@ impl SchemaRegistry {
         group: GroupId,
         measurement: &[u8],
         fields: &[(&[u8], FieldType)],
-    ) -> Vec<Held> {
+    ) -> Vec<Option<Held>> {
         let measurements = self.groups.entry((database, policy, group)).or_default();
         if !measurements.contains_key(measurement) {
             measurements.insert(measurement.into(), Fields::new());
         }
         let known = measurements.get_mut(measurement).expect("put there above");
-        fields.iter().map(|&(name, asked)| claim_one(known, name, asked)).collect()
+        let refused = fields.iter().any(|(name, asked)| known.get(*name).is_some_and(|held| held != asked));
+        fields.iter().map(|&(name, asked)| claim_one(known, name, asked, refused)).collect()
     }
 
     /// Takes in what a shard found on its disk; an earlier claim wins.
@@ -90,12 +92,15 @@ impl SchemaRegistry {
     }
 }
 
-fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType) -> Held {
+fn claim_one(known: &mut Fields, name: &[u8], asked: FieldType, refused: bool) -> Option<Held> {
     if let Some(&field_type) = known.get(name) {
-        return Held { field_type, is_new: false };
+        return Some(Held { field_type, is_new: false });
+    }
+    if refused {
+        return None;
     }
     known.insert(name.into(), asked);
-    Held { field_type: asked, is_new: true }
+    Some(Held { field_type: asked, is_new: true })
 }
 
 #[cfg(test)]
@@ -109,16 +114,28 @@ mod tests {
     fn first_claim_wins_inside_a_shard_group_only() {
         let mut registry = SchemaRegistry::default();
         let mut claim = |group: u64, asked| registry.claim(DATABASE, POLICY, GroupId(group), b"m", &[(b"v", asked)]);
-        assert_eq!(claim(1, FieldType::Float), [Held { field_type: FieldType::Float, is_new: true }]);
-        assert_eq!(claim(1, FieldType::Integer), [Held { field_type: FieldType::Float, is_new: false }]);
-        assert_eq!(claim(2, FieldType::Integer), [Held { field_type: FieldType::Integer, is_new: true }]);
+        let held = |field_type, is_new| [Some(Held { field_type, is_new })];
+        assert_eq!(claim(1, FieldType::Float), held(FieldType::Float, true));
+        assert_eq!(claim(1, FieldType::Integer), held(FieldType::Float, false));
+        assert_eq!(claim(2, FieldType::Integer), held(FieldType::Integer, true));
+    }
+
+    #[test]
+    fn a_refused_claim_makes_no_field() {
+        let mut registry = SchemaRegistry::default();
+        let mut claim = |fields: &[(&[u8], FieldType)]| registry.claim(DATABASE, POLICY, GroupId(1), b"m", fields);
+        claim(&[(b"v", FieldType::Float)]);
+        let float = Some(Held { field_type: FieldType::Float, is_new: false });
+        assert_eq!(claim(&[(b"w", FieldType::Float), (b"v", FieldType::Integer)]), [None, float]);
+        let made = Some(Held { field_type: FieldType::String, is_new: true });
+        assert_eq!(claim(&[(b"w", FieldType::String)]), [made]);
     }
 
     #[test]
     fn what_is_forgotten_may_change_its_type() {
         let mut registry = SchemaRegistry::default();
         let claim = |registry: &mut SchemaRegistry, asked| {
-            registry.claim(DATABASE, POLICY, GroupId(1), b"m", &[(b"v", asked)])[0].field_type
+            registry.claim(DATABASE, POLICY, GroupId(1), b"m", &[(b"v", asked)])[0].unwrap().field_type
         };
         claim(&mut registry, FieldType::Float);
         registry.forget_measurement(DatabaseId(2), b"m");

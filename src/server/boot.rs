@@ -12,7 +12,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::net::TcpListener as StdListener;
 use std::os::fd::FromRawFd;
 use std::os::fd::IntoRawFd;
 use std::path::Path;
@@ -56,8 +55,11 @@ use crate::server::layout::Layout;
 use crate::server::options;
 use crate::server::owner;
 use crate::server::owner::Owner;
+use crate::server::running::Shared;
 use crate::server::snapshots::Snapshots;
+use crate::server::sockets::Sockets;
 use crate::server::stop;
+use crate::server::udp::Udp;
 use crate::shard::OldLogs;
 use crate::shard::Recovery;
 
@@ -76,7 +78,7 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// What core 0 needs on top.
 struct Lead {
-    listener: StdListener,
+    sockets: Sockets,
     signal: oneshot::Receiver<()>,
 }
 
@@ -86,6 +88,7 @@ struct Start {
     config: Arc<Config>,
     dir: Arc<Path>,
     shard_count: u16,
+    shared: Arc<Shared>,
 }
 
 /// Serves until a signal; the error says why it could not.
@@ -93,9 +96,14 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
     let core_count = u16::try_from(core_count).map_err(|_| format!("{core_count} cores are too many"))?;
     abort_on_panic();
     raise_descriptor_limit();
-    let listener = StdListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let mut lead = Some(Lead { listener, signal: stop::on_signal()? });
-    let start = Start { config: Arc::new(config), dir: Arc::from(&*layout.dir), shard_count: layout.shard_count };
+    let sockets = Sockets::bind(&config, address)?;
+    let mut lead = Some(Lead { sockets, signal: stop::on_signal()? });
+    let start = Start {
+        config: Arc::new(config),
+        dir: Arc::from(&*layout.dir),
+        shard_count: layout.shard_count,
+        shared: Arc::default(),
+    };
     let processors = usable_processors();
     let mut threads = Vec::new();
     for (core, seat) in mesh::seats(usize::from(core_count)).into_iter().enumerate() {
@@ -122,7 +130,7 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
 }
 
 async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
-    let core = Core::new(number, Arc::clone(&start.config), start.shard_count);
+    let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
     let work = async move {
         let probed = core.platform.probe(&start.dir).await;
@@ -157,7 +165,7 @@ async fn heartbeat() {
 
 /// Core 0, from start to stop.
 async fn serve(core: &Rc<Core>, start: &Start, lead: Lead) -> Result<(), String> {
-    let Lead { listener, mut signal } = lead;
+    let Lead { sockets: Sockets { tcp, unix, udp }, mut signal } = lead;
     let opened = or(async { Some(open_all(core, start).await) }, async {
         let _ = (&mut signal).await;
         None
@@ -175,23 +183,38 @@ async fn serve(core: &Rc<Core>, start: &Start, lead: Lead) -> Result<(), String>
             return Ok(());
         }
     }
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    // SAFETY: the descriptor is a listening socket, and its owner has just given it away.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+    let address = tcp.local_addr().map_err(|error| error.to_string())?;
+    let udp: Vec<_> = udp.into_iter().map(|(options, socket)| Udp::start(core, options, socket)).collect();
+    let mut listeners = vec![listening(tcp)];
+    if let Some(unix) = &unix {
+        let listener = unix.listener.try_clone().map_err(|error| error.to_string())?;
+        tracing::info!(address = ?unix.listener.local_addr().ok(), "Listening on unix socket");
+        // An accepted stream is read and written in the same way whatever its family.
+        listeners.push(listening(listener));
+    }
     tracing::info!(%address, cores = core.mesh().core_count(), "Listening on HTTP");
-    accept(core, &listener, async { signal.await.unwrap_or(()) }).await;
+    accept(core, &listeners, async { signal.await.unwrap_or(()) }).await;
     // New connections are refused from here on.
-    drop(listener);
+    drop((listeners, unix));
     let stopping = Instant::now();
+    for listener in udp {
+        listener.stop().await;
+    }
     stop::stop_all(core.mesh()).await;
     tracing::info!(ms = stopping.elapsed().as_millis() as u64, "Stopped");
     Ok(())
 }
 
-async fn accept(core: &Rc<Core>, listener: &TcpListener, stop: impl Future<Output = ()>) {
+/// A listening socket, for this executor.
+fn listening(listener: impl IntoRawFd) -> TcpListener {
+    // SAFETY: the descriptor is a listening socket, and its owner has just given it away.
+    unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
+}
+
+async fn accept(core: &Rc<Core>, listeners: &[TcpListener], stop: impl Future<Output = ()>) {
     let connections_max = usize::try_from(core.config.http.max_connection_limit).unwrap_or(usize::MAX);
     let slots = Slots::new(core.mesh().core_count(), connections_max);
-    listen::accept(listener, &slots, stop, async |accepted| {
+    listen::accept(listeners, &slots, stop, async |accepted| {
         let target = accepted.core();
         let handover = Handover::new(accepted);
         if target == core.number {

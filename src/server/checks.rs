@@ -225,6 +225,13 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, BootError> {
     probe(address)
 }
 
+/// The addresses that `host:port` may mean, best first; no host means every address of the machine.
+pub fn addresses(text: &str) -> io::Result<Vec<SocketAddr>> {
+    let Some(port) = text.strip_prefix(':') else { return Ok(text.to_socket_addrs()?.collect()) };
+    let port = port.parse::<u16>().map_err(|error| io::Error::new(ErrorKind::InvalidInput, error))?;
+    Ok(vec![SocketAddr::from(([0_u16; 8], port)), SocketAddr::from(([0_u8; 4], port))])
+}
+
 /// A killed server's socket outlives it for a moment, as long as the kernel takes to end its rings.
 #[allow(clippy::disallowed_methods, reason = "before there is any executor")]
 fn probe(address: SocketAddr) -> Result<SocketAddr, BootError> {

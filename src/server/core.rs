@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::disk::Clock;
 use crate::disk::real::RealDisk;
 use crate::exec::Executor;
+use crate::exec::QueryId;
 use crate::exec::lookup;
 use crate::exec::view::View;
 use crate::http::edge::Edge;
@@ -48,11 +49,15 @@ use crate::observe::Statistic;
 use crate::server::options;
 use crate::server::owner::Owner;
 use crate::server::owners::CoreOwners;
+use crate::server::running::Running;
+use crate::server::running::Shared;
 use crate::server::services::CoreServices;
+use crate::server::udp::Udp;
 use crate::shard;
 use crate::shard::Deletion;
 use crate::shard::Engine;
 use crate::shard::ShardView;
+use crate::stdx::budget::Budget;
 use crate::stdx::notify::Notify;
 
 /// How long the connections of a core get to finish their requests when the server stops.
@@ -121,12 +126,20 @@ pub struct Core {
     pub started_ns: i64,
     /// Where work runs.
     pub queues: Queues,
+    /// The requests with statements that run on this core.
+    pub running: Rc<Running>,
+    /// Memory of one query on this core.
+    pub query_bytes_max: usize,
+    /// Memory of all queries of all cores.
+    pub memory: Budget,
     /// Logins that were verified on this core.
     pub logins: RefCell<auth::Cache>,
     /// Why the data directory cannot be used from here, found before anything was asked.
     pub probe_error: RefCell<Option<io::Error>>,
     /// On core 0.
     pub owner: OnceCell<Owner>,
+    /// On core 0: the UDP listeners, for their counters.
+    pub udp: RefCell<Vec<Rc<Udp>>>,
     mesh: OnceCell<Mesh>,
     catalog: RefCell<Arc<Catalog>>,
     targets: RefCell<HashMap<(String, String), Rc<Target>>>,
@@ -140,10 +153,15 @@ pub struct Core {
 
 impl Core {
     /// A core without parts, on its executor.
-    pub fn new(number: usize, config: Arc<Config>, shard_count: u16) -> Rc<Core> {
+    pub fn new(number: usize, config: Arc<Config>, shard_count: u16, shared: Arc<Shared>) -> Rc<Core> {
         let platform = RealDisk::new();
+        let query_bytes = config.query.bytes_max.unwrap_or_else(options::query_bytes);
+        let memory = Budget::new(shared.memory.clone(), options::query_total_bytes(&config));
         Rc::new(Core {
             number,
+            running: Running::new(shared, options::running(&config)),
+            query_bytes_max: usize::try_from(query_bytes).unwrap_or(usize::MAX),
+            memory,
             config,
             shard_count,
             started_ns: platform.now_ns(),
@@ -152,6 +170,7 @@ impl Core {
             logins: RefCell::default(),
             probe_error: RefCell::default(),
             owner: OnceCell::new(),
+            udp: RefCell::default(),
             mesh: OnceCell::new(),
             catalog: RefCell::default(),
             targets: RefCell::default(),
@@ -223,7 +242,7 @@ impl Core {
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.targets.borrow_mut().clear();
         if let Some(shards) = self.shards.get() {
-            shards.engine.set_live(live(&catalog));
+            shards.engine.set_live(live(&catalog, &self.config));
         }
         if let Some(ingest) = self.ingest.get() {
             ingest.retain(|database, policy| {
@@ -254,11 +273,31 @@ impl Core {
 
     async fn answer(self: &Rc<Self>, request: Request) -> Response {
         match request {
-            Request::Write(batches) => match self.shards.get() {
-                Some(shards) => Response::Written(shards.engine.write(batches).await),
+            Request::Write(batches, room) => match self.shards.get() {
+                Some(shards) => Response::Written(shards.engine.write_within(batches, room).await),
                 None => Response::Refused("the shards are not open yet"),
             },
-            Request::Exec(request) => self.execute(request).await,
+            Request::KnownSeries(database, keys) => match self.shards.get() {
+                Some(shards) => Response::Known(shards.engine.known_series(database, &keys)),
+                None => Response::Refused("the shards are not open yet"),
+            },
+            Request::TagValues(database, asks) => match self.shards.get() {
+                Some(shards) => Response::TagValues(shards.engine.tag_values(database, &asks)),
+                None => Response::Refused("the shards are not open yet"),
+            },
+            Request::ForgetIds(database) => {
+                self.ingest().forget(database);
+                Response::Done
+            }
+            Request::Exec(query, request) => self.execute(query, request).await,
+            Request::StopQuery(query) => {
+                if let Some(shards) = self.shards.get() {
+                    shards.executor.stop(query);
+                }
+                Response::Done
+            }
+            Request::Queries => Response::Queries(self.running.list()),
+            Request::KillQuery(id) => Response::Kill(self.running.kill(id)),
             Request::ClaimFields(claims) => match self.owner.get() {
                 Some(owner) => Response::Claimed(owner.claim(&claims)),
                 None => Response::Refused("only core 0 owns the schema"),
@@ -339,7 +378,7 @@ impl Core {
         }
         let Opening { mut options, catalog, old_logs } = opening;
         options.core = u16::try_from(self.number).map_err(|_| "too many cores".to_owned())?;
-        let opened = Engine::open(self.platform, options, live(&catalog), old_logs).await;
+        let opened = Engine::open(self.platform, options, live(&catalog, &self.config), old_logs).await;
         let (engine, recovery) = opened.map_err(|error| error.to_string())?;
         *self.catalog.borrow_mut() = catalog;
         let committing = Rc::clone(&engine);
@@ -349,7 +388,7 @@ impl Core {
         let compacting = Rc::clone(&engine);
         spawn(self.queues.background, async move { compacting.compact_loop().await });
         let schema = engine.schema();
-        let executor = Rc::new(Executor::new(engine.views()));
+        let executor = Rc::new(Executor::within(engine.views(), self.memory.clone()));
         if self.shards.set(Shards { engine, executor }).is_err() {
             return Err("the shards are open already".to_owned());
         }
@@ -357,10 +396,10 @@ impl Core {
         Ok(Opened { recovery, schema })
     }
 
-    async fn execute(&self, request: crate::exec::Request) -> Response {
+    async fn execute(&self, query: QueryId, request: crate::exec::Request) -> Response {
         let Some(shards) = self.shards.get() else { return Response::Refused("the shards are not open yet") };
         let executor = Rc::clone(&shards.executor);
-        let work = async move { executor.handle(request).await };
+        let work = async move { executor.handle_for(query, request).await };
         let work = glommio::spawn_local_into(work, self.queues.queries).expect("the queue lives as long as the core");
         Response::Exec(work.await)
     }
@@ -388,6 +427,7 @@ impl Core {
     fn statistics(&self) -> Vec<Statistic> {
         let edge = self.edge();
         let mut statistics = vec![edge.counters.statistic(&edge.options.bind)];
+        statistics.extend(self.udp.borrow().iter().map(|udp| udp.statistic()));
         statistics.extend(self.shards.get().map(|shards| options::engine_statistic(&shards.engine.sizes())));
         statistics
     }
@@ -403,10 +443,12 @@ fn now_ns(core: &Core) -> i64 {
 }
 
 /// What shards must know of the catalog.
-fn live(catalog: &Catalog) -> shard::Live {
+fn live(catalog: &Catalog, config: &Config) -> shard::Live {
     let mut live = shard::Live::default();
     for database in catalog.databases() {
         live.databases.insert(database.id);
+        let series_max = config.data.max_series_per_database;
+        live.series.insert(database.id, Budget::new(database.series.clone(), series_max));
         for policy in &database.policies {
             let key = |group| shard::PartitionKey { database: database.id, policy: policy.id, group };
             let groups = policy.groups.iter().map(|group| (key(group.id), TimeRange::clone(&group.range())));

@@ -1,11 +1,13 @@
 //! The cores as a query sees them: [`Fabric`] over the mesh.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::Clock;
 use crate::exec;
+use crate::exec::QueryId;
 use crate::exec::lookup;
 use crate::ingest::WriteParams;
 use crate::mesh::DeleteOrder;
@@ -17,6 +19,8 @@ use crate::meta::MetaError;
 use crate::meta::Outcome;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
+use crate::model::Kill;
+use crate::model::RunningQuery;
 use crate::model::TimeRange;
 use crate::query::fabric::Fabric;
 use crate::query::fabric::FabricError;
@@ -31,6 +35,8 @@ const CHANGE_WAIT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct MeshFabric {
     core: Rc<Core>,
+    /// The request it works for, once that has a number.
+    query: Rc<Cell<QueryId>>,
 }
 
 impl MeshFabric {
@@ -45,7 +51,12 @@ impl MeshFabric {
 
     /// Seen from `core`.
     pub fn new(core: Rc<Core>) -> MeshFabric {
-        MeshFabric { core }
+        MeshFabric { core, query: Rc::default() }
+    }
+
+    /// Its work is for this request.
+    pub fn set_query(&self, query: QueryId) {
+        self.query.set(query);
     }
 }
 
@@ -59,7 +70,7 @@ impl Fabric for MeshFabric {
     }
 
     async fn ask(&self, core: usize, request: exec::Request) -> Result<exec::Response, FabricError> {
-        match self.core.mesh().call(core, Request::Exec(request), STEP_WAIT).await {
+        match self.core.mesh().call(core, Request::Exec(self.query.get(), request), STEP_WAIT).await {
             Ok(Response::Exec(response)) => Ok(response),
             Ok(Response::Refused(reason)) => Err(FabricError(reason.to_owned())),
             Ok(other) => Err(FabricError(format!("unexpected answer: {other:?}"))),
@@ -77,6 +88,41 @@ impl Fabric for MeshFabric {
             self.deleted(core, Request::Forget(database, measurements.clone())).await?;
         }
         Ok(())
+    }
+
+    async fn forget_ids(&self, database: DatabaseId) -> Result<(), FabricError> {
+        if self.core.config.data.max_series_per_database == 0 {
+            return Ok(());
+        }
+        for answer in self.core.mesh().call_all(|| Request::ForgetIds(database), CHANGE_WAIT).await {
+            answer.map_err(|error| FabricError(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn running(&self) -> Result<Vec<RunningQuery>, FabricError> {
+        let mut running = Vec::new();
+        for answer in self.core.mesh().call_all(|| Request::Queries, CHANGE_WAIT).await {
+            match answer {
+                Ok(Response::Queries(queries)) => running.extend(queries),
+                Ok(other) => return Err(FabricError(format!("unexpected answer: {other:?}"))),
+                Err(error) => return Err(FabricError(error.to_string())),
+            }
+        }
+        Ok(running)
+    }
+
+    async fn kill(&self, id: u64) -> Result<Kill, FabricError> {
+        let mut found = Kill::Unknown;
+        for answer in self.core.mesh().call_all(|| Request::KillQuery(id), CHANGE_WAIT).await {
+            match answer {
+                Ok(Response::Kill(Kill::Unknown)) => {}
+                Ok(Response::Kill(kill)) => found = kill,
+                Ok(other) => return Err(FabricError(format!("unexpected answer: {other:?}"))),
+                Err(error) => return Err(FabricError(error.to_string())),
+            }
+        }
+        Ok(found)
     }
 
     async fn change(&self, command: Command) -> Result<Outcome, MetaError> {

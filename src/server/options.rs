@@ -11,6 +11,7 @@ use crate::http;
 use crate::http::throttle::Bounds;
 use crate::observe::Statistic;
 use crate::observe::Value;
+use crate::server::running;
 use crate::shard;
 use crate::shard::Sizes;
 
@@ -132,17 +133,24 @@ pub fn query_bytes() -> u64 {
     memory_bytes() / 8
 }
 
+/// Memory of all requests when nothing else is said: half of the machine's.
+pub fn query_total_bytes(config: &Config) -> u64 {
+    config.query.total_bytes_max.unwrap_or_else(|| memory_bytes() / 2)
+}
+
+/// The limits on requests with statements.
+pub fn running(config: &Config) -> running::Limits {
+    let unless_zero = |ns: u64| (ns > 0).then(|| Duration::from_nanos(ns));
+    running::Limits {
+        running_max: config.coordinator.max_concurrent_queries,
+        time_max: unless_zero(config.coordinator.query_timeout_ns),
+        log_after: unless_zero(config.coordinator.log_queries_after_ns),
+    }
+}
+
 /// Settings that ask for what is not built yet, a line each for the log: nobody shall rely on them unknowingly.
 pub fn not_served(config: &Config) -> Vec<String> {
-    let coordinator = &config.coordinator;
-    let asked = [
-        (coordinator.max_concurrent_queries > 0, "[coordinator] max-concurrent-queries"),
-        (coordinator.max_select_point > 0, "[coordinator] max-select-point"),
-        (config.query.total_bytes_max.is_some(), "[millrace] query-total-size"),
-        (config.http.unix_socket.is_some(), "[http] unix-socket-enabled"),
-        (!config.udp.is_empty(), "[[udp]] enabled"),
-        (config.monitor.store_enabled, "[monitor] store-enabled"),
-    ];
+    let asked = [(config.monitor.store_enabled, "[monitor] store-enabled")];
     let lines = asked.iter().filter(|(is_asked, _)| *is_asked);
     lines.map(|(_, setting)| format!("{setting} has no effect yet")).collect()
 }

@@ -70,7 +70,7 @@ impl Owner {
     }
 
     /// The types that hold for the fields of each claim.
-    pub fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<Held>> {
+    pub fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<Option<Held>>> {
         let mut registry = self.registry.borrow_mut();
         let mut claim = |claim: &FieldClaim| {
             let fields: Vec<(&[u8], FieldType)> = claim.fields.iter().map(|(name, asked)| (&**name, *asked)).collect();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::batch::Batch;
+use crate::ingest::Limits;
 use crate::ingest::WriteError;
 use crate::ingest::owners::Claim;
 use crate::ingest::owners::Owners;
@@ -15,6 +16,7 @@ use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::meta::Catalog;
 use crate::meta::Command;
+use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
@@ -22,6 +24,9 @@ use crate::model::Timestamp;
 use crate::series::Held;
 use crate::server::core::Core;
 use crate::shard;
+use crate::shard::TagAnswer;
+use crate::shard::TagAsk;
+use crate::stdx::budget::Taken;
 
 /// How long changes of the catalog and claims may take; a new catalog has to be synced to disk.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
@@ -80,7 +85,7 @@ impl Owners for CoreOwners {
         }
     }
 
-    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Held>>, WriteError> {
+    async fn claim(&self, claims: Vec<Claim>) -> Result<Vec<Vec<Option<Held>>>, WriteError> {
         let claims = claims.into_iter().map(|claim| {
             let Claim { database, policy, group, measurement, fields } = claim;
             FieldClaim { database, policy, group, measurement, fields }
@@ -91,13 +96,42 @@ impl Owners for CoreOwners {
         }
     }
 
-    async fn write(&self, core: u16, batches: Vec<Batch>) -> Result<Vec<Vec<SeriesId>>, WriteError> {
+    fn limits(&self) -> Limits {
+        let data = &self.core.config.data;
+        Limits { series_max: data.max_series_per_database, values_max: data.max_values_per_tag }
+    }
+
+    async fn known_series(
+        &self,
+        core: u16,
+        database: DatabaseId,
+        keys: Vec<(u16, Bytes)>,
+    ) -> Result<Vec<bool>, WriteError> {
+        match self.call(usize::from(core), Request::KnownSeries(database, keys), CHANGE_WAIT).await? {
+            Response::Known(known) => Ok(known),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn tag_values(
+        &self,
+        core: u16,
+        database: DatabaseId,
+        asks: Vec<TagAsk>,
+    ) -> Result<Vec<TagAnswer>, WriteError> {
+        match self.call(usize::from(core), Request::TagValues(database, asks), CHANGE_WAIT).await? {
+            Response::TagValues(answers) => Ok(answers),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn write(&self, core: u16, batches: Vec<Batch>, room: Taken) -> Result<Vec<Vec<SeriesId>>, WriteError> {
         let within = match self.core.config.coordinator.write_timeout_ns {
             // Zero is for ever in stock; an hour is long enough for anybody still to be there.
             0 => Duration::from_secs(3600),
             ns => Duration::from_nanos(ns),
         };
-        match self.call(usize::from(core), Request::Write(batches), within).await? {
+        match self.call(usize::from(core), Request::Write(batches, room), within).await? {
             Response::Written(outcome) => outcome.map_err(write_error),
             other => Err(unexpected(&other)),
         }
@@ -114,6 +148,7 @@ fn find_target(catalog: &Catalog, database: &str, policy: &str) -> Result<Target
         policy: policy.id,
         duration_ns: policy.duration,
         groups: policy.groups.iter().map(|group| (group.id, group.range())).collect(),
+        series: found.series.clone(),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::time::Duration;
-use std::time::Instant;
 
 use futures_lite::future::or;
 
@@ -30,14 +29,18 @@ use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
 use crate::query::select::Limits;
 use crate::query::statement::ServerFacts;
+use crate::server::core;
 use crate::server::core::Core;
 use crate::server::core::Phase;
 use crate::server::fabric::MeshFabric;
 use crate::server::options;
 use crate::server::owners::CoreOwners;
+use crate::server::running::Ticket;
 
 /// How long the cores get to tell their counters.
 const STATISTICS_WAIT: Duration = Duration::from_secs(5);
+/// How long the cores get to stop what they read for a query that ended early.
+const STOP_WAIT: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Clone)]
@@ -145,20 +148,21 @@ impl Services for CoreServices {
 
     async fn query(&self, request: QueryRequest) -> Result<RunningQuery, QueryError> {
         let coordinator = &self.core.config.coordinator;
-        let query_bytes = self.core.config.query.bytes_max.unwrap_or_else(options::query_bytes);
         let limits = Limits {
             series_max: coordinator.max_select_series,
             buckets_max: coordinator.max_select_buckets,
-            memory_bytes_max: usize::try_from(query_bytes).unwrap_or(usize::MAX),
+            points_max: coordinator.max_select_point,
+            memory_bytes_max: self.core.query_bytes_max,
+            memory: self.core.memory.clone(),
         };
         let facts = self.facts(&request.text).await;
-        let until = match coordinator.query_timeout_ns {
-            0 => None,
-            ns => Some(Instant::now() + Duration::from_nanos(ns)),
-        };
         let options = query::Options { limits, server: Rc::new(facts) };
-        let run = query::run(MeshFabric::new(self.core.clone()), request, options)?;
-        Ok(RunningQuery { run, until, is_over: false, statement_id: 0 })
+        let fabric = MeshFabric::new(self.core.clone());
+        let database = request.database.clone();
+        let run = query::run(fabric.clone(), request, options)?;
+        let ticket = self.core.running.enter(run.text(), database);
+        fabric.set_query(ticket.as_ref().map_or(0, Ticket::id));
+        Ok(RunningQuery { core: self.core.clone(), run, ticket: ticket.map_err(Some), is_over: false })
     }
 
     async fn statistics(&self) -> Vec<Statistic> {
@@ -193,33 +197,61 @@ impl WriteSession for Session<CoreOwners> {
 
 /// A query over the mesh.
 pub struct RunningQuery {
+    core: Rc<Core>,
     run: query::QueryRun<MeshFabric>,
-    /// `query-timeout`, on the clock of the whole request.
-    until: Option<Instant>,
+    /// Its place among the running ones, or why it has none, until that has been said.
+    ticket: Result<Ticket, Option<String>>,
+    /// It came to its own end.
     is_over: bool,
-    statement_id: i32,
 }
 
 impl QueryRun for RunningQuery {
     async fn next(&mut self) -> Option<ResultPiece> {
-        let Some(until) = self.until else { return self.run.next().await };
-        if self.is_over {
-            return None;
-        }
-        let late = async {
-            glommio::timer::sleep(until.saturating_duration_since(Instant::now())).await;
-            Err(())
+        let ticket = match &mut self.ticket {
+            Ok(ticket) => ticket,
+            Err(refusal) => {
+                return refusal.take().map(|error| ResultPiece { error: Some(error), ..ResultPiece::default() });
+            }
         };
-        match or(async { Ok(self.run.next().await) }, late).await {
-            Ok(piece) => {
-                self.statement_id = piece.as_ref().map_or(self.statement_id, |piece| piece.statement_id);
-                piece
+        // Looked at first: a query whose rows are always there would never be seen to wait.
+        let outcome = match ticket.verdict() {
+            Some(verdict) => Err(verdict),
+            None => {
+                let is_interruptible = self.run.is_interruptible();
+                let condemned = async {
+                    let verdict = ticket.condemned(glommio::timer::sleep).await;
+                    if !is_interruptible.get() {
+                        // Its end is soon enough.
+                        std::future::pending::<()>().await;
+                    }
+                    Err(verdict)
+                };
+                let run = &mut self.run;
+                or(async { Ok(run.next().await) }, condemned).await
             }
-            Err(()) => {
-                self.is_over = true;
-                let error = Some("query-timeout limit exceeded".to_owned());
-                Some(ResultPiece { statement_id: self.statement_id, error, ..ResultPiece::default() })
+        };
+        let piece = match outcome {
+            Ok(piece) => piece,
+            Err(verdict) => {
+                self.run.interrupt(verdict.to_owned());
+                self.run.next().await
             }
+        };
+        self.is_over = piece.is_none();
+        piece
+    }
+}
+
+impl Drop for RunningQuery {
+    fn drop(&mut self) {
+        let Ok(ticket) = &self.ticket else { return };
+        // What runs for it elsewhere ends with the core anyway when that stops.
+        if (self.is_over && ticket.verdict().is_none()) || self.core.phase() != Phase::Serving {
+            return;
         }
+        let (mesh, id) = (self.core.mesh().clone(), ticket.id());
+        core::spawn(self.core.queues.requests, async move {
+            mesh.call_all(|| Request::StopQuery(id), STOP_WAIT).await;
+        });
     }
 }

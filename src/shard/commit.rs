@@ -21,8 +21,10 @@ use crate::shard::Pending;
 use crate::shard::PendingRecord;
 use crate::shard::Phase;
 use crate::shard::WriteError;
+use crate::shard::limits;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
+use crate::stdx::budget::Taken;
 use crate::wal::Log;
 
 /// Most bytes of one frame: what waits beyond it gets the next sync.
@@ -78,11 +80,13 @@ impl<P: Disk + Clock> Engine<P> {
         if full || queued { Err(None) } else { Ok(()) }
     }
 
-    /// Checks batches, gives their keys ids and queues them for the next commit.
-    pub(super) fn enqueue(&self, batches: Vec<Batch>) -> Result<Done, WriteError> {
+    /// Checks batches, gives their keys ids and queues them for the next commit. `room` is for new series.
+    pub(super) fn enqueue(&self, batches: Vec<Batch>, room: Taken) -> Result<Done, WriteError> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let readers = batches.iter().map(|batch| self.check(batch, state)).collect::<Result<Vec<_>, _>>()?;
+        let mut room = limits::room_for(state, &readers, room)?;
+        let mut created_count = 0;
         let mut writes = Vec::with_capacity(batches.len());
         for (batch, reader) in batches.iter().zip(&readers) {
             let destination = reader.destination;
@@ -98,6 +102,7 @@ impl<P: Disk + Clock> Engine<P> {
                     created.push(id);
                 }
             }
+            created_count += created.len() as u64;
             let mut record = record::encode_batch_head(destination.shard, &assigned);
             let start = record.len();
             record.extend_from_slice(batch.bytes());
@@ -105,8 +110,11 @@ impl<P: Disk + Clock> Engine<P> {
             let change = Change::Batch { start, assigned, created };
             writes.push(PendingRecord { record, shard: destination.shard, change });
         }
+        // With a limit there was room for all of them; without one there always is.
+        room.resize(room.units().max(created_count));
+        room.keep(created_count);
         let (done, receiver) = oneshot::channel();
-        state.pending.push(Pending { writes, done });
+        state.pending.push(Pending { writes, done, _room: room });
         Ok(receiver)
     }
 
@@ -123,7 +131,7 @@ impl<P: Disk + Clock> Engine<P> {
         }
         state.pending_bytes += writes.iter().map(|write| write.record.len()).sum::<usize>();
         let (done, receiver) = oneshot::channel();
-        state.pending.push(Pending { writes, done });
+        state.pending.push(Pending { writes, done, _room: Taken::default() });
         Ok(receiver)
     }
 
@@ -276,6 +284,8 @@ impl<P: Disk + Clock> Engine<P> {
         // Dropped while it waited for the disk: acknowledged and gone, as if the drop had come after.
         let Some(&range) = state.live.groups.get(&key) else { return };
         let Some(shard) = state.shards.get_mut(&write.shard) else { return };
+        let revived = shard.revive(key.database, &reader, assigned);
+        limits::count(&state.live, key.database, revived);
         let bytes = shard.apply(key, range, &reader, assigned);
         state.active_bytes += bytes;
         state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
@@ -412,6 +422,8 @@ fn forget<P: Disk>(state: &mut super::State<P>, write: &PendingRecord) {
     let Change::Batch { start, created, .. } = &write.change else { return };
     let Ok(reader) = Reader::of(&write.record[*start..]) else { return };
     if let Some(shard) = state.shards.get_mut(&write.shard) {
-        shard.forget_series(reader.destination.database, created);
+        let database = reader.destination.database;
+        let forgotten = shard.forget_series(database, created);
+        limits::uncount(&state.live, database, forgotten);
     }
 }

@@ -21,6 +21,7 @@
 mod commit;
 mod compact;
 mod flush;
+mod limits;
 mod manifest;
 mod read;
 mod record;
@@ -28,6 +29,8 @@ mod recover;
 mod state;
 mod tombstone;
 
+pub use limits::TagAnswer;
+pub use limits::TagAsk;
 pub use read::SeriesCursor;
 pub use read::ShardView;
 pub use record::PartitionKey;
@@ -57,6 +60,7 @@ use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::segment::PageCache;
 use crate::shard::state::ShardState;
+use crate::stdx::budget::Taken;
 use crate::stdx::notify::Notify;
 use crate::wal::Log;
 
@@ -265,6 +269,8 @@ struct Frozen {
 struct Pending {
     writes: Vec<PendingRecord>,
     done: oneshot::Sender<Result<Vec<Assigned>, WriteError>>,
+    /// For series that become alive when it is applied.
+    _room: Taken,
 }
 
 /// A log record that waits, and what it does once it is durable.
@@ -291,8 +297,13 @@ impl<P: Disk + Clock> Engine<P> {
     /// Stores batches; returns when all are durable and visible, with the ids of their keys. Batches of one call are
     /// in one log frame: after a crash all of them are there or none.
     pub async fn write(&self, batches: Vec<Batch>) -> Result<Vec<Assigned>, WriteError> {
+        self.write_within(batches, Taken::default()).await
+    }
+
+    /// As [`Engine::write`], for batches of one database, with `room` taken for their new series.
+    pub async fn write_within(&self, batches: Vec<Batch>, room: Taken) -> Result<Vec<Assigned>, WriteError> {
         self.wait_for_room().await?;
-        let done = self.enqueue(batches)?;
+        let done = self.enqueue(batches, room)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
     }
@@ -305,31 +316,40 @@ impl<P: Disk + Clock> Engine<P> {
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;
         for deletion in deletions {
-            self.settle(deletion.shard, deletion.database, &deletion.series).await;
+            self.settle(deletion.shard, deletion.database, &deletion.series, true).await;
         }
         Ok(())
     }
 
-    /// Takes those of some series out of the index that have no point left.
-    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap) {
+    /// Takes those of some series out of the index that have no point left; they were counted or are not yet.
+    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap, were_counted: bool) {
         for (count, series) in series.iter().enumerate() {
-            let series = SeriesId(series);
-            loop {
-                let looks = self.state.borrow().shards.get(&shard).and_then(|shard| shard.looks(database, series));
-                let Some(looks) = looks else { break };
-                let mut is_there = false;
-                for look in &looks {
-                    is_there = is_there || look.has_points(series).await;
-                }
-                let mut state = self.state.borrow_mut();
-                let Some(shard) = state.shards.get_mut(&shard) else { break };
-                // A flush or a compaction may have come in between.
-                if is_there || shard.retire(database, series, &looks) {
-                    break;
-                }
+            let gone = self.settle_one(shard, database, SeriesId(series)).await;
+            if gone && were_counted {
+                limits::uncount(&self.state.borrow().live, database, 1);
             }
             if count % SETTLE_SERIES == 0 {
                 self.platform.yield_now().await;
+            }
+        }
+    }
+
+    /// Whether the series left the index.
+    async fn settle_one(&self, shard: u16, database: DatabaseId, series: SeriesId) -> bool {
+        loop {
+            let looks = self.state.borrow().shards.get(&shard).and_then(|shard| shard.looks(database, series));
+            let Some(looks) = looks else { return false };
+            for look in &looks {
+                if look.has_points(series).await {
+                    return false;
+                }
+            }
+            let mut state = self.state.borrow_mut();
+            let Some(shard) = state.shards.get_mut(&shard) else { return false };
+            // A flush or a compaction may have come in between.
+            match shard.retire(database, series, &looks) {
+                Some(gone) => return gone,
+                None => continue,
             }
         }
     }

@@ -225,6 +225,7 @@ impl<P: Disk + Clock> Engine<P> {
             page_cache,
         };
         engine.settle_all().await;
+        engine.count_series();
         let log = engine.create_log(log_name).await?;
         engine.state.borrow_mut().log = Some(log);
         Ok((Rc::new(engine), recovery))
@@ -238,7 +239,7 @@ impl<P: Disk + Clock> Engine<P> {
                 *deleted.entry(deletion.database).or_default() |= &*deletion.series;
             }
             for (database, series) in deleted {
-                self.settle(number, database, &series).await;
+                self.settle(number, database, &series, false).await;
             }
             if let Some(shard) = self.state.borrow_mut().shards.get_mut(&number) {
                 shard.forget_dormant();

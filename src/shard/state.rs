@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -29,6 +30,7 @@ use crate::shard::record::PartitionKey;
 use crate::shard::tombstone;
 use crate::shard::tombstone::Deletion;
 use crate::shard::tombstone::Tombstone;
+use crate::stdx::budget::Budget;
 use crate::wal::Log;
 
 /// What the catalog holds, as far as shards care: whatever is not here is dropped.
@@ -36,6 +38,8 @@ use crate::wal::Log;
 pub struct Live {
     /// Databases.
     pub databases: HashSet<DatabaseId>,
+    /// How many series each has on all cores, and may have. What is not here is not counted.
+    pub series: HashMap<DatabaseId, Budget>,
     /// Shard groups and their time ranges.
     pub groups: HashMap<PartitionKey, TimeRange>,
 }
@@ -265,14 +269,12 @@ impl<P: Disk> ShardState<P> {
         Ok((id, true))
     }
 
-    /// Takes back ids whose batch never became durable.
-    pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) {
-        if let Some(index) = self.indexes.get_mut(&database) {
-            for &id in ids {
-                index.remove(id);
-            }
-        }
+    /// Takes back ids whose batch never became durable; how many were series.
+    pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) -> u64 {
+        let index = self.indexes.get_mut(&database);
+        let forgotten = index.map_or(0, |index| ids.iter().filter(|id| index.remove(**id)).count());
         self.unsaved_series.retain(|series| !ids.contains(&series.1));
+        forgotten as u64
     }
 
     /// A series that replay or the series log names. The newest id of a key counts: an older one was given to a write
@@ -317,9 +319,6 @@ impl<P: Disk> ShardState<P> {
 
     /// Applies a batch to its partition, made if it is not there; the memory it took.
     pub fn apply(&mut self, key: PartitionKey, range: TimeRange, batch: &Reader<'_>, ids: &[SeriesId]) -> usize {
-        if !self.dormant.is_empty() {
-            self.revive(key.database, batch, ids);
-        }
         let partition = self.partitions.entry(key).or_insert_with(|| Partition::new(range));
         let before = partition.active.bytes();
         if let Err(error) = partition.active.apply(batch, ids) {
@@ -329,26 +328,42 @@ impl<P: Disk> ShardState<P> {
         partition.active.bytes() - before
     }
 
-    /// Puts dormant series of a batch back into the index.
-    fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) {
+    /// Puts dormant series of a batch, which will be applied next, back into the index; how many.
+    pub fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) -> u64 {
+        let mut revived = 0;
+        for id in self.dormant_of(batch, ids) {
+            let Some((_, key)) = self.dormant.remove(&id) else { continue };
+            self.dormant_keys.remove(&(database, key.clone()));
+            // It was there before: its key is canonical and its id its own.
+            revived += u64::from(self.indexes.entry(database).or_default().insert(id, &key).is_ok());
+        }
+        revived
+    }
+
+    /// The dormant series that a batch has points of, each once; `ids` are those of its keys.
+    pub fn dormant_of(&self, batch: &Reader<'_>, ids: &[SeriesId]) -> BTreeSet<SeriesId> {
+        let mut found = BTreeSet::new();
+        if self.dormant.is_empty() {
+            return found;
+        }
         let mut rows = batch.rows();
         while let Ok(Some(row)) = rows.next_row() {
             let series = match row.series {
                 SeriesRef::Known(id) => Some(id),
                 SeriesRef::New(index) => ids.get(index as usize).copied(),
             };
-            if let Some(id) = series
-                && let Some((_, key)) = self.dormant.remove(&id)
-            {
-                self.dormant_keys.remove(&(database, key.clone()));
-                // It was there before: its key is canonical and its id its own.
-                let _ = self.indexes.entry(database).or_default().insert(id, &key);
-            }
-            let Some(layout) = batch.layouts.get(row.layout as usize) else { return };
+            found.extend(series.filter(|id| self.dormant.contains_key(id)));
+            let Some(layout) = batch.layouts.get(row.layout as usize) else { break };
             if layout.fields.iter().any(|field| rows.value(field.1).is_err()) {
-                return;
+                break;
             }
         }
+        found
+    }
+
+    /// Whether a point, or a write under way, makes the key a series.
+    pub fn has_series(&self, database: DatabaseId, key: &[u8]) -> bool {
+        self.indexes.get(&database).is_some_and(|index| index.lookup(key).is_some())
     }
 
     /// Applies a deletion whose record stands in a log file of `age`. Series that lost their last point stay in the
@@ -380,20 +395,20 @@ impl<P: Disk> ShardState<P> {
         Some(looks)
     }
 
-    /// Takes a series out of the index in whose segments `looked` nothing was found; false when there is more to look
-    /// at by now.
-    pub fn retire(&mut self, database: DatabaseId, series: SeriesId, looked: &[Look<P>]) -> bool {
-        let Some(looks) = self.looks(database, series) else { return true };
+    /// Takes a series out of the index in whose segments `looked` nothing was found; whether it was in it and has
+    /// gone. `None` when there is more to look at by now.
+    pub fn retire(&mut self, database: DatabaseId, series: SeriesId, looked: &[Look<P>]) -> Option<bool> {
+        let Some(looks) = self.looks(database, series) else { return Some(false) };
         let was_looked_at = |look: &Look<P>| looked.iter().any(|looked| Rc::ptr_eq(&looked.segment, &look.segment));
         if !looks.iter().all(was_looked_at) {
-            return false;
+            return None;
         }
-        let Some(index) = self.indexes.get_mut(&database) else { return true };
-        let Some(key) = index.key(series).map(Vec::into_boxed_slice) else { return true };
+        let Some(index) = self.indexes.get_mut(&database) else { return Some(false) };
+        let Some(key) = index.key(series).map(Vec::into_boxed_slice) else { return Some(false) };
         index.remove(series);
         self.dormant_keys.insert((database, key.clone()), series);
         self.dormant.insert(series, (database, key));
-        true
+        Some(true)
     }
 
     /// Forgets deletions that the manifest holds and that hide nothing any more.

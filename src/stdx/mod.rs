@@ -1,6 +1,7 @@
 //! What std lacks: no domain words.
 
 pub mod bitset;
+pub mod budget;
 pub mod notify;
 pub mod pdqsort;
 #[cfg(test)]

@@ -10,5 +10,7 @@ mod damage;
 mod deletes;
 mod durability;
 mod lifecycle;
+mod limits;
 mod refusals;
 mod retention;
+mod sockets;

@@ -18,6 +18,7 @@ use crate::meta::command::Outcome;
 use crate::meta::command::PolicyChange;
 use crate::model::DatabaseId;
 use crate::model::PolicyId;
+use crate::stdx::budget::Counter;
 
 /// Name of the policy that a database gets by itself.
 const AUTOGEN: &str = "autogen";
@@ -177,6 +178,7 @@ fn add_database(catalog: &mut Catalog, name: &str) {
         default_policy: String::new(),
         policies: Vec::new(),
         continuous_queries: Vec::new(),
+        series: Counter::default(),
     };
     catalog.databases.insert(name.to_owned(), Arc::new(database));
 }

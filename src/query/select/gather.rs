@@ -32,6 +32,8 @@ use crate::model::PolicyId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::fabric::Fabric;
+use crate::query::select::meter::Meter;
+use crate::query::select::source::Context;
 use crate::query::select::stream::Batch;
 use crate::query::select::stream::GroupKey;
 use crate::query::select::stream::Row;
@@ -63,6 +65,7 @@ pub struct Gather<F> {
     running: Option<Running>,
     series_max: u64,
     series_count: u64,
+    meter: Rc<Meter>,
 }
 
 /// The fragment being read.
@@ -121,9 +124,16 @@ impl Items {
 }
 
 impl<F: Fabric> Gather<F> {
-    /// A gather of `fragments`, in this order. `series_max` bounds what all of them select; 0: no bound.
-    pub fn new(fabric: F, fragments: Vec<Fragment>, series_max: u64) -> Gather<F> {
-        Gather { fabric, fragments: fragments.into(), running: None, series_max, series_count: 0 }
+    /// A gather of `fragments`, in this order; the limit on series is on what all of them select.
+    pub fn new(context: &Context<F>, fragments: Vec<Fragment>) -> Gather<F> {
+        Gather {
+            fabric: context.fabric.clone(),
+            fragments: fragments.into(),
+            running: None,
+            series_max: context.limits.series_max,
+            series_count: 0,
+            meter: context.meter.clone(),
+        }
     }
 
     /// The next rows of the next group; `None` at the end.
@@ -152,6 +162,7 @@ impl<F: Fabric> Gather<F> {
         for (core, answer) in join_all(asked).await.into_iter().enumerate() {
             let chunk = chunk_of(answer.map_err(|error| error.to_string())?)?;
             self.series_count += chunk.series_count;
+            self.meter.count(chunk.points)?;
             streams.push(CoreStream { core, cursor: chunk.cursor, parts: chunk.parts.into(), head: None });
         }
         if self.series_max > 0 && self.series_count > self.series_max {
@@ -186,6 +197,7 @@ impl<F: Fabric> Gather<F> {
                 .collect();
             for (index, answer) in empty.into_iter().zip(join_all(asked).await) {
                 let chunk = chunk_of(answer.map_err(|error| error.to_string())?)?;
+                self.meter.count(chunk.points)?;
                 running.streams[index].cursor = chunk.cursor;
                 running.streams[index].parts = chunk.parts.into();
             }

@@ -19,6 +19,7 @@ pub mod gather;
 pub mod holt_winters;
 pub mod indicator;
 pub mod into;
+pub mod meter;
 pub mod names;
 pub mod operator;
 pub mod plan;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use jiff::tz::TimeZone;
 
+use crate::exec;
 use crate::exec::window::offset_seconds;
 use crate::model::Bytes;
 use crate::model::Cell;
@@ -17,6 +18,7 @@ use crate::query::select::plan::Absent;
 use crate::query::select::plan::Column;
 use crate::query::select::plan::Plan;
 use crate::query::select::plan::Value;
+use crate::query::select::source::Limits;
 use crate::query::select::source::memory_error;
 use crate::query::select::stream::Batch;
 use crate::query::select::stream::GroupKey;
@@ -25,6 +27,8 @@ use crate::query::select::stream::directed;
 use crate::query::select::stream::rows_bytes;
 use crate::query::select::subquery::ColumnKind;
 use crate::query::select::subquery::TableColumn;
+use crate::stdx::budget::Budget;
+use crate::stdx::budget::Taken;
 
 /// A feed, and which pipelines its outputs go to.
 struct Input<F> {
@@ -34,6 +38,37 @@ struct Input<F> {
     started: bool,
     /// Output and pipeline.
     readers: Vec<(usize, usize)>,
+}
+
+/// Steps in which memory is taken, so that cores rarely touch the count they share.
+const MEMORY_STEP: usize = 64 << 10;
+
+/// What a running SELECT may hold on this core, and holds.
+pub struct Memory {
+    bytes_max: usize,
+    all: Budget,
+    taken: Taken,
+    /// For the rows of its subqueries.
+    _tables: Taken,
+}
+
+impl Memory {
+    /// Nothing held yet but the rows of subqueries.
+    pub fn new(limits: &Limits, tables: Taken) -> Memory {
+        let taken = limits.memory.take(0).unwrap_or_default();
+        Memory { bytes_max: limits.memory_bytes_max, all: limits.memory.clone(), taken, _tables: tables }
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), String> {
+        if self.bytes_max > 0 && bytes > self.bytes_max {
+            return Err(memory_error(self.bytes_max));
+        }
+        let units = bytes.next_multiple_of(MEMORY_STEP) as u64;
+        if units != self.taken.units() && !self.taken.resize(units) {
+            return Err(exec::memory_error(self.all.max()));
+        }
+        Ok(())
+    }
 }
 
 /// See the module's doc.
@@ -51,7 +86,7 @@ pub struct SelectRun<F> {
     time_column: String,
     hidden_tags: Vec<Bytes>,
     zone: Option<TimeZone>,
-    memory_bytes_max: usize,
+    memory: Memory,
     /// Rows that follow the piece given out last.
     ahead: Option<(Rc<GroupKey>, Vec<Row>)>,
     finished: bool,
@@ -64,7 +99,7 @@ impl<F: Fabric> SelectRun<F> {
         feeds: Vec<Feed<F>>,
         compiled: &Compiled,
         zone: Option<TimeZone>,
-        memory_bytes_max: usize,
+        memory: Memory,
     ) -> SelectRun<F> {
         let mut inputs: Vec<Input<F>> =
             feeds.into_iter().map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() }).collect();
@@ -84,7 +119,7 @@ impl<F: Fabric> SelectRun<F> {
             descending: !compiled.ascending,
             time_column: compiled.time_column.clone(),
             zone,
-            memory_bytes_max,
+            memory,
             ahead: None,
             finished: false,
         }
@@ -264,18 +299,12 @@ impl<F: Fabric> SelectRun<F> {
         self.check_memory()
     }
 
-    fn check_memory(&self) -> Result<(), String> {
-        if self.memory_bytes_max == 0 {
-            return Ok(());
-        }
+    fn check_memory(&mut self) -> Result<(), String> {
         let pending = |input: &Input<F>| {
             input.pending.iter().flat_map(|batch| &batch.outputs).map(|rows| rows_bytes(rows)).sum::<usize>()
         };
         let held: usize = self.pipelines.iter().map(Pipeline::held_bytes).sum();
-        if held + self.inputs.iter().map(pending).sum::<usize>() > self.memory_bytes_max {
-            return Err(memory_error(self.memory_bytes_max));
-        }
-        Ok(())
+        self.memory.hold(held + self.inputs.iter().map(pending).sum::<usize>())
     }
 
     /// The row of the next instant: cells of all pipelines that stand there, defaults of the others.

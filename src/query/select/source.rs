@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use crate::exec;
 use crate::exec::Fragment;
 use crate::exec::Request;
 use crate::exec::Response;
@@ -28,16 +29,20 @@ use crate::query::select::feed::Leaf;
 use crate::query::select::gather;
 use crate::query::select::gather::Gather;
 use crate::query::select::gather::join_all;
+use crate::query::select::meter::Meter;
 use crate::query::select::names::Names;
 use crate::query::select::names::dimensions;
 use crate::query::select::plan::Demand;
 use crate::query::select::plan::DemandWork;
 use crate::query::select::plan::Setting;
 use crate::query::select::plan::plan;
+use crate::query::select::run::Memory;
 use crate::query::select::run::SelectRun;
 use crate::query::select::stream::row_bytes;
 use crate::query::select::subquery::RunOrder;
 use crate::query::select::subquery::Table;
+use crate::stdx::budget::Budget;
+use crate::stdx::budget::Taken;
 
 /// Bounds of one SELECT; 0 is none.
 #[derive(Clone, Debug, Default)]
@@ -46,8 +51,12 @@ pub struct Limits {
     pub series_max: u64,
     /// `max-select-buckets`.
     pub buckets_max: u64,
+    /// `max-select-point`.
+    pub points_max: u64,
     /// Bytes of memory on the asking core.
     pub memory_bytes_max: usize,
+    /// Memory of all queries.
+    pub memory: Budget,
 }
 
 /// What a SELECT needs of the world.
@@ -57,6 +66,8 @@ pub struct Context<F> {
     pub fabric: F,
     /// The bounds.
     pub limits: Limits,
+    /// What the SELECT at work has read.
+    pub meter: Rc<Meter>,
 }
 
 /// One measurement of one policy.
@@ -103,7 +114,7 @@ pub fn start<'a, F: Fabric>(
             soffset: compiled.soffset.saturating_add(outer.soffset),
             ..outer.clone()
         };
-        let tables = tables(context, compiled, &mut names, &choice, &own_names).await?;
+        let (tables, table_memory) = tables(context, compiled, &mut names, &choice, &own_names).await?;
         let shard_groups = shard_groups(context, &inputs, looked_at(compiled));
         // Where SLIMIT chooses for each shard group, each is a source of its own.
         let chosen = choice.slimit > 0 || choice.soffset > 0;
@@ -154,7 +165,7 @@ pub fn start<'a, F: Fabric>(
                     if chosen {
                         choose_groups(context, &choice, keys, &mut fragments).await?;
                     }
-                    let gather = Gather::new(context.fabric.clone(), fragments, context.limits.series_max);
+                    let gather = Gather::new(context, fragments);
                     leaves.push(Leaf::Gather(Box::new(gather)));
                 }
             }
@@ -169,7 +180,7 @@ pub fn start<'a, F: Fabric>(
             }
             feeds.push(Feed::new(leaves, demand.backwards.unwrap_or(descending), descending));
         }
-        Ok(SelectRun::new(plan, feeds, compiled, zone, context.limits.memory_bytes_max))
+        Ok(SelectRun::new(plan, feeds, compiled, zone, Memory::new(&context.limits, table_memory)))
     })
 }
 
@@ -304,9 +315,10 @@ async fn tables<F: Fabric>(
     names: &mut Names,
     choice: &Outer,
     own_names: &Names,
-) -> Result<Vec<Rc<Table>>, String> {
+) -> Result<(Vec<Rc<Table>>, Taken), String> {
     let mut tables = Vec::new();
     let mut bytes = 0;
+    let mut memory = context.limits.memory.take(0).unwrap_or_default();
     for source in &compiled.sources {
         let CompiledSource::Subquery(inner) = source else { continue };
         // Tags named outside group the inner rows too; `*` and regular expressions stand for the inner tags only.
@@ -335,6 +347,9 @@ async fn tables<F: Fabric>(
             if max > 0 && bytes > max {
                 return Err(memory_error(max));
             }
+            if !memory.resize(bytes as u64) {
+                return Err(exec::memory_error(context.limits.memory.max()));
+            }
         }
         if let Some((limit, offset)) = run.plan().run_limit {
             let outermost = outer.outermost.as_deref().unwrap_or_default();
@@ -344,7 +359,7 @@ async fn tables<F: Fabric>(
         table.add_names(names);
         tables.push(Rc::new(table));
     }
-    Ok(tables)
+    Ok((tables, memory))
 }
 
 /// The text of a query that needs too much memory.

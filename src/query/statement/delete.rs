@@ -86,6 +86,7 @@ async fn erase<F: Fabric>(
     for deleted in join_all(cores.map(|core| fabric.delete(core, select.clone(), range))).await {
         deleted.map_err(|error| error.to_string())?;
     }
+    fabric.forget_ids(database.id).await.map_err(|error| error.to_string())?;
     let after = measurements(fabric, database, &patterns).await?;
     let gone: Vec<Bytes> = before.difference(&after).cloned().collect();
     if gone.is_empty() {

@@ -13,6 +13,7 @@ mod delete;
 mod list;
 pub mod normalise;
 mod pages;
+mod running;
 mod server;
 mod show;
 
@@ -111,8 +112,8 @@ async fn run<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) ->
         | ShowUsers => list::list(&fabric.catalog(), statement, context).map(Answer::ready),
         ShowDiagnostics { module } => Ok(Answer::ready(context.server.diagnostics(module.as_deref(), context.now_ns))),
         ShowStats { module } => Ok(Answer::ready(context.server.statistics(module.as_deref()))),
-        ShowQueries => Err("SHOW QUERIES is not available here".to_owned()),
-        KillQuery { id, .. } => Err(format!("no such query id: {id}")),
+        ShowQueries => running::list(fabric).await.map(Answer::ready),
+        KillQuery { id, .. } => running::kill(fabric, *id).await.map(|()| Answer::ready(Vec::new())),
         ShowMeasurements(_)
         | ShowSeries(_)
         | ShowTagKeys { .. }
@@ -121,6 +122,12 @@ async fn run<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) ->
         | ShowCardinality(_) => show::start(fabric, statement, context).map(Answer::show),
         _ => define::define(fabric, statement).await.map(|()| Answer::ready(Vec::new())),
     }
+}
+
+/// Whether a statement changes something, and so must not be left in the middle. A SELECT INTO may: its batches are
+/// whole writes.
+pub fn changes(statement: &Statement) -> bool {
+    is_warned_about(statement) || matches!(statement, Statement::Delete(_))
 }
 
 /// Whether stock warns when the statement is asked with GET.
@@ -144,6 +151,7 @@ fn is_warned_about(statement: &Statement) -> bool {
             | DropUser { .. }
             | Grant { .. }
             | GrantAdmin { .. }
+            | KillQuery { .. }
             | Revoke { .. }
             | RevokeAdmin { .. }
             | SetPassword { .. }
