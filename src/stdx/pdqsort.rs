@@ -1,4 +1,4 @@
-//! Pattern-defeating quicksort, step for step as Go's `sort.Sort`: which of equal items comes first is what that leaves.
+//! Pattern-defeating quicksort, step for step as Go's `sort.Sort`: equal items lie as that leaves them.
 //!
 //! InfluxDB sorts points by value alone and then shows the time of one of them, so the places of equals are part of its
 //! answers. Another unstable sort, or a stable one, gives another point. The algorithm is Orson Peters' pdqsort
@@ -54,7 +54,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
             if balanced && untouched && (descending || swaps == 0) && self.mend(start, end) {
                 return;
             }
-            // Not larger than what stands before the range: the pivot is the range's smallest, and goes with its equals.
+            // Not larger than what stands before the range: the pivot is its smallest, and goes with its equals.
             if start > 0 && !self.less(start - 1, pivot) {
                 start = self.cut_equal(start, end, pivot);
                 continue;

@@ -469,8 +469,8 @@ impl Planner<'_> {
         (limit > 0 && self.plan.run_limit.is_none()).then(|| limit.saturating_add(offset))
     }
 
-    /// Stock's storage gives raw queries, top() and bottom() without tags one row more than LIMIT and OFFSET from each shard group;
-    /// what that leads to (OFFSET alone shows one row) is part of the answer.
+    /// Stock's storage gives raw queries, top() and bottom() without tags one row more than LIMIT and OFFSET from each
+    /// shard group; what that leads to (OFFSET alone shows one row) is part of the answer.
     fn storage_limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
         let groups = self.setting.shard_groups.as_ref().filter(|_| limit > 0 || offset > 0)?;

@@ -49,8 +49,7 @@ async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Re
     let database = find(fabric, &context.database)?;
     let nothing_written = |database: &std::sync::Arc<Database>| database.policies.iter().all(|p| p.groups.is_empty());
     // Where no database has a point, stock does not even look at the condition.
-    if !delete.sources.is_empty() && fabric.catalog().databases().into_iter().all(|database| nothing_written(database))
-    {
+    if !delete.sources.is_empty() && fabric.catalog().databases().into_iter().all(nothing_written) {
         return Ok(());
     }
     let (rest, range) = match &delete.condition {
