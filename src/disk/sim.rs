@@ -52,6 +52,8 @@ pub struct Faults {
     pub sync: u32,
     /// Failed reads.
     pub read: u32,
+    /// Reads that bring one wrong bit; the file is as it was.
+    pub flip: u32,
     /// Failed creations, opens, renames, removals, listings and folder syncs; nothing was done.
     pub names: u32,
     /// Longest an operation takes, ns; one in a hundred takes a hundred times as long.
@@ -323,7 +325,16 @@ impl File for SimFile {
         let machine = &mut *machine;
         let failed = machine.prng.chance(machine.faults.read);
         machine.note(format_args!("read file {} at {position}, {bytes} bytes", self.id));
-        if failed { Err(injected("read")) } else { Ok(machine.files.read(self.id, position, bytes)) }
+        if failed {
+            return Err(injected("read"));
+        }
+        let mut found = machine.files.read(self.id, position, bytes);
+        if !found.is_empty() && machine.faults.flip > 0 && machine.prng.chance(machine.faults.flip) {
+            let bit = machine.prng.below(found.len() as u64 * 8);
+            machine.note(format_args!("read file {}: bit {bit} flips", self.id));
+            found[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        Ok(found)
     }
 
     async fn sync(&self) -> io::Result<()> {

@@ -109,9 +109,7 @@ impl<V: View> Executor<V> {
     async fn groups(&self, fragment: &Fragment, count: u64) -> Response {
         match select::select(&self.views, fragment, &mut Vec::new()).await {
             Ok(mut groups) => {
-                if fragment.descending {
-                    groups.reverse();
-                }
+                groups.sort_by_cached_key(|group| fragment.tag_set_key(&group.tags));
                 let count = usize::try_from(count).unwrap_or(usize::MAX);
                 Response::Groups(groups.into_iter().take(count).map(|group| group.tags).collect())
             }

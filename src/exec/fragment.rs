@@ -8,9 +8,11 @@ use crate::exec::expr::Expr;
 use crate::exec::lookup;
 use crate::exec::schema::Schema;
 use crate::exec::schema::SchemaRequest;
+use crate::exec::select::tag_set_key;
 use crate::exec::view::Column;
 use crate::exec::window::Window;
 use crate::model::Bytes;
+use crate::model::Cell;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::model::PolicyId;
@@ -86,6 +88,8 @@ pub struct Fragment {
     pub filter: Option<Expr>,
     /// Tag keys that make groups, sorted.
     pub dimensions: Vec<Bytes>,
+    /// Most rows of each series in each shard group; `None`: all.
+    pub series_rows: Option<u64>,
     /// Only series whose values of these tag keys are among those; `None`: all.
     pub groups: Option<(Vec<Bytes>, BTreeSet<Vec<Bytes>>)>,
     /// Rows newest first, whatever the order of groups.
@@ -96,6 +100,28 @@ pub struct Fragment {
     pub series_max: u64,
     /// Rows or windows.
     pub work: Work,
+}
+
+impl Fragment {
+    /// The ties that hold strings, up to the first that does not.
+    pub fn string_ties(&self) -> Vec<TieColumn> {
+        let is_string = |tie: &&TieColumn| match tie {
+            TieColumn::Tag(_) => true,
+            TieColumn::Field(field) => self.fields.get(*field).is_some_and(|f| f.as_type == FieldType::String),
+        };
+        self.ties.iter().take_while(is_string).copied().collect()
+    }
+
+    /// Fields among them: their cells travel ahead of the rows, in [`Upcoming::strings`].
+    pub fn string_tie_fields(&self) -> Vec<usize> {
+        let field = |tie: TieColumn| if let TieColumn::Field(field) = tie { Some(field) } else { None };
+        self.string_ties().into_iter().filter_map(field).collect()
+    }
+
+    /// The order of its groups when SLIMIT counts them.
+    pub fn tag_set_key(&self, group: &[Bytes]) -> Vec<u8> {
+        tag_set_key(self.dimensions.iter().zip(group).map(|(key, value)| (&**key, &**value)))
+    }
 }
 
 /// Number of an open fragment on one core.
@@ -110,7 +136,7 @@ pub enum Request {
     Next(CursorId),
     /// Forget an open fragment.
     Close(CursorId),
-    /// The groups of a fragment, at most so many, in ascending order.
+    /// The groups of a fragment, at most so many, in the order of [`Fragment::tag_set_key`].
     Groups(Box<Fragment>, u64),
     /// Fields and tag keys of measurements.
     Schema(Box<SchemaRequest>),
@@ -184,11 +210,25 @@ pub struct Rows {
     pub series: Vec<u32>,
     /// The series named above.
     pub origins: Vec<RowSeries>,
-    /// When the series of each row has its next one; [`NEXT_NONE`]: never. Empty where the order within an instant is
-    /// not wanted by [`crate::exec::order`].
-    pub next: Vec<Timestamp>,
-    /// In the first part of a group: all its series here, with the time of their first row.
-    pub heads: Vec<(RowSeries, Timestamp)>,
+    /// The next row of the series of each row. Empty where the order within an instant is not wanted by
+    /// [`crate::exec::order`].
+    pub next: Vec<Upcoming>,
+    /// In the first part of a group: all its series here, with their first rows.
+    pub heads: Vec<(RowSeries, Upcoming)>,
+}
+
+/// What is known of a row ahead of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upcoming {
+    /// Its time; [`NEXT_NONE`]: there is none.
+    pub time: Timestamp,
+    /// Its cells by field as far as they order rows of one instant; empty: no field does.
+    pub strings: Vec<Cell>,
+}
+
+impl Upcoming {
+    /// The series has no further row.
+    pub const NONE: Upcoming = Upcoming { time: NEXT_NONE, strings: Vec::new() };
 }
 
 /// No further row.

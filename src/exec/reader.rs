@@ -59,6 +59,14 @@ pub struct Block {
 }
 
 impl Block {
+    fn filter(self, keep: &[bool]) -> Block {
+        if keep.iter().all(|keep| *keep) {
+            return self;
+        }
+        let columns = self.columns.into_iter().map(|column| column.map(|column| column.filter(keep)));
+        Block { times: kept(self.times, keep), columns: columns.collect() }
+    }
+
     /// About how much memory it holds.
     pub fn byte_count(&self) -> usize {
         self.times.len() * 8 + self.columns.iter().flatten().map(Column::byte_count).sum::<usize>()
@@ -71,6 +79,27 @@ pub struct Reader<C> {
     cursor: C,
     plan: Rc<ReadPlan>,
     filter: Option<Rc<Program>>,
+    cut: Option<Cut>,
+}
+
+/// The first rows of each shard group.
+#[derive(Debug)]
+struct Cut {
+    count: u64,
+    shard_groups: Vec<TimeRange>,
+    at: TimeRange,
+    seen: u64,
+}
+
+impl Cut {
+    fn keeps(&mut self, time: Timestamp) -> bool {
+        if self.seen == 0 || !self.at.contains(time) {
+            let group = self.shard_groups.iter().find(|group| group.contains(time));
+            (self.at, self.seen) = (group.copied().unwrap_or(TimeRange::ALWAYS), 0);
+        }
+        self.seen += 1;
+        self.seen <= self.count
+    }
 }
 
 impl<C: Cursor> Reader<C> {
@@ -91,13 +120,22 @@ impl<C: Cursor> Reader<C> {
             range,
             descending,
         });
-        Reader { cursor, plan: plan.clone(), filter: series.filter.clone() }
+        let cut = fragment.series_rows.map(|count| {
+            let partitions = views[series.view].partitions(fragment.database, fragment.policy, range);
+            let shard_groups = partitions.into_iter().map(|partition| partition.range).collect();
+            Cut { count, shard_groups, at: TimeRange::ALWAYS, seen: 0 }
+        });
+        Reader { cursor, plan: plan.clone(), filter: series.filter.clone(), cut }
     }
 
     /// The next rows that pass; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Block>, String> {
         while let Some(block) = self.cursor.next().await.map_err(|error| error.to_string())? {
-            let block = self.shape(block);
+            let mut block = self.shape(block);
+            if let Some(cut) = &mut self.cut {
+                let keep: Vec<bool> = block.times.iter().map(|time| cut.keeps(*time)).collect();
+                block = block.filter(&keep);
+            }
             if !block.times.is_empty() {
                 return Ok(Some(block));
             }
@@ -122,11 +160,8 @@ impl<C: Cursor> Reader<C> {
             }
         }
         match keep {
-            Some(keep) if keep.iter().any(|keep| !keep) => Block {
-                times: kept(block.times, &keep),
-                columns: columns.into_iter().map(|column| column.map(|column| column.filter(&keep))).collect(),
-            },
-            _ => Block { times: block.times, columns },
+            Some(keep) => Block { times: block.times, columns }.filter(&keep),
+            None => Block { times: block.times, columns },
         }
     }
 

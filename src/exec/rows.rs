@@ -11,12 +11,12 @@ use std::rc::Rc;
 use crate::exec::column::ColumnBuilder;
 use crate::exec::fragment::FieldRef;
 use crate::exec::fragment::Fragment;
-use crate::exec::fragment::NEXT_NONE;
 use crate::exec::fragment::Part;
 use crate::exec::fragment::PartData;
 use crate::exec::fragment::RowSeries;
 use crate::exec::fragment::Rows;
 use crate::exec::fragment::TieColumn;
+use crate::exec::fragment::Upcoming;
 use crate::exec::fragment::Work;
 use crate::exec::reader::Block;
 use crate::exec::reader::ReadPlan;
@@ -55,7 +55,7 @@ struct GroupRows<V: View> {
     left: u64,
     origins: Vec<RowSeries>,
     /// Sent with the first rows.
-    heads: Vec<(RowSeries, Timestamp)>,
+    heads: Vec<(RowSeries, Upcoming)>,
     merge: Merge<V>,
 }
 
@@ -148,13 +148,16 @@ impl<V: View> GroupRows<V> {
             let merge = Merge::Passes(VecDeque::new(), Some(fragment.range));
             return Ok(GroupRows { group, left, origins, heads: Vec::new(), merge });
         }
+        let tie_fields = fragment.string_tie_fields();
         let mut heads = Vec::with_capacity(group.series.len());
         let mut firsts = Vec::with_capacity(group.series.len());
         for (index, series) in group.series.iter().enumerate() {
             let mut reader = Reader::open(views, fragment, plan, series, fragment.range, fragment.rows_descending);
             let block = reader.next().await?;
-            if let Some(first) = block.as_ref().and_then(|block| block.times.first().copied()) {
-                firsts.push((RowSeries::clone(&origins[index]), first));
+            if let Some(block) = &block {
+                firsts.push((RowSeries::clone(&origins[index]), upcoming(Some(block), 0, &tie_fields)));
+            }
+            if block.is_some() {
                 heads.push(Head { reader, block, row: 0, origin: index });
             }
             views[series.view].yield_now().await;
@@ -196,7 +199,7 @@ impl<V: View> GroupRows<V> {
                 }
                 builder.finish()
             }
-            Merge::Open(heads) if heads.len() == 1 => single(heads, &self.origins, &mut self.left).await?,
+            Merge::Open(heads) if heads.len() == 1 => single(heads, fragment, &self.origins, &mut self.left).await?,
             Merge::Open(heads) => merge(heads, fragment, &self.origins, &mut self.left, room).await?,
         };
         rows.heads = std::mem::take(&mut self.heads);
@@ -276,6 +279,7 @@ fn column_cell(column: &Option<crate::exec::view::Column>, row: usize) -> Cell {
 /// One series: its blocks are the answer.
 async fn single<C: crate::exec::view::Cursor>(
     heads: &mut Vec<Head<C>>,
+    fragment: &Fragment,
     origins: &[RowSeries],
     left: &mut u64,
 ) -> Result<Rows, String> {
@@ -292,8 +296,9 @@ async fn single<C: crate::exec::view::Cursor>(
     head.row = 0;
     *left -= block.times.len() as u64;
     let origins = vec![origins[head.origin].clone()];
-    let behind = head.block.as_ref().and_then(|block| block.times.first().copied());
-    let next = block.times.iter().skip(1).copied().chain([behind.unwrap_or(NEXT_NONE)]).collect();
+    let tie_fields = fragment.string_tie_fields();
+    let next = (1..block.times.len()).map(|row| upcoming(Some(&block), row, &tie_fields));
+    let next = next.chain([upcoming(head.block.as_ref(), 0, &tie_fields)]).collect();
     if head.block.is_none() {
         heads.clear();
     }
@@ -339,13 +344,25 @@ async fn merge<C: crate::exec::view::Cursor>(
             if head.row == block.times.len() {
                 head.block = head.reader.next().await?;
                 head.row = 0;
-                let next = head.block.as_ref().and_then(|block| block.times.first().copied());
-                builder.set_next(next.unwrap_or(NEXT_NONE));
+                builder.set_next(head.block.as_ref());
             }
         }
         heads.retain(|head| head.block.is_some());
     }
     Ok(builder.finish())
+}
+
+/// Row `row` of `block`, as far as its place among others is concerned.
+fn upcoming(block: Option<&Block>, row: usize, tie_fields: &[usize]) -> Upcoming {
+    let Some((block, time)) = block.and_then(|block| Some((block, *block.times.get(row)?))) else {
+        return Upcoming::NONE;
+    };
+    let Some(last) = tie_fields.iter().max() else { return Upcoming { time, strings: Vec::new() } };
+    let mut strings = vec![Cell::Null; last + 1];
+    for field in tie_fields {
+        strings[*field] = column_cell(&block.columns[*field], row);
+    }
+    Upcoming { time, strings }
 }
 
 fn before(time: Timestamp, other: Option<Timestamp>, descending: bool) -> bool {
@@ -424,7 +441,14 @@ impl Rows {
     pub fn byte_count(&self) -> usize {
         let origins: usize = self.origins.iter().map(|origin| origin.key.len() + 64).sum();
         let columns: usize = self.columns.iter().flatten().map(|column| column.byte_count()).sum();
-        self.times.len() * 16 + self.series.len() * 4 + columns + origins + self.heads.len() * 96
+        let strings: usize = self.next.iter().flat_map(|next| &next.strings).map(crate::exec::column::cell_bytes).sum();
+        self.times.len() * 8
+            + self.next.len() * 32
+            + self.series.len() * 4
+            + columns
+            + origins
+            + strings
+            + self.heads.len() * 120
     }
 }
 
@@ -435,13 +459,15 @@ struct RowsBuilder<'a> {
     places: Vec<u32>,
     rows: Rows,
     columns: Vec<ColumnBuilder>,
+    tie_fields: Vec<usize>,
     bytes: usize,
 }
 
 impl<'a> RowsBuilder<'a> {
     fn new(fragment: &Fragment, origins: &'a [RowSeries]) -> RowsBuilder<'a> {
         let columns = fragment.fields.iter().map(|_| ColumnBuilder::default()).collect();
-        RowsBuilder { origins, places: vec![0; origins.len()], rows: Rows::default(), columns, bytes: 0 }
+        let (places, tie_fields) = (vec![0; origins.len()], fragment.string_tie_fields());
+        RowsBuilder { origins, places, rows: Rows::default(), columns, tie_fields, bytes: 0 }
     }
 
     fn has_room(&self, room: Room) -> bool {
@@ -462,7 +488,7 @@ impl<'a> RowsBuilder<'a> {
         for row in range {
             self.rows.times.push(block.times[row]);
             self.rows.series.push(place);
-            self.rows.next.push(block.times.get(row + 1).copied().unwrap_or(NEXT_NONE));
+            self.rows.next.push(upcoming(Some(block), row + 1, &self.tie_fields));
             for (builder, column) in self.columns.iter_mut().zip(&block.columns) {
                 builder.push(column.as_ref(), row);
             }
@@ -470,10 +496,10 @@ impl<'a> RowsBuilder<'a> {
         }
     }
 
-    /// When the series of the last row goes on.
-    fn set_next(&mut self, next: Timestamp) {
+    /// The series of the last row goes on with `block`.
+    fn set_next(&mut self, block: Option<&Block>) {
         if let Some(last) = self.rows.next.last_mut() {
-            *last = next;
+            *last = upcoming(block, 0, &self.tie_fields);
         }
     }
 

@@ -140,6 +140,14 @@ impl Found {
     }
 }
 
+/// What stock orders the tag sets of a measurement by, which SLIMIT counts: keys of the tags that are there, then their
+/// values. `tags` come by key; an empty value is none.
+pub fn tag_set_key<'a>(tags: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
+    let tags = tags.filter(|(_, value)| !value.is_empty());
+    let parts: Vec<&[u8]> = tags.clone().map(|(key, _)| key).chain(tags.map(|(_, value)| value)).collect();
+    parts.join(&b'|')
+}
+
 /// Values of `keys` of one series, empty where it lacks them.
 pub fn group_of(index: &Index, id: SeriesId, keys: &[Bytes]) -> Vec<Bytes> {
     tag_values(index, id, keys).into_iter().map(Option::unwrap_or_default).collect()

@@ -50,14 +50,29 @@ impl Window {
     fn end_of(&self, base: Timestamp, into: i64, zone: i64) -> Timestamp {
         let rest = self.interval - into;
         let end = if TIME_MAX - rest <= base { TIME_MAX } else { base + rest };
-        let end = end.saturating_add(self.offset);
+        // The clock is looked at before the offset is added, unlike at the start: so does stock, and its windows of an
+        // offset near a change of the clock may lack instants, even the one asked for.
         let end_zone = self.zone_offset(end);
         let moved = zone - end_zone;
-        if moved == 0 || moved.abs() >= self.interval {
-            return end;
-        }
+        let is_small = moved != 0 && moved.abs() < self.interval;
         // A clock set forward ends the window early, but only if that end lies behind the change.
-        if moved > 0 || self.zone_offset(end + moved) == end_zone { end + moved } else { end }
+        let is_moved = is_small && (moved > 0 || self.zone_offset(end + moved) == end_zone);
+        (if is_moved { end + moved } else { end }).saturating_add(self.offset)
+    }
+
+    /// First instant of the window that results stamped `start` fall into when stock merges them: near a change of the
+    /// clock it can be another one.
+    pub fn merged_start(&self, start: Timestamp) -> Timestamp {
+        match self.zone {
+            Some(_) if self.interval > 0 => self.of(self.of(start).0).0,
+            _ => start,
+        }
+    }
+
+    /// Whether the window of `time` lacks `time`: stock's storage then gives no more rows of that series in that shard.
+    pub fn is_lost(&self, time: Timestamp) -> bool {
+        let (start, end) = self.of(time);
+        self.zone.is_some() && !(start <= time && time < end)
     }
 
     /// Offset from UTC at `time`, ns.

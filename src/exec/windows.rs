@@ -128,6 +128,8 @@ struct Run {
     start: Timestamp,
     /// The rows it takes.
     span: TimeRange,
+    /// Nothing of it counts.
+    is_lost: bool,
     partials: Vec<Partial>,
 }
 
@@ -200,7 +202,7 @@ impl<'a> Pass<'a> {
             let Some(run) = run else { return };
             let end = row + rows_inside(&block.times[row..], run.span, descending);
             for (index, call) in self.calls.iter().enumerate() {
-                let Some(column) = &block.columns[call.field] else { continue };
+                let Some(column) = block.columns[call.field].as_ref().filter(|_| !run.is_lost) else { continue };
                 let moved = run.partials[index].update(call.aggregate, column, &block.times, row..end);
                 if let (Some(at), Partial::Point(point)) = (moved, &mut run.partials[index])
                     && !(self.carried.is_empty() && tags.is_empty())
@@ -219,14 +221,18 @@ impl<'a> Pass<'a> {
         if let Some(group) = groups.iter().find(|group| group.contains(time)) {
             span = span.intersect(*group);
         }
-        // Windows of the outermost times or of a clock change may not hold their own instant.
+        // Windows of the outermost times may not hold their own instant.
         span = TimeRange { min: span.min.min(time), max: span.max.max(time) };
-        Run { start, span, partials: vec![Partial::Empty; self.calls.len()] }
+        let is_lost = self.window.is_lost(time);
+        if is_lost {
+            span = groups.iter().find(|group| group.contains(time)).copied().unwrap_or(TimeRange::ALWAYS);
+        }
+        Run { start: self.window.merged_start(start), span, is_lost, partials: vec![Partial::Empty; self.calls.len()] }
     }
 
     fn close(&mut self, mut run: Run) {
         // The pass gave this window up while the series was being read.
-        if run.span.intersect(self.range).is_empty() {
+        if run.is_lost || run.span.intersect(self.range).is_empty() {
             return;
         }
         let count = self.calls.len();

@@ -436,7 +436,6 @@ impl Walk<'_> {
         if point.time < self.retained_from {
             return Err(Hindrance::Refused(b"points beyond retention policy".to_vec()));
         }
-        let group = self.group(point.time).ok_or(Hindrance::NoGroup)?;
         let (measurement, shard) = {
             let series = self.cache.series(number);
             if series.has_time_tag {
@@ -444,14 +443,19 @@ impl Walk<'_> {
             }
             (series.measurement, series.shard)
         };
+        let group = self.group(point.time).ok_or(Hindrance::NoGroup)?;
         let schema_number = self.cache.schema_number(group, measurement);
-        let layout_number = self.layout(group, schema_number, measurement, point)?;
+        let layout_number = match self.layout(group, schema_number, measurement, point) {
+            Err(hindrance @ (Hindrance::Refused(_) | Hindrance::Conflict(_))) => {
+                self.name_series(number, point.raw_key, group, shard);
+                return Err(hindrance);
+            }
+            layout => layout?,
+        };
         let cache = &*self.cache;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
-        let open = slot.get_or_insert_with(|| {
-            let (database, policy) = (self.target.database, self.target.policy);
-            Open::new(Destination { shard, database, policy, group }, cache.generation)
-        });
+        let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
+        let open = slot.get_or_insert_with(|| Open::new(destination, cache.generation));
         let series_ref = open.series_ref(number, cache, point.raw_key);
         let layout = cache.schema(schema_number).layout(layout_number);
         let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
@@ -468,6 +472,22 @@ impl Walk<'_> {
         self.rows.written.points += 1;
         self.rows.written.values += layout.stored.len() as u64;
         Ok(())
+    }
+
+    /// The series of a point that is refused for its fields exists all the same, as in stock.
+    fn name_series(&mut self, number: u32, raw_key: &[u8], group: GroupId, shard: u16) {
+        if self.cache.series(number).id().is_some() {
+            return;
+        }
+        let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
+        let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
+        let open = slot.get_or_insert_with(|| Open::new(destination, self.cache.generation));
+        open.series_ref(number, &self.cache, raw_key);
+        if open.builder.bytes() >= BATCH_BYTES_MAX
+            && let Some(full) = slot.take()
+        {
+            self.rows.closed.push(full.close());
+        }
     }
 
     #[inline]

@@ -288,3 +288,25 @@ fn a_missing_policy_is_the_answer_to_a_body_with_a_point_only() {
     assert_eq!(write("m\nm x=1 1"), Err(WriteError::PolicyNotFound("none".to_owned())));
     assert_eq!(setup.points(), "");
 }
+
+/// As seen from stock: SHOW SERIES lists them.
+#[test]
+fn the_series_of_a_point_refused_for_its_fields_exists_all_the_same() {
+    let setup = Setup::new();
+    setup.write("m,h=a v=1 1").unwrap();
+    for refused in ["m,h=b v=1i 1", "m,h=c time=1 1", "m,h=d w=1,w=2i 1", "m,time=e v=1 1"] {
+        assert!(setup.write(refused).is_err(), "{refused}");
+    }
+    let state = setup.fake.state.borrow();
+    let mut keys: Vec<String> = state.series.keys().map(|(_, key)| String::from_utf8_lossy(key).into_owned()).collect();
+    keys.sort();
+    assert_eq!(keys, ["m,h=a", "m,h=b", "m,h=c", "m,h=d"]);
+    drop(state);
+    assert_eq!(setup.points(), "m,h=a v=1.0 1\n");
+}
+
+#[test]
+fn a_tag_named_time_is_refused_also_where_no_shard_group_is() {
+    let reason = "invalid tag key: input tag \"time\" on measurement \"m\" is invalid";
+    assert_eq!(Setup::new().write("m,time=a v=1 1"), partial(reason, 1, (0, 0)));
+}

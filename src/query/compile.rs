@@ -28,6 +28,7 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 
 pub use calls::outer_calls;
+pub use fields::is_distinct;
 pub use names::column_names;
 pub use names::field_name;
 
@@ -59,7 +60,7 @@ pub struct Compiled {
     /// occur inside parentheses; they have no value.
     pub condition: Option<Expr>,
     /// Time bounds with the defaults filled in: [`TIME_MIN`] without a lower bound; without an upper bound
-    /// [`TIME_MAX`], or now if there is an interval. A subquery's are within its parent's.
+    /// [`TIME_MAX`], or now if there is an interval. A subquery's are within what its parent reads.
     pub time: TimeRange,
     /// GROUP BY time. `None` also for an interval of 0 or less.
     pub interval: Option<Interval>,
@@ -172,8 +173,11 @@ impl Clauses {
     fn compile(self, select: &Select, now: Timestamp) -> Result<Compiled, String> {
         let found = fields::check(&select.fields, &self)?;
         rules::check_items(&found, &self)?;
-        let sources = select.sources.iter().map(|source| self.source(source, now)).collect::<Result<_, _>>()?;
         let interval = Some(self.interval).filter(|interval| interval.every > 0);
+        // A transformation that stands alone reads a window more, also of subqueries.
+        let looks_back = interval.is_some() && found.fields.len() == 1 && calls::look_back(&found.fields);
+        let range = if looks_back { self.widened() } else { self.time };
+        let sources = select.sources.iter().map(|source| self.source(source, range, now)).collect::<Result<_, _>>()?;
         Ok(Compiled {
             is_raw: found.call_count == 0,
             only_selectors: found.only_selectors,
@@ -200,24 +204,34 @@ impl Clauses {
         })
     }
 
-    fn source(&self, source: &Source, now: Timestamp) -> Result<CompiledSource, String> {
+    /// The range with one window more where it begins.
+    fn widened(&self) -> TimeRange {
+        let TimeRange { min, max } = self.time;
+        match self.ascending {
+            true if min <= TIME_MIN => self.time,
+            true => TimeRange { min: min.saturating_sub(self.interval.every).max(TIME_MIN), max },
+            false => TimeRange { min, max: max.saturating_add(self.interval.every).min(TIME_MAX) },
+        }
+    }
+
+    fn source(&self, source: &Source, range: TimeRange, now: Timestamp) -> Result<CompiledSource, String> {
         match source {
             Source::Measurement(measurement) => Ok(CompiledSource::Measurement(measurement.clone())),
             Source::Subquery(select) => {
-                let inner = self.inner(select, now)?;
+                let inner = self.inner(select, range, now)?;
                 Ok(CompiledSource::Subquery(Box::new(inner.compile(select, now)?)))
             }
         }
     }
 
     /// The clauses of a subquery, with what it takes over from this query.
-    fn inner(&self, select: &Select, now: Timestamp) -> Result<Clauses, String> {
+    fn inner(&self, select: &Select, range: TimeRange, now: Timestamp) -> Result<Clauses, String> {
         let mut inner = Clauses::read(select, now)?;
         if !select.sort.is_empty() && inner.ascending != self.ascending {
             return Err("subqueries must be ordered in the same direction as the query itself".into());
         }
         inner.ascending = self.ascending;
-        inner.time = inner.time.intersect(self.time);
+        inner.time = inner.time.intersect(range);
         if inner.interval.every != 0 && inner.fill == Fill::Null {
             inner.fill = Fill::None;
         }

@@ -180,7 +180,8 @@ impl<P: Disk + Clock> Engine<P> {
             state.active_bytes >= self.options.memtable_bytes || state.active_log_bytes >= self.options.wal_bytes;
         let wanted = full || old || state.freeze_asked || (stopping && state.pending.is_empty());
         if wanted && state.frozen.is_none() && state.active_bytes > 0 {
-            return Step::Freeze;
+            // Shards are flushed one by one: until the last is, the log must hold what makes a write whole.
+            return if state.unsynced { Step::Sync } else { Step::Freeze };
         }
         if !state.pending.is_empty() {
             return Step::Commit;
@@ -314,6 +315,8 @@ impl<P: Disk + Clock> Engine<P> {
                 let mut state = self.state.borrow_mut();
                 state.log = Some(log);
                 state.log_failure = None;
+                // What was acknowledged and not synced may be missing in the failed file: only memory is sure to have it.
+                state.freeze_asked |= state.unsynced;
                 state.log_name = name;
                 state.active_logs.push(name);
             }
@@ -376,11 +379,10 @@ impl<P: Disk + Clock> Engine<P> {
             state.active_since_ns = None;
             state.freeze_asked = false;
             state.log_name = name;
-            state.unsynced = false;
             state.log.replace(log)
         };
         if let Some(old) = old {
-            // Nothing to lose: its records are durable (or, with an interval, about to be in segments).
+            // Nothing to lose: its records are durable.
             let _ = old.close().await;
         }
         self.flush_work.notify_all();

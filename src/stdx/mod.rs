@@ -2,6 +2,7 @@
 
 pub mod bitset;
 pub mod notify;
+pub mod pdqsort;
 #[cfg(test)]
 pub mod seeded;
 pub mod spread;

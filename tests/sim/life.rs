@@ -8,16 +8,21 @@ use millrace::disk::Disk;
 use millrace::disk::sim::Faults;
 use millrace::disk::sim::Simulation;
 use millrace::disk::sim::prng::Prng;
+use millrace::shard::Durability;
 use millrace::shard::Recovery;
 
+use crate::model::Fate;
+use crate::model::Found;
 use crate::model::Model;
+use crate::run::DROPPABLE;
 use crate::run::Run;
 use crate::run::Sizes;
 use crate::run::WRITERS;
+use crate::run::catalog;
 use crate::run::dir;
 
 const CALM: Faults =
-    Faults { write: 0, short_write: 0, sync: 0, read: 0, names: 0, latency_ns: 50_000, capacity: None };
+    Faults { write: 0, short_write: 0, sync: 0, read: 0, flip: 0, names: 0, latency_ns: 50_000, capacity: None };
 /// Far more steps than anything here needs: who has not ended by then hangs.
 const STEPS_MAX: u64 = 2_000_000;
 
@@ -42,6 +47,12 @@ struct Life {
     syncs_fail: bool,
     /// This run has all data.
     whole: bool,
+    /// The last shard group is gone.
+    is_dropped: bool,
+    /// Some run acknowledged before the sync: a crash may leave gaps in its logs.
+    is_lax: bool,
+    /// Reads may have brought flipped bits: points may be missing, but none may be wrong.
+    is_flipped: bool,
 }
 
 impl Life {
@@ -56,7 +67,7 @@ impl Life {
             disk.create_dir(&dir()).await.expect("no faults yet");
             disk.sync_dir(Path::new("/")).await.expect("no faults yet");
         });
-        let kind = prng.below(4);
+        let kind = prng.below(5);
         let faults = faults(kind, &mut prng);
         Life {
             simulation,
@@ -66,6 +77,9 @@ impl Life {
             crashes_only: kind == 0,
             syncs_fail: faults.sync > 0,
             whole: true,
+            is_dropped: false,
+            is_lax: false,
+            is_flipped: faults.flip > 0,
         }
     }
 
@@ -73,6 +87,7 @@ impl Life {
     fn round(&mut self) {
         self.simulation.disk().set_faults(self.faults);
         let sizes = Sizes::draw(&mut self.prng);
+        self.is_lax = self.is_lax || sizes.durability != Durability::Always;
         self.simulation.disk().note(format_args!("start with {sizes:?} and {:?}", self.faults));
         let Some(run) = self.start(sizes) else { return };
         self.check_after_start(&run);
@@ -80,14 +95,29 @@ impl Life {
         self.work(&run);
         match self.prng.below(8) {
             0 => self.close(&run),
-            1 | 2 => self.simulation.kill(),
-            _ => self.simulation.crash(),
+            1 | 2 => {
+                self.simulation.kill();
+                // What a failed sync lost was still in memory.
+                self.doubt(sizes.durability, self.syncs_fail);
+            }
+            _ => {
+                self.simulation.crash();
+                self.doubt(sizes.durability, true);
+            }
+        }
+    }
+
+    /// Writes that were acknowledged before the sync may be gone, if something took them.
+    fn doubt(&mut self, durability: Durability, is_lossy: bool) {
+        if is_lossy && durability != Durability::Always {
+            // After a failed sync, memory held what made a write whole.
+            self.model.borrow_mut().doubt_all(self.syncs_fail);
         }
     }
 
     /// Opens the engines and starts their loops; `None` when it crashed or failed on the way.
     fn start(&mut self, sizes: Sizes) -> Option<Run> {
-        let opened = self.simulation.spawn(Run::open(self.simulation.disk().clone(), sizes));
+        let opened = self.simulation.spawn(Run::open(self.simulation.disk().clone(), sizes, catalog(self.is_dropped)));
         let crashes = self.prng.below(4) == 0;
         let steps = if crashes { self.prng.below(400) } else { STEPS_MAX };
         if !self.simulation.run_until(steps, || opened.is_there()) {
@@ -115,7 +145,8 @@ impl Life {
 
     /// Crashes and failed writes damage nothing: they can only tear the end of a log. A failed sync may leave a gap.
     fn check_recovery(&self, recovery: &Recovery) {
-        let expected = self.syncs_fail || self.faults.read > 0 || self.faults.names > 0;
+        let expected =
+            self.syncs_fail || self.faults.read > 0 || self.faults.names > 0 || self.is_lax || self.is_flipped;
         assert!(expected || recovery.damage.is_empty(), "{recovery}");
     }
 
@@ -129,15 +160,35 @@ impl Life {
     }
 
     fn check_after_start(&mut self, run: &Run) {
-        if !self.whole {
+        if !self.whole && !self.is_flipped {
             return;
         }
         let found = self.read(run);
-        self.model.borrow_mut().check_started(&found);
+        if self.is_flipped {
+            self.model.borrow().check_nothing_else(&found);
+        } else {
+            self.model.borrow_mut().check_started(&found);
+        }
+    }
+
+    fn check_running(&self, found: &Found, promises: &[Fate]) {
+        if self.is_flipped {
+            self.model.borrow().check_nothing_else(found);
+        } else {
+            self.model.borrow().check_running(found, promises);
+        }
+    }
+
+    /// The catalog drops a shard group: at once, for good, and whatever is under way.
+    fn drop_group(&mut self, run: &Run) {
+        self.simulation.disk().note(format_args!("a group is dropped"));
+        self.is_dropped = true;
+        self.model.borrow_mut().drop_times(DROPPABLE);
+        run.engines.iter().for_each(|engine| engine.set_live(catalog(true)));
     }
 
     /// Reads everything without faults; flushes go on beside it.
-    fn read(&mut self, run: &Run) -> crate::model::Found {
+    fn read(&mut self, run: &Run) -> Found {
         let faults = self.faults;
         self.simulation.disk().set_faults(CALM);
         let (reader, descending) = (run.clone(), self.prng.below(2) == 0);
@@ -165,12 +216,13 @@ impl Life {
         for _ in 0..self.prng.below(4) {
             let steps = self.prng.below(1500);
             self.simulation.run_until(steps, || false);
-            match self.prng.below(3) {
+            match self.prng.below(4) {
+                3 if !self.is_dropped && self.prng.below(3) == 0 => self.drop_group(run),
                 0 => run.engines.iter().for_each(|engine| engine.freeze_soon()),
-                1 if self.whole => {
+                1 if self.whole || self.is_flipped => {
                     let promises = self.model.borrow().promises();
                     let found = self.read(run);
-                    self.model.borrow().check_running(&found, &promises);
+                    self.check_running(&found, &promises);
                 }
                 _ => {}
             }
@@ -201,7 +253,8 @@ impl Life {
         self.simulation.disk().set_faults(CALM);
         for start in 0..2 {
             let sizes = Sizes::draw(&mut self.prng);
-            let opened = self.simulation.block_on(Run::open(self.simulation.disk().clone(), sizes));
+            let opened = Run::open(self.simulation.disk().clone(), sizes, catalog(self.is_dropped));
+            let opened = self.simulation.block_on(opened);
             let (run, recovery) = opened.expect("a disk that works is opened");
             assert!(start == 0 || recovery.points == 0, "a clean stop leaves nothing to replay: {recovery}");
             self.check_recovery(&recovery);
@@ -219,6 +272,7 @@ fn faults(kind: u64, prng: &mut Prng) -> Faults {
         0 => CALM,
         1 => Faults { write: often(), short_write: often(), ..CALM },
         2 => Faults { sync: often(), names: often(), ..CALM },
+        3 => Faults { flip: often(), ..CALM },
         _ => Faults {
             write: often(),
             short_write: often(),

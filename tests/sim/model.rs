@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use millrace::model::TimeRange;
+
 /// One value: series (index of its key), time, field.
 pub type Cell = (usize, i64, usize);
 /// What was read: the value of each cell.
@@ -23,6 +25,8 @@ struct Write {
     /// It takes its cells' values away.
     is_deletion: bool,
     fate: Fate,
+    /// Some of its cells may have been lost.
+    in_parts: bool,
 }
 
 /// See the module. A cell is written by one task only, so its writes have an order.
@@ -30,6 +34,8 @@ struct Write {
 pub struct Model {
     writes: Vec<Write>,
     cells: BTreeMap<Cell, Vec<usize>>,
+    /// Times that are gone for good.
+    dropped: Option<TimeRange>,
 }
 
 impl Model {
@@ -51,13 +57,31 @@ impl Model {
         for cell in &cells {
             self.cells.entry(*cell).or_default().push(number);
         }
-        self.writes.push(Write { cells, is_deletion, fate: Fate::Open });
+        self.writes.push(Write { cells, is_deletion, fate: Fate::Open, in_parts: false });
         number as i64
     }
 
     /// The write that gave its cells `value` ended.
     pub fn end(&mut self, value: i64, fate: Fate) {
         self.writes[value as usize].fate = fate;
+    }
+
+    /// The catalog dropped the shard groups of these times.
+    pub fn drop_times(&mut self, range: TimeRange) {
+        self.dropped = Some(range);
+    }
+
+    fn is_dropped(&self, cell: Cell) -> bool {
+        self.dropped.is_some_and(|dropped| dropped.contains(cell.1))
+    }
+
+    /// The power failed while writes were acknowledged before they were durable.
+    /// With `in_parts` they may even be there in part.
+    pub fn doubt_all(&mut self, in_parts: bool) {
+        for write in self.writes.iter_mut().filter(|write| write.fate != Fate::Missing) {
+            write.fate = Fate::Open;
+            write.in_parts |= in_parts;
+        }
     }
 
     /// A copy of what was promised until now, to hold a later answer against.
@@ -94,6 +118,10 @@ impl Model {
 
     /// A cell holds the newest write that is there, or a newer open one; a deletion leaves nothing.
     fn check_cell(&self, cell: Cell, history: &[usize], found: Option<i64>, fate: impl Fn(usize) -> Fate) {
+        if self.is_dropped(cell) {
+            assert!(found.is_none(), "{cell:?} is {found:?} and was dropped");
+            return;
+        }
         let mut allowed = Vec::new();
         for &number in history.iter().rev() {
             let value = (!self.writes[number].is_deletion).then_some(number as i64);
@@ -125,9 +153,11 @@ impl Model {
         after.any(|write| write.is_deletion && write.fate != Fate::Missing)
     }
 
-    fn check_nothing_else(&self, found: &Found) {
+    /// Whether everything that was found was written once.
+    pub fn check_nothing_else(&self, found: &Found) {
         for (cell, value) in found {
-            assert!(self.cells.contains_key(cell), "{cell:?} = {value} was never written");
+            let is_known = self.cells.get(cell).is_some_and(|history| history.contains(&(*value as usize)));
+            assert!(is_known && !self.is_dropped(*cell), "{cell:?} = {value} was never written, or dropped");
         }
     }
 
@@ -144,8 +174,12 @@ impl Model {
                 None => (!self.may_be_deleted_after(*cell, number)).then_some(Fate::Missing),
             }
         };
-        let mut fates: Vec<Fate> = self.writes[number].cells.iter().filter_map(evidence).collect();
+        let cells = self.writes[number].cells.iter().filter(|cell| !self.is_dropped(**cell));
+        let mut fates: Vec<Fate> = cells.filter_map(evidence).collect();
         fates.dedup();
+        if self.writes[number].in_parts {
+            return Fate::Open;
+        }
         assert!(fates.len() <= 1, "write {number} is there in part: {:?}", self.writes[number].cells);
         fates.first().copied().unwrap_or(Fate::Missing)
     }

@@ -44,13 +44,17 @@ use crate::model::Found;
 use crate::model::Model;
 
 pub const SHARDS: u16 = 4;
-/// Series; each belongs to the shard of its number's remainder.
-const SERIES: usize = 10;
-/// Tasks that write; each has the times of its own remainder.
+/// Series; each belongs to the shard of its number's remainder, and in it to one writer.
+const SERIES: usize = 24;
+/// Tasks that write; each has its own series.
 pub const WRITERS: usize = 3;
-const TIMES: u64 = 400;
-const GROUP_TIMES: i64 = 200;
-const FIELDS: [&[u8]; 2] = [b"i", b"j"];
+/// Shard groups; the last one may be dropped.
+const GROUPS: i64 = 3;
+const GROUP_TIMES: i64 = 70;
+const FIELDS: [(&[u8], FieldType); 4] =
+    [(b"i", FieldType::Integer), (b"f", FieldType::Float), (b"u", FieldType::Unsigned), (b"s", FieldType::String)];
+/// Which fields a row may have.
+const ROWS: [&[usize]; 5] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3]];
 const DATABASE: DatabaseId = DatabaseId(1);
 const POLICY: PolicyId = PolicyId(1);
 
@@ -58,10 +62,14 @@ fn key(series: usize) -> Vec<u8> {
     format!("m,h={series}").into_bytes()
 }
 
-fn live() -> Live {
+/// Times of the group that may be dropped.
+pub const DROPPABLE: TimeRange = TimeRange { min: (GROUPS - 1) * GROUP_TIMES, max: GROUPS * GROUP_TIMES - 1 };
+
+/// What the catalog holds.
+pub fn catalog(is_dropped: bool) -> Live {
     let mut live = Live::default();
     live.databases.insert(DATABASE);
-    for group in 0..TIMES as i64 / GROUP_TIMES {
+    for group in 0..GROUPS - i64::from(is_dropped) {
         let key = PartitionKey { database: DATABASE, policy: POLICY, group: group_of(group * GROUP_TIMES) };
         live.groups.insert(key, TimeRange { min: group * GROUP_TIMES, max: (group + 1) * GROUP_TIMES - 1 });
     }
@@ -72,10 +80,37 @@ fn group_of(time: i64) -> GroupId {
     GroupId((time / GROUP_TIMES) as u64 + 1)
 }
 
-/// A time of the group that begins at `first` which only this writer writes.
-fn own_time(first: i64, writer: usize, prng: &mut Prng) -> i64 {
-    let slots = GROUP_TIMES as u64 / WRITERS as u64;
-    first + (prng.below(slots) as usize * WRITERS + writer) as i64
+/// The series of a shard that only this writer writes, so that what becomes of them has an order.
+fn own_series(shard: usize, writer: usize) -> Vec<usize> {
+    (shard..SERIES).step_by(usize::from(SHARDS)).skip(writer).step_by(WRITERS).collect()
+}
+
+fn any_time(prng: &mut Prng) -> i64 {
+    prng.below((GROUPS * GROUP_TIMES) as u64) as i64
+}
+
+/// A write's number as a value of a field.
+fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> {
+    match FIELDS[field].1 {
+        FieldType::Float => FieldValue::Float(number as f64 / 4.0),
+        FieldType::Unsigned => FieldValue::Unsigned(number as u64),
+        FieldType::String => {
+            *text = format!("{number}{}", " ".repeat(number as usize % 50));
+            FieldValue::String(text.as_bytes())
+        }
+        _ => FieldValue::Integer(number),
+    }
+}
+
+/// Undoes [`value`].
+fn number(values: &Values, row: usize) -> i64 {
+    match values {
+        Values::Integer(values) => values[row],
+        Values::Float(values) => (values[row] * 4.0) as i64,
+        Values::Unsigned(values) => values[row] as i64,
+        Values::String(values) => String::from_utf8_lossy(&values[row]).trim().parse().expect("a number"),
+        Values::Boolean(_) => panic!("not a type of these fields: {values:?}"),
+    }
 }
 
 /// The engines of one run.
@@ -92,14 +127,14 @@ pub fn dir() -> PathBuf {
 
 impl Run {
     /// Opens all cores, as a start does.
-    pub async fn open(disk: SimDisk, sizes: Sizes) -> Result<(Run, Recovery), OpenError> {
+    pub async fn open(disk: SimDisk, sizes: Sizes, live: Live) -> Result<(Run, Recovery), OpenError> {
         let cores = usize::from(sizes.cores);
         let old_logs = OldLogs::list(&disk, &dir(), SHARDS, cores).await?;
         let mut run = Run { engines: Vec::new(), known: Rc::default(), disk: disk.clone() };
         let mut recovery = Recovery::default();
         for core in 0..sizes.cores {
             let options = sizes.options(&dir(), core, old_logs.next_generation());
-            let (engine, found) = Engine::open(disk.clone(), options, live(), old_logs.clone()).await?;
+            let (engine, found) = Engine::open(disk.clone(), options, live.clone(), old_logs.clone()).await?;
             recovery.join(found);
             run.engines.push(engine);
         }
@@ -129,7 +164,7 @@ impl Run {
             let mut cells = Vec::new();
             for _ in 0..prng.within(1..4) {
                 let shard = shards[prng.below(shards.len() as u64) as usize];
-                let first = prng.below(TIMES / GROUP_TIMES as u64) as i64 * GROUP_TIMES;
+                let first = any_time(prng) / GROUP_TIMES * GROUP_TIMES;
                 let plan = Plan { writer, shard, first, value };
                 let (builder, series) = self.fill(&plan, prng, &mut cells);
                 batches.push(builder.finish());
@@ -141,7 +176,7 @@ impl Run {
         let fate = match &result {
             Ok(_) => Fate::There,
             // Nothing was stored.
-            Err(WriteError::Overloaded(_) | WriteError::Stopping) => Fate::Missing,
+            Err(WriteError::Overloaded(_) | WriteError::Stopping | WriteError::Gone) => Fate::Missing,
             Err(WriteError::Log(_)) => Fate::Open,
             Err(error) => panic!("{error:?}"),
         };
@@ -152,33 +187,32 @@ impl Run {
         }
     }
 
-    /// Deletes one time of some series of one shard. The time is the writer's own, so that its writes and deletions of
-    /// a cell have an order.
+    /// Deletes some times of some series of one shard, all of them or a stretch.
     async fn delete_some(&self, writer: usize, prng: &mut Prng, model: &RefCell<Model>) {
         let core = prng.below(self.engines.len() as u64) as usize;
         let views = self.engines[core].views();
         let view = &views[prng.below(views.len() as u64) as usize];
-        let first = prng.below(TIMES / GROUP_TIMES as u64) as i64 * GROUP_TIMES;
-        let time = own_time(first, writer, prng);
+        let (one, other) = (any_time(prng), any_time(prng));
+        let range = match prng.below(4) {
+            0 => TimeRange::ALWAYS,
+            1 => TimeRange { min: one, max: one },
+            _ => TimeRange { min: one.min(other), max: one.max(other) },
+        };
         let mut ids = RoaringBitmap::new();
         let mut cells = Vec::new();
-        for series in (usize::from(view.shard())..SERIES).step_by(usize::from(SHARDS)) {
+        for series in own_series(usize::from(view.shard()), writer) {
             let id = view.index(DATABASE, |index| index.lookup(&key(series))).flatten();
             if let Some(id) = id.filter(|_| prng.below(3) > 0) {
                 ids.insert(id.0);
-                cells.extend((0..FIELDS.len()).map(|field| (series, time, field)));
+                let times = range.min.max(0)..=range.max.min(GROUPS * GROUP_TIMES - 1);
+                cells.extend(times.flat_map(|time| (0..FIELDS.len()).map(move |field| (series, time, field))));
             }
         }
         if ids.is_empty() {
             return;
         }
-        let deletion = Deletion {
-            shard: view.shard(),
-            database: DATABASE,
-            series: Rc::new(ids),
-            range: TimeRange { min: time, max: time },
-            forgotten: Vec::new(),
-        };
+        let deletion =
+            Deletion { shard: view.shard(), database: DATABASE, series: Rc::new(ids), range, forgotten: Vec::new() };
         let number = model.borrow_mut().begin_deletion(cells);
         let fate = match self.engines[core].delete(vec![deletion]).await {
             Ok(()) => Fate::There,
@@ -196,11 +230,12 @@ impl Run {
             Destination { shard: plan.shard as u16, database: DATABASE, policy: POLICY, group: group_of(plan.first) };
         let mut builder = BatchBuilder::new(destination);
         let mut keys = Vec::new();
-        let own: Vec<usize> = (plan.shard..SERIES).step_by(usize::from(SHARDS)).collect();
+        let own = own_series(plan.shard, plan.writer);
+        let mut text = String::new();
         for _ in 0..prng.within(1..12) {
             let series = own[prng.below(own.len() as u64) as usize];
-            let fields: &[usize] = [&[0][..], &[1], &[0, 1]][prng.below(3) as usize];
-            let time = own_time(plan.first, plan.writer, prng);
+            let fields = ROWS[prng.below(ROWS.len() as u64) as usize];
+            let time = plan.first + prng.below(GROUP_TIMES as u64) as i64;
             let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
                 let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {
@@ -209,10 +244,10 @@ impl Run {
                 });
                 SeriesRef::New(index as u32)
             });
-            let layout = builder.layout(b"m", fields.iter().map(|&field| (FIELDS[field], FieldType::Integer)));
+            let layout = builder.layout(b"m", fields.iter().map(|&field| FIELDS[field]));
             builder.row(reference, layout, time);
             for &field in fields {
-                builder.value(FieldValue::Integer(plan.value));
+                builder.value(value(field, plan.value, &mut text));
                 cells.push((series, time, field));
             }
         }
@@ -249,8 +284,8 @@ fn request(series: SeriesId, descending: bool) -> ReadRequest {
         database: DATABASE,
         policy: POLICY,
         series,
-        fields: FIELDS.iter().map(|field| Bytes::from(*field)).collect(),
-        range: TimeRange { min: i64::MIN, max: i64::MAX },
+        fields: FIELDS.iter().map(|field| Bytes::from(field.0)).collect(),
+        range: TimeRange::ALWAYS,
         descending,
     }
 }
@@ -263,8 +298,7 @@ fn take(block: &RowBlock, series: usize, descending: bool, last: &mut Option<i64
         *last = Some(time);
         for (field, column) in block.columns.iter().enumerate() {
             let Some(column) = column.as_ref().filter(|column| column.is_valid(row)) else { continue };
-            let Values::Integer(values) = &column.values else { panic!("not integers: {column:?}") };
-            found.insert((series, time, field), values[row]);
+            found.insert((series, time, field), number(&column.values, row));
         }
     }
 }
@@ -279,6 +313,7 @@ pub struct Sizes {
     pub commit_delay_ns: u64,
     pub compact_cold_ns: u64,
     pub page_cache_bytes: u64,
+    pub durability: Durability,
 }
 
 impl Sizes {
@@ -291,6 +326,7 @@ impl Sizes {
             commit_delay_ns: [0, 200_000][prng.below(2) as usize],
             compact_cold_ns: [0, 10_000_000, u64::MAX][prng.below(3) as usize],
             page_cache_bytes: [0, 20_000][prng.below(2) as usize],
+            durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
         }
     }
 
@@ -307,7 +343,7 @@ impl Sizes {
             pending_bytes: 1 << 20,
             write_wait_ns: 2_000_000_000,
             commit_delay_ns: self.commit_delay_ns,
-            durability: Durability::Always,
+            durability: self.durability,
             page_cache_bytes: self.page_cache_bytes,
             compact_bytes_per_second: 0,
             compact_burst_bytes: 0,

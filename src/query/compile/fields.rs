@@ -62,15 +62,23 @@ fn spelled_argument(expr: &Expr) -> Expr {
     }
 }
 
-/// `DISTINCT v` as the call it means.
+/// `DISTINCT v` as the call it means. As an operand it stays what it is: there stock gives it no values.
 fn spelled_out(expr: &Expr) -> Expr {
-    let boxed = |expr: &Expr| Box::new(spelled_out(expr));
+    let boxed = |expr: &Expr| Box::new(if is_distinct(expr) { expr.clone() } else { spelled_out(expr) });
     match expr {
         Expr::Distinct(_) => Expr::Call { name: "distinct".into(), args: vec![spelled_argument(expr)] },
         Expr::Call { name, args } => Expr::Call { name: name.clone(), args: args.iter().map(spelled_out).collect() },
         Expr::Binary { op, left, right } => Expr::Binary { op: *op, left: boxed(left), right: boxed(right) },
-        Expr::Paren(inner) => Expr::Paren(boxed(inner)),
+        Expr::Paren(inner) => Expr::Paren(Box::new(spelled_out(inner))),
         other => other.clone(),
+    }
+}
+
+/// Whether it is `DISTINCT v`, also in parentheses.
+pub fn is_distinct(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(inner) => is_distinct(inner),
+        other => matches!(other, Expr::Distinct(_)),
     }
 }
 

@@ -356,6 +356,9 @@ fn argument(expr: &Expr, names: &Names) -> Argument {
     let field = match expr {
         Expr::VarRef { name, data_type } => match names.meaning(name, *data_type) {
             Meaning::Field(as_type) => Some(FieldRef { name: name.as_bytes().into(), as_type }),
+            Meaning::Tag if names.row_tags.contains(name.as_bytes()) => {
+                Some(FieldRef { name: name.as_bytes().into(), as_type: FieldType::String })
+            }
             Meaning::Tag | Meaning::Nothing => None,
         },
         _ => None,

@@ -48,6 +48,57 @@ pub fn number_as(fill: ast::Fill, column: FieldType) -> Option<Cell> {
     })
 }
 
+/// Windows that have points and yet no result: percentile(x, 10) of two points.
+///
+/// Stock's iterators say the same for "nothing here" as for "nothing more". Whoever sends the rows takes that for the
+/// end of a series, sends it and asks again; without a row to send, it is the end of the statement, and the series
+/// behind it are missing. Filled windows swallow one each.
+#[derive(Debug)]
+pub struct Holes {
+    after: AfterHole,
+    /// A row was shown since the last hole.
+    shown: bool,
+    /// Nothing follows, also in later groups.
+    stopped: bool,
+}
+
+/// What follows a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterHole {
+    /// Everything: there are other calls, which keep the statement going.
+    All,
+    /// What is behind it, if rows came before it.
+    Resume,
+    /// Nothing: a transformation or another query reads the rows.
+    Nothing,
+}
+
+impl Holes {
+    /// Nothing met yet.
+    pub fn new(after: AfterHole) -> Holes {
+        Holes { after, shown: false, stopped: false }
+    }
+
+    /// Takes one row; whether it is to be shown.
+    pub fn pass(&mut self, row: &Row) -> bool {
+        if row.is_hole() {
+            self.meet();
+            return false;
+        }
+        self.shown = true;
+        !self.stopped
+    }
+
+    fn meet(&mut self) {
+        self.stopped |= match self.after {
+            AfterHole::All => false,
+            AfterHole::Resume => !self.shown,
+            AfterHole::Nothing => true,
+        };
+        self.shown = false;
+    }
+}
+
 /// A fill walk over the windows of one group.
 #[derive(Debug)]
 pub struct FillWalk {
@@ -60,16 +111,20 @@ pub struct FillWalk {
     expected: Option<Timestamp>,
     zone_offset: i64,
     previous: Option<Row>,
+    holes: Holes,
+    /// Windows filled since the last row of the input: they swallow holes at the start of the next group.
+    trailing: u64,
 }
 
 impl FillWalk {
     /// A walk over all windows of `window` and its range.
-    pub fn new(with: FillWith, window: Window, descending: bool) -> FillWalk {
+    pub fn new(with: FillWith, window: Window, descending: bool, holes: Holes) -> FillWalk {
         let range = window.range;
         let lowest = (range.min > TIME_MIN).then(|| window.of(range.min).0);
         let highest = Some(window.of(range.max).0);
         let (first, last) = if descending { (highest, lowest) } else { (lowest, highest) };
-        FillWalk { with, window, descending, first, last, expected: None, zone_offset: 0, previous: None }
+        let (expected, previous) = (None, None);
+        FillWalk { with, window, descending, first, last, expected, zone_offset: 0, previous, holes, trailing: 0 }
     }
 
     /// Forgets everything: another group follows.
@@ -83,8 +138,14 @@ impl FillWalk {
     pub fn pump(&mut self, input: &mut VecDeque<Row>, ended: bool, out: &mut VecDeque<Row>, max: usize) {
         while out.len() < max {
             match input.front() {
+                Some(row) if row.is_hole() || self.holes.stopped => {
+                    self.drop_hole(row.is_hole());
+                    input.pop_front();
+                }
                 Some(row) => {
                     let time = row.time;
+                    self.trailing = 0;
+                    self.holes.shown = true;
                     let expected = self.start(time);
                     if self.is_before(expected, time) {
                         let filled = self.filled(expected, input.front());
@@ -103,10 +164,22 @@ impl FillWalk {
                     let Some(expected) = self.expected.filter(|expected| self.is_in_range(*expected)) else { return };
                     let filled = self.filled(expected, None);
                     out.push_back(filled);
+                    self.trailing += 1;
                     self.step(expected);
                 }
                 None => return,
             }
+        }
+    }
+
+    /// A hole is a window like the empty ones, except at the start of a group.
+    fn drop_hole(&mut self, is_hole: bool) {
+        if !is_hole || self.expected.is_some() {
+            return;
+        }
+        match self.trailing.checked_sub(1) {
+            Some(left) => self.trailing = left,
+            None => self.holes.meet(),
         }
     }
 

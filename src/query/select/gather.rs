@@ -20,14 +20,16 @@ use crate::exec::Response;
 use crate::exec::TieColumn;
 use crate::exec::Work;
 use crate::exec::aggregate::Partial;
-use crate::exec::fragment::NEXT_NONE;
 use crate::exec::fragment::RowSeries;
+use crate::exec::fragment::Upcoming;
 use crate::exec::order::Item;
 use crate::exec::order::RowOrder;
 use crate::exec::rows::tie;
 use crate::model::Bytes;
 use crate::model::Cell;
-use crate::model::FieldType;
+use crate::model::DatabaseId;
+use crate::model::PolicyId;
+use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::fabric::Fabric;
 use crate::query::select::stream::Batch;
@@ -66,6 +68,8 @@ pub struct Gather<F> {
 /// The fragment being read.
 struct Running {
     fragment: Fragment,
+    /// Those of its policy.
+    shard_groups: Vec<TimeRange>,
     streams: Vec<CoreStream>,
     /// The group at work and, if all cores told its series, the order of its rows.
     order: Option<(Vec<Bytes>, Option<RowOrder>)>,
@@ -85,14 +89,14 @@ struct Head {
     group: Vec<Bytes>,
     items: Items,
     /// With the first part of a group: its series on this core.
-    series: Vec<(RowSeries, Timestamp)>,
+    series: Vec<(RowSeries, Upcoming)>,
 }
 
-/// A row, its series, and when that goes on.
+/// A row, its series, and how that goes on.
 struct SeriesRow {
     row: Row,
     series: Rc<RowSeries>,
-    next: Timestamp,
+    next: Upcoming,
 }
 
 enum Items {
@@ -154,7 +158,8 @@ impl<F: Fabric> Gather<F> {
             let (count, max) = (self.series_count, self.series_max);
             return Err(format!("max-select-series limit exceeded: ({count}/{max})"));
         }
-        self.running = Some(Running { fragment, streams, order: None });
+        let shard_groups = shard_groups(&self.fabric, fragment.database, fragment.policy, fragment.range);
+        self.running = Some(Running { fragment, shard_groups, streams, order: None });
         Ok(true)
     }
 
@@ -186,6 +191,13 @@ impl<F: Fabric> Gather<F> {
             }
         }
     }
+}
+
+/// The shard groups of a policy in `range`.
+pub fn shard_groups(fabric: &impl Fabric, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<TimeRange> {
+    let catalog = fabric.catalog();
+    let policy = catalog.database_by_id(database).and_then(|database| database.policy_by_id(policy));
+    policy.into_iter().flat_map(|policy| policy.groups_in(range)).map(|group| group.range()).collect()
 }
 
 fn chunk_of(response: Response) -> Result<Chunk, String> {
@@ -231,13 +243,14 @@ fn items_of(data: PartData, fragment: &Fragment) -> Items {
             let origins: Vec<Rc<RowSeries>> = rows.origins.into_iter().map(Rc::new).collect();
             let mut items = VecDeque::with_capacity(rows.times.len());
             let width = fragment.fields.len() + fragment.tags.len();
+            let mut upcoming = rows.next.into_iter();
             for (index, time) in rows.times.iter().enumerate() {
+                let next = upcoming.next().unwrap_or(Upcoming::NONE);
                 let origin = rows.series.get(index).map_or(0, |place| *place as usize);
                 let Some(origin) = origins.get(origin) else { continue };
                 let mut cells = Vec::with_capacity(width);
                 cells.extend(rows.columns.iter().map(|c| c.as_ref().map_or(Cell::Null, |column| column.cell(index))));
                 cells.extend(origin.tags.iter().map(|tag| tag.clone().map_or(Cell::Null, Cell::String)));
-                let next = rows.next.get(index).copied().unwrap_or(NEXT_NONE);
                 items.push_back(SeriesRow { row: Row { time: *time, cells }, series: origin.clone(), next });
             }
             Items::Rows(items)
@@ -308,18 +321,11 @@ impl Running {
             if series.is_empty() {
                 return None;
             }
-            items.extend(series.into_iter().map(|(series, time)| Item { series, time, source: *index }));
+            items.extend(series.into_iter().map(|(series, next)| Item { series, next, source: *index }));
         }
-        // What a string field holds is not known ahead of its row.
-        let is_string =
-            |field: &usize| self.fragment.fields.get(*field).is_some_and(|f| f.as_type == FieldType::String);
-        let strings = self.fragment.ties.iter().take_while(|tie| match tie {
-            TieColumn::Tag(_) => true,
-            TieColumn::Field(field) => is_string(field),
-        });
-        let with_fields = strings.clone().any(|tie| matches!(tie, TieColumn::Field(_)));
-        let ties: Vec<TieColumn> = strings.copied().collect();
-        (items.len() > 1 && !with_fields).then(|| RowOrder::new(items, &ties, self.fragment.rows_descending))
+        let descending = self.fragment.rows_descending;
+        let ties = self.fragment.string_ties();
+        (items.len() > 1).then(|| RowOrder::new(items, &self.shard_groups, &ties, descending))
     }
 }
 
@@ -339,12 +345,13 @@ fn ordered_rows(
         .collect();
     let mut merged = Vec::new();
     while let Some(first) = order.first() {
-        if !within(first.time, bound, descending) {
+        let time = first.next.time;
+        if !within(time, bound, descending) {
             break;
         }
         let Some((_, queue)) = queues.iter_mut().find(|(index, _)| *index == first.source) else { break };
         // Rows of one instant lie side by side, and a core sends them together.
-        let here = queue.iter().take_while(|row| row.row.time == first.time);
+        let here = queue.iter().take_while(|row| row.row.time == time);
         let Some(place) = here.into_iter().position(|row| row.series.key == first.series.key) else { break };
         let Some(row) = queue.remove(place) else { break };
         order.advance(row.next);

@@ -32,6 +32,10 @@ pub struct Names {
     pub fields: BTreeMap<Bytes, FieldType>,
     /// Keys of tags.
     pub tags: BTreeSet<Bytes>,
+    /// Columns of subqueries that are tags: named they are tags, `*` has them among the fields, GROUP BY * not at all.
+    pub tag_columns: BTreeSet<Bytes>,
+    /// All tags that rows of subqueries have: calls read them like strings.
+    pub row_tags: BTreeSet<Bytes>,
 }
 
 impl Names {
@@ -52,7 +56,7 @@ impl Names {
     /// What `name::data_type` means.
     pub fn meaning(&self, name: &str, data_type: Option<DataType>) -> Meaning {
         let field = self.fields.get(name.as_bytes());
-        let is_tag = self.tags.contains(name.as_bytes());
+        let is_tag = [&self.tags, &self.row_tags].iter().any(|tags| tags.contains(name.as_bytes()));
         match data_type {
             None if field.is_none() && is_tag => Meaning::Tag,
             None | Some(DataType::AnyField) => field.map_or(Meaning::Nothing, |field| Meaning::Field(*field)),
@@ -143,6 +147,7 @@ fn plain(candidate: &Candidate) -> ast::Field {
 fn candidates(compiled: &Compiled, names: &Names) -> Vec<Candidate> {
     let mut candidates: Vec<(Bytes, DataType)> =
         names.fields.iter().map(|(name, field)| (name.clone(), data_type(*field))).collect();
+    candidates.extend(names.tag_columns.iter().map(|tag| (tag.clone(), DataType::Tag)));
     // Without a field no row exists, and with GROUP BY * or a regular expression tags are not columns.
     let wild = compiled.dimensions.iter().any(|item| !matches!(item, Dimension::Tag(_)));
     if !candidates.is_empty() && !wild {
@@ -151,6 +156,7 @@ fn candidates(compiled: &Compiled, names: &Names) -> Vec<Candidate> {
             .extend(names.tags.iter().filter(|tag| !grouped.contains(tag)).map(|tag| (tag.clone(), DataType::Tag)));
     }
     candidates.sort();
+    candidates.dedup();
     candidates.into_iter().map(|(name, kind)| (String::from_utf8_lossy(&name).into_owned(), kind)).collect()
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::select::fill::FillWalk;
+use crate::query::select::fill::Holes;
 use crate::query::select::holt_winters::HoltWinters;
 use crate::query::select::reduce::Integral;
 use crate::query::select::reduce::Reduce;
@@ -24,6 +25,8 @@ pub enum Operator {
     Integral(Box<Integral>),
     /// Windows without data.
     Fill(Box<FillWalk>),
+    /// Windows without a result.
+    Holes(Holes),
     /// From point to point.
     Transform(Box<Transform>),
     /// holt_winters().
@@ -73,7 +76,7 @@ impl Operator {
             Operator::Fill(fill) => fill.reset(),
             Operator::Transform(transform) => transform.reset(),
             Operator::HoltWinters(holt_winters) => holt_winters.reset(),
-            Operator::DropOutside(..) | Operator::SetTime(_) => {}
+            Operator::DropOutside(..) | Operator::SetTime(_) | Operator::Holes(_) => {}
             Operator::Limit(limit) => limit.seen = 0,
             Operator::LimitEach(limit) => (limit.at, limit.seen) = (None, 0),
         }
@@ -229,6 +232,7 @@ fn push(operator: &mut Operator, mut row: Row, output: &mut Queue) {
                 output.rows.push_back(row);
             }
         }
+        Operator::Holes(holes) => output.rows.extend(holes.pass(&row).then_some(row)),
         Operator::Fill(_) => output.rows.push_back(row),
     }
 }

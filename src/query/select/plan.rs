@@ -33,10 +33,13 @@ use crate::model::Timestamp;
 use crate::query::compile::Compiled;
 use crate::query::compile::column_names;
 use crate::query::compile::field_name;
+use crate::query::compile::is_distinct;
 use crate::query::select::call;
 use crate::query::select::call::Call;
+use crate::query::select::fill::AfterHole;
 use crate::query::select::fill::FillWalk;
 use crate::query::select::fill::FillWith;
+use crate::query::select::fill::Holes;
 use crate::query::select::fill::number_as;
 use crate::query::select::names::Meaning;
 use crate::query::select::names::Names;
@@ -58,6 +61,8 @@ pub struct Demand {
     pub tags: Vec<Bytes>,
     /// Order of rows of one instant.
     pub ties: Vec<TieColumn>,
+    /// Most rows of each series in each shard group.
+    pub series_rows: Option<u64>,
     /// Time.
     pub range: TimeRange,
     /// Whether rows come newest first; `None`: as the query says.
@@ -157,6 +162,8 @@ pub struct Column {
     pub field_type: Option<FieldType>,
     /// It is a plain tag.
     pub is_tag: bool,
+    /// top() or bottom() before it names it; it is no item of its own.
+    pub is_implied: bool,
 }
 
 /// What runs.
@@ -176,8 +183,13 @@ pub struct Plan {
     pub own_dimensions: Vec<Bytes>,
     /// Every point gives a row.
     pub is_raw: bool,
-    /// Tag arguments of top and bottom that are no columns (INTO keeps them as tags), and their slots.
+    /// Tags that are no columns and yet travel with the rows, and their slots: arguments of top and bottom (INTO keeps
+    /// them as tags), and what groups a raw subquery but not the query around it.
     pub hidden: Vec<(Bytes, usize)>,
+    /// LIMIT and OFFSET of a subquery that count rows of one group which follow each other: see [`Setting::outermost`].
+    pub run_limit: Option<(u64, u64)>,
+    /// The shard groups read, when all sources are measurements.
+    pub shard_groups: Rc<[TimeRange]>,
 }
 
 /// What a plan is made for.
@@ -189,6 +201,13 @@ pub struct Setting<'a> {
     pub pushdown: bool,
     /// Tags an outer query groups by.
     pub more_dimensions: &'a [Bytes],
+    /// For a subquery: the tags that the outermost query groups by. Its rows come in groups of those and then by time,
+    /// and LIMIT counts neighbours of equal tags. `None`: the statement is the outermost one.
+    pub outermost: Option<&'a [Bytes]>,
+    /// The statement is a subquery.
+    pub is_subquery: bool,
+    /// Some source is a subquery, whose rows are rows whatever is asked of them.
+    pub over_rows: bool,
     /// The shard groups read, when all sources are measurements.
     pub shard_groups: Option<Rc<[TimeRange]>>,
 }
@@ -196,7 +215,8 @@ pub struct Setting<'a> {
 /// Makes the plan.
 pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result<Plan, String> {
     let fields = expand(compiled, names)?;
-    for field in &fields {
+    // A subquery's item of wrong types is one of no type, and has no values.
+    for field in fields.iter().filter(|_| !setting.is_subquery) {
         types::check(&field.expr, names)?;
     }
     let mut dimensions = dimensions(&compiled.dimensions, names);
@@ -217,8 +237,11 @@ pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result
             own_dimensions,
             is_raw: false,
             hidden: Vec::new(),
+            run_limit: None,
+            shard_groups: setting.shard_groups.clone().unwrap_or_default(),
         },
         calls: Vec::new(),
+        after_hole: AfterHole::All,
         references: Vec::new(),
     };
     planner.columns(&fields)?;
@@ -231,6 +254,8 @@ struct Reference {
     name: String,
     meaning: Meaning,
     slot: usize,
+    /// Its type is known, also without a field or tag of that name.
+    is_typed: bool,
 }
 
 struct Planner<'a> {
@@ -240,18 +265,25 @@ struct Planner<'a> {
     plan: Plan,
     /// Distinct calls and their slots.
     calls: Vec<(Expr, usize)>,
+    after_hole: AfterHole,
     references: Vec<Reference>,
 }
 
 impl Planner<'_> {
     fn columns(&mut self, fields: &[ast::Field]) -> Result<(), String> {
         let names = column_names(fields);
+        let mut implied = 0_usize;
         for (field, name) in fields.iter().zip(names) {
             let value = self.value(&field.expr)?;
             let field_type = types::result_type(&field.expr, self.names);
             let is_tag = self.is_tag(&field.expr);
             let source_name = field.alias.clone().unwrap_or_else(|| field_name(field));
-            self.plan.columns.push(Column { name, source_name, value, field_type, is_tag });
+            let is_implied = implied > 0;
+            implied = match &field.expr {
+                Expr::Call { name, args } if name == "top" || name == "bottom" => args.len().saturating_sub(2),
+                _ => implied.saturating_sub(1),
+            };
+            self.plan.columns.push(Column { name, source_name, value, field_type, is_tag, is_implied });
         }
         Ok(())
     }
@@ -283,6 +315,8 @@ impl Planner<'_> {
                 let field = Expr::VarRef { name: name.clone(), data_type: None };
                 Value::Slot(self.call(&Expr::Call { name: "distinct".into(), args: vec![field] }))
             }
+            // Stock knows DISTINCT as an item and as an argument; as an operand it has no values.
+            Expr::Binary { left, right, .. } if is_distinct(left) || is_distinct(right) => Value::Literal(Cell::Null),
             Expr::Binary { op, left, right } => match types::operator(*op) {
                 Some(op) => Value::Binary(op, Box::new(self.value(left)?), Box::new(self.value(right)?)),
                 None => return Err("comparisons are not supported in the select list".into()),
@@ -294,11 +328,13 @@ impl Planner<'_> {
     fn reference(&mut self, name: &str, data_type: Option<ast::DataType>) -> usize {
         let meaning = self.names.meaning(name, data_type);
         let known = |known: &&Reference| known.name == name && known.meaning == meaning;
-        if let Some(known) = self.references.iter().find(known) {
+        let is_typed = meaning != Meaning::Nothing || data_type.is_some_and(|cast| cast != ast::DataType::AnyField);
+        if let Some(known) = self.references.iter_mut().find(|reference| known(&&**reference)) {
+            known.is_typed |= is_typed;
             return known.slot;
         }
         let slot = self.slot();
-        self.references.push(Reference { name: name.to_owned(), meaning, slot });
+        self.references.push(Reference { name: name.to_owned(), meaning, slot, is_typed });
         slot
     }
 
@@ -312,6 +348,9 @@ impl Planner<'_> {
     }
 
     fn chains(&mut self) -> Result<(), String> {
+        let (limit, offset) = (self.compiled.limit, self.compiled.offset);
+        let is_mixed = self.setting.outermost.is_some_and(|outer| outer.len() != self.plan.dimensions.len());
+        self.plan.run_limit = (is_mixed && (limit > 0 || offset > 0)).then_some((limit, offset));
         if self.calls.is_empty() {
             self.plan.is_raw = true;
             return self.raw_chain();
@@ -347,13 +386,18 @@ impl Planner<'_> {
             fields: Vec::new(),
             tags: Vec::new(),
             ties: Vec::new(),
+            series_rows: None,
             range: self.compiled.time,
             backwards: None,
             work: DemandWork::Rows { required: 0, limit: self.raw_limit() },
         };
         self.carry(&mut demand, &references, 0, 0);
-        if demand.fields.is_empty() {
+        let is_wanted = self.setting.over_rows && references.iter().any(|reference| reference.is_typed);
+        if demand.fields.is_empty() && !is_wanted {
             return Ok(());
+        }
+        if let Some(outermost) = self.setting.outermost {
+            self.hide_dimensions(&mut demand, outermost);
         }
         let field_count = demand.fields.len();
         if let DemandWork::Rows { required, .. } = &mut demand.work {
@@ -361,11 +405,25 @@ impl Planner<'_> {
         }
         self.plan.demands.push(demand);
         let mut operators: Vec<Operator> = self.limit().into_iter().collect();
-        if self.compiled.limit == 0 {
+        if self.compiled.limit == 0 && self.plan.run_limit.is_none() {
             operators.splice(0..0, self.storage_limit());
         }
         self.plan.chains.push(Chain { demand: 0, output: 0, operators });
         Ok(())
+    }
+
+    /// Rows of a raw subquery are not grouped by its own tags: those travel along.
+    fn hide_dimensions(&mut self, demand: &mut Demand, outermost: &[Bytes]) {
+        for tag in std::mem::replace(&mut self.plan.dimensions, outermost.to_vec()) {
+            if outermost.contains(&tag) {
+                continue;
+            }
+            let (slot, cell) = (self.slot(), demand.fields.len() + demand.tags.len());
+            self.plan.slots[slot] = Slot { place: Some((0, cell)), absent: Absent::Cell(Cell::Null) };
+            self.plan.hidden.push((tag.clone(), slot));
+            demand.tags.push(tag);
+        }
+        demand.series_rows = self.plan.run_limit.map(|(limit, offset)| limit.saturating_add(offset).saturating_add(1));
     }
 
     /// Adds what `references` read to `demand`. Their cells in the rows of chain `chain` start at `first`, fields
@@ -408,10 +466,10 @@ impl Planner<'_> {
 
     fn raw_limit(&self) -> Option<u64> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
-        (limit > 0).then(|| limit.saturating_add(offset))
+        (limit > 0 && self.plan.run_limit.is_none()).then(|| limit.saturating_add(offset))
     }
 
-    /// Stock's storage gives raw queries, top() and bottom() one row more than LIMIT and OFFSET from each shard group;
+    /// Stock's storage gives raw queries, top() and bottom() without tags one row more than LIMIT and OFFSET from each shard group;
     /// what that leads to (OFFSET alone shows one row) is part of the answer.
     fn storage_limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
@@ -421,7 +479,7 @@ impl Planner<'_> {
 
     fn limit(&self) -> Option<Operator> {
         let (limit, offset) = (self.compiled.limit, self.compiled.offset);
-        (limit > 0 || offset > 0).then(|| Operator::limit(limit, offset))
+        (self.plan.run_limit.is_none() && (limit > 0 || offset > 0)).then(|| Operator::limit(limit, offset))
     }
 
     fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference], single: bool) -> Result<(), String> {
@@ -438,11 +496,17 @@ impl Planner<'_> {
             fields: vec![source],
             tags: Vec::new(),
             ties: Vec::new(),
+            series_rows: None,
             range: self.compiled.time,
             backwards: None,
             work: DemandWork::Rows { required: 1, limit: None },
         };
         let mut operators = Vec::new();
+        self.after_hole = match call {
+            _ if !single => AfterHole::All,
+            Call::Reduce { .. } if !self.setting.is_subquery => AfterHole::Resume,
+            _ => AfterHole::Nothing,
+        };
         let range = self.extended(&call);
         demand.range = range;
         let windows = self.operators(&call, range, &mut operators);
@@ -452,7 +516,7 @@ impl Planner<'_> {
             demand.backwards = Some(*aggregate == Aggregate::Last);
             demand.work = DemandWork::Rows { required: 1, limit: Some(2) };
             operators.insert(0, Operator::limit(2, 0));
-        } else if call.is_best() {
+        } else if call.is_best() && call.extra_references(self.names).is_empty() {
             operators.splice(0..0, self.storage_limit());
         }
         let extra = call.extra_references(self.names);
@@ -462,6 +526,7 @@ impl Planner<'_> {
                 name: name.clone(),
                 meaning: meaning.clone(),
                 slot: known.map_or(usize::MAX, |known| known.slot),
+                is_typed: *meaning != Meaning::Nothing,
             }
         });
         // Tag arguments of top and bottom that are no columns (INTO) travel too, in slots of their own.
@@ -482,6 +547,7 @@ impl Planner<'_> {
                     name: reference.name.clone(),
                     meaning: reference.meaning.clone(),
                     slot: reference.slot,
+                    is_typed: reference.is_typed,
                 });
             }
         }
@@ -492,21 +558,37 @@ impl Planner<'_> {
         });
         if let (Some(reduce), false) = (reduce, extra.is_empty()) {
             // A listed field makes no groups, only tags do.
-            let tags = all.iter().take(extra.len()).filter(|reference| reference.meaning == Meaning::Tag);
+            let listed = all.iter().take(extra.len());
+            let mut tags: Vec<&Reference> = listed.filter(|reference| reference.meaning == Meaning::Tag).collect();
+            tags.sort_by_key(|tag| &tag.name);
+            let tags = tags.into_iter();
             let cells = tags.filter_map(|tag| self.plan.slots[tag.slot].place.map(|(_, cell)| cell)).collect();
             reduce.set_groups(cells);
         }
         let (demand, output) = self.demand(demand, windows);
-        if self.compiled.interval.is_none() && !call.keeps_times() && !(single && call.is_selector()) {
-            // Only integral() forgets the lower bound.
-            let start = if let Call::Integral { .. } = call { 0 } else { self.compiled.time.min };
-            operators.push(Operator::SetTime(if start <= TIME_MIN { 0 } else { start }));
+        let has_time = call.keeps_times() || matches!(call, Call::Integral { .. }) || (single && call.is_selector());
+        if self.compiled.interval.is_none() && !has_time {
+            operators.push(Operator::SetTime(self.start_or_zero()));
         }
         operators.extend(self.limit());
         self.plan.chains.push(Chain { demand, output, operators });
         let absent = self.absent(result);
         self.plan.slots[slot] = Slot { place: Some((chain, 0)), absent };
         Ok(())
+    }
+
+    fn start_or_zero(&self) -> Timestamp {
+        let start = self.compiled.time.min;
+        if start <= TIME_MIN { 0 } else { start }
+    }
+
+    /// The time of integral() without windows: of floats always 0, of integers where the range begins.
+    fn integral_time(&self, call: &Call) -> Timestamp {
+        match call.field().map(|field| field.as_type) {
+            Some(FieldType::Integer | FieldType::Unsigned) if self.compiled.ascending => self.start_or_zero(),
+            Some(FieldType::Integer | FieldType::Unsigned) => self.compiled.time.max.saturating_add(1),
+            _ => 0,
+        }
     }
 
     /// The range a call reads: transformations over windows look one window further, each level one more.
@@ -549,16 +631,20 @@ impl Planner<'_> {
                         None
                     }
                 };
+                let holes = Holes::new(self.after_hole);
                 if window.interval > 0
                     && call.is_filled()
                     && let Some(with) = self.fill_with(*is_count, call.result_type(), *field_type)
                 {
-                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending))));
+                    operators.push(Operator::Fill(Box::new(FillWalk::new(with, window, descending, holes))));
+                } else if let Reducer::Percentile(_) = reducer {
+                    operators.push(Operator::Holes(holes));
                 }
                 pushed
             }
             Call::Integral { unit, .. } => {
-                operators.push(Operator::Integral(Box::new(Integral::new(*unit, self.window(range), descending))));
+                let integral = Integral::new(*unit, self.window(range), descending, self.integral_time(call));
+                operators.push(Operator::Integral(Box::new(integral)));
                 None
             }
             Call::TransformField { transformation, .. } => {

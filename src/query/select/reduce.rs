@@ -5,9 +5,10 @@
 //! Out:   rows stamped with the window's start, or with their own time where the function keeps it.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
 
 use crate::exec::Window;
 use crate::exec::aggregate::Aggregate;
@@ -21,6 +22,7 @@ use crate::model::Timestamp;
 use crate::query::select::stream::Row;
 use crate::query::select::stream::directed;
 use crate::query::select::stream::row_bytes;
+use crate::stdx::pdqsort;
 
 /// The functions.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,12 +80,23 @@ pub struct Reduce {
     partial: Partial,
     rows: Vec<Row>,
     held: usize,
+    /// A row outside its own window ended everything.
+    is_lost: bool,
 }
 
 impl Reduce {
     /// A reducer over the windows of `window`.
     pub fn new(reducer: Reducer, window: Window, descending: bool) -> Reduce {
-        Reduce { reducer, window, descending, current: None, partial: Partial::Empty, rows: Vec::new(), held: 0 }
+        Reduce {
+            reducer,
+            window,
+            descending,
+            current: None,
+            partial: Partial::Empty,
+            rows: Vec::new(),
+            held: 0,
+            is_lost: false,
+        }
     }
 
     /// top and bottom: the best of each combination of these cells.
@@ -111,8 +124,15 @@ impl Reduce {
         if row.cells.first().is_none_or(|value| *value == Cell::Null) {
             return;
         }
+        if self.is_lost {
+            return;
+        }
         if self.current.is_none_or(|(start, end)| row.time < start || row.time >= end) {
             self.finish(out);
+            if self.window.is_lost(row.time) {
+                self.is_lost = true;
+                return;
+            }
             let (start, end) = self.window.of(row.time);
             // Also the outermost windows hold the instant they were made for.
             self.current = Some((start, end.max(row.time.saturating_add(1))));
@@ -141,6 +161,9 @@ impl Reduce {
             }
             reducer => reduce(reducer, rows, self.descending),
         };
+        if results.is_empty() {
+            out.push_back(Row::hole(start));
+        }
         out.extend(results.into_iter().map(|row| if keep_time { row } else { Row { time: start, ..row } }));
     }
 }
@@ -214,13 +237,17 @@ fn median(mut rows: Vec<Row>) -> Option<Cell> {
     }))
 }
 
-/// A value counts from its second occurrence on, except the smallest; of equal counts the run that began earlier wins.
+/// A value counts from its second occurrence on, except the smallest; of equal counts the one that began before the
+/// last point of the best so far wins, with points of one value in the order that stock's sort leaves.
 fn mode(mut rows: Vec<Row>) -> Option<Cell> {
+    if rows.len() == 1 {
+        return rows.pop()?.cells.into_iter().next();
+    }
     if let Cell::Boolean(_) = rows.first()?.cells[0] {
         let yes = rows.iter().filter(|row| row.cells[0] == Cell::Boolean(true)).count();
         return Some(Cell::Boolean(2 * yes >= rows.len()));
     }
-    rows.sort_by(by_value);
+    sort_by_value(&mut rows);
     let first = rows.first()?;
     let (mut run_value, mut run_time, mut run_count) = (&first.cells[0], first.time, 0_usize);
     let (mut best_value, mut best_time, mut best_count) = (&first.cells[0], first.time, 0_usize);
@@ -233,9 +260,14 @@ fn mode(mut rows: Vec<Row>) -> Option<Cell> {
         if best_count > run_count || (best_count == run_count && run_time > best_time) {
             continue;
         }
-        (best_value, best_time, best_count) = (&row.cells[0], run_time, run_count);
+        (best_value, best_time, best_count) = (&row.cells[0], row.time, run_count);
     }
     Some(best_value.clone())
+}
+
+/// Which of equal values comes first is part of the answer, so it is stock's sort.
+fn sort_by_value(rows: &mut [Row]) {
+    pdqsort::sort_by(rows, |left, right| by_value(left, right) == Ordering::Less);
 }
 
 fn stddev(rows: &[Row]) -> Option<Cell> {
@@ -254,7 +286,7 @@ fn stddev(rows: &[Row]) -> Option<Cell> {
 }
 
 fn percentile(mut rows: Vec<Row>, p: f64) -> Option<Row> {
-    rows.sort_by(by_value);
+    sort_by_value(&mut rows);
     let index = (rows.len() as f64 * p / 100.0 + 0.5).floor() - 1.0;
     if index < 0.0 || index >= rows.len() as f64 {
         return None;
@@ -298,32 +330,74 @@ fn distinct(rows: Vec<Row>, descending: bool) -> Vec<Row> {
 }
 
 fn best(rows: Vec<Row>, by: Option<&[usize]>, count: usize, largest: bool, descending: bool) -> Vec<Row> {
-    let better = |left: &Row, right: &Row| {
-        let by_value = if largest { by_value(right, left) } else { by_value(left, right) };
-        by_value.then(left.time.cmp(&right.time))
+    let worse = |left: &Row, right: &Row| {
+        let by_value = if largest { by_value(left, right) } else { by_value(right, left) };
+        by_value.then(right.time.cmp(&left.time)) == Ordering::Less
     };
-    let mut rows = match by {
+    let rows = match by {
         None => rows,
-        Some(by) => {
-            let mut groups: HashMap<Vec<Key>, Row> = HashMap::new();
-            for row in rows {
-                let key = by.iter().map(|cell| Key::of(row.cells.get(*cell).unwrap_or(&Cell::Null))).collect();
-                match groups.get_mut(&key) {
-                    Some(chosen) if better(&row, chosen) != Ordering::Less => {}
-                    Some(chosen) => *chosen = row,
-                    None => drop(groups.insert(key, row)),
-                }
-            }
-            let mut rows: Vec<Row> = groups.into_values().collect();
-            // A map has no order of its own; equal points must not change places from run to run.
-            rows.sort_by_cached_key(|row| format!("{:?}", row.cells));
-            rows
-        }
+        Some(by) => best_of_each(rows, by, worse, descending),
     };
-    rows.sort_by(better);
-    rows.truncate(count);
+    let mut chosen: Vec<Row> = Vec::new();
+    for row in rows {
+        if chosen.len() < count {
+            chosen.push(row);
+            rise(&mut chosen, worse);
+        } else if chosen.first().is_some_and(|worst| worse(worst, &row)) {
+            chosen[0] = row;
+            sink(&mut chosen, worse);
+        }
+    }
+    pdqsort::sort_by(&mut chosen, |left, right| worse(right, left));
+    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
+    chosen
+}
+
+/// The best row of each combination of the cells `by`: by time, and of one instant by those cells.
+fn best_of_each(rows: Vec<Row>, by: &[usize], worse: impl Fn(&Row, &Row) -> bool, descending: bool) -> Vec<Row> {
+    let mut groups: BTreeMap<Vec<Bytes>, Row> = BTreeMap::new();
+    for row in rows {
+        let tag = |cell: &usize| match row.cells.get(*cell) {
+            Some(Cell::String(tag)) => tag.clone(),
+            _ => Bytes::default(),
+        };
+        match groups.entry(by.iter().map(tag).collect()) {
+            Entry::Vacant(entry) => drop(entry.insert(row)),
+            Entry::Occupied(mut entry) if worse(entry.get(), &row) => drop(entry.insert(row)),
+            Entry::Occupied(_) => {}
+        }
+    }
+    let mut rows: Vec<Row> = groups.into_values().collect();
+    if descending {
+        rows.reverse();
+    }
     rows.sort_by(|left, right| directed(&left.time, &right.time, descending));
     rows
+}
+
+/// The last of a heap moves up to its place; the first is the least.
+fn rise(heap: &mut [Row], less: impl Fn(&Row, &Row) -> bool) {
+    let mut at = heap.len().saturating_sub(1);
+    while at > 0 && less(&heap[at], &heap[(at - 1) / 2]) {
+        heap.swap(at, (at - 1) / 2);
+        at = (at - 1) / 2;
+    }
+}
+
+/// The first of a heap moves down to its place.
+fn sink(heap: &mut [Row], less: impl Fn(&Row, &Row) -> bool) {
+    let mut at = 0;
+    while 2 * at + 1 < heap.len() {
+        let mut child = 2 * at + 1;
+        if child + 1 < heap.len() && less(&heap[child + 1], &heap[child]) {
+            child += 1;
+        }
+        if !less(&heap[child], &heap[at]) {
+            return;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
 }
 
 /// Reservoir sampling; the choice depends on the data only, so one query gives one answer.
@@ -343,8 +417,13 @@ fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
             chosen[place] = row;
         }
     }
-    // Of one instant the smaller value comes first, in either direction.
-    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending).then(by_value(left, right)));
+    // Of one instant the smaller value comes first, in either direction; false comes before anything, also before
+    // another false, which is no order but is stock's.
+    pdqsort::sort_by(&mut chosen, |left, right| match left.cells[0] {
+        Cell::Boolean(value) if left.time == right.time => !value,
+        _ => left.time.cmp(&right.time).then_with(|| by_value(left, right)) == Ordering::Less,
+    });
+    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
     chosen
 }
 
@@ -354,6 +433,7 @@ pub struct Integral {
     unit: f64,
     window: Window,
     descending: bool,
+    whole_time: Timestamp,
     previous: Option<(Timestamp, Cell)>,
     start: Timestamp,
     end: Timestamp,
@@ -361,9 +441,10 @@ pub struct Integral {
 }
 
 impl Integral {
-    /// An integral in units of `unit` ns.
-    pub fn new(unit: i64, window: Window, descending: bool) -> Integral {
-        Integral { unit: unit as f64, window, descending, previous: None, start: 0, end: 0, sum: 0.0 }
+    /// An integral in units of `unit` ns; without windows its result has the time `whole_time`.
+    pub fn new(unit: i64, window: Window, descending: bool, whole_time: Timestamp) -> Integral {
+        let (unit, previous) = (unit as f64, None);
+        Integral { unit, window, descending, whole_time, previous, start: 0, end: 0, sum: 0.0 }
     }
 
     /// Forgets everything: another group follows.
@@ -378,8 +459,12 @@ impl Integral {
     }
 
     fn output(&self) -> Row {
-        // Going backwards a window begins at its later edge, and stock stamps it so.
-        Row { time: self.start, cells: vec![Cell::Float(self.sum)] }
+        Row { time: self.output_time(), cells: vec![Cell::Float(self.sum)] }
+    }
+
+    /// Going backwards a window begins at its later edge, and stock stamps it so.
+    fn output_time(&self) -> Timestamp {
+        if self.window.interval > 0 { self.start } else { self.whole_time }
     }
 
     /// Takes one row; a window that ended goes to `out`.
@@ -421,7 +506,8 @@ impl Integral {
     /// The end of the group.
     pub fn finish(&mut self, out: &mut VecDeque<Row>) {
         let Some((time, _)) = self.previous.take() else { return };
-        if self.window.interval <= 0 || time != self.start {
+        // A last point at the very start has no area.
+        if time != self.output_time() {
             out.push_back(self.output());
         }
         self.reset();

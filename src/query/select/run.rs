@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use crate::exec::window::offset_seconds;
 use crate::model::Bytes;
 use crate::model::Cell;
-use crate::model::FieldType;
 use crate::model::ResultPiece;
 use crate::model::RowSet;
 use crate::query::compile::Compiled;
@@ -15,6 +14,7 @@ use crate::query::fabric::Fabric;
 use crate::query::select::feed::Feed;
 use crate::query::select::operator::Pipeline;
 use crate::query::select::plan::Absent;
+use crate::query::select::plan::Column;
 use crate::query::select::plan::Plan;
 use crate::query::select::plan::Value;
 use crate::query::select::source::memory_error;
@@ -23,6 +23,8 @@ use crate::query::select::stream::GroupKey;
 use crate::query::select::stream::Row;
 use crate::query::select::stream::directed;
 use crate::query::select::stream::rows_bytes;
+use crate::query::select::subquery::ColumnKind;
+use crate::query::select::subquery::TableColumn;
 
 /// A feed, and which pipelines its outputs go to.
 struct Input<F> {
@@ -88,13 +90,18 @@ impl<F: Fabric> SelectRun<F> {
         }
     }
 
-    /// Names and types of the columns, as an outer query sees them.
-    pub fn column_types(&self) -> Vec<(Bytes, Option<FieldType>)> {
-        let column_type = |column: &crate::query::select::plan::Column| {
-            let name = Bytes::from(column.source_name.as_bytes());
-            (name, if column.is_tag { Some(FieldType::String) } else { column.field_type })
+    /// Names and kinds of the columns, as an outer query sees them, and the tags behind them.
+    pub fn columns_and_hidden_tags(&self) -> Vec<TableColumn> {
+        let column = |column: &Column| TableColumn {
+            name: Bytes::from(column.source_name.as_bytes()),
+            kind: match (column.is_tag, column.is_implied) {
+                (true, true) => ColumnKind::Implied,
+                (true, false) => ColumnKind::Tag,
+                (false, _) => ColumnKind::Field(column.field_type),
+            },
         };
-        self.plan.columns.iter().map(column_type).collect()
+        let hidden = self.hidden_tags.iter().map(|tag| TableColumn { name: tag.clone(), kind: ColumnKind::Hidden });
+        self.plan.columns.iter().map(column).chain(hidden).collect()
     }
 
     /// Those that the statement itself names.

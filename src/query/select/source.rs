@@ -20,10 +20,12 @@ use crate::model::PolicyId;
 use crate::model::TimeRange;
 use crate::query::compile::Compiled;
 use crate::query::compile::CompiledSource;
+use crate::query::compile::Dimension;
 use crate::query::fabric::Fabric;
 use crate::query::select::condition::condition;
 use crate::query::select::feed::Feed;
 use crate::query::select::feed::Leaf;
+use crate::query::select::gather;
 use crate::query::select::gather::Gather;
 use crate::query::select::gather::join_all;
 use crate::query::select::names::Names;
@@ -34,6 +36,7 @@ use crate::query::select::plan::Setting;
 use crate::query::select::plan::plan;
 use crate::query::select::run::SelectRun;
 use crate::query::select::stream::row_bytes;
+use crate::query::select::subquery::RunOrder;
 use crate::query::select::subquery::Table;
 
 /// Bounds of one SELECT; 0 is none.
@@ -71,6 +74,8 @@ pub struct Outer {
     dimensions: Vec<Bytes>,
     /// Tags the outermost query groups by: what SLIMIT counts. `None`: there is no outer query.
     outermost: Option<Vec<Bytes>>,
+    /// It groups by `*` or a regular expression: by all that the subquery does.
+    is_wild: bool,
     /// Their SLIMIT.
     slimit: u64,
     /// Their SOFFSET.
@@ -99,7 +104,7 @@ pub fn start<'a, F: Fabric>(
             ..outer.clone()
         };
         let tables = tables(context, compiled, &mut names, &choice, &own_names).await?;
-        let shard_groups = shard_groups(context, &inputs, compiled.time);
+        let shard_groups = shard_groups(context, &inputs, looked_at(compiled));
         // Where SLIMIT chooses for each shard group, each is a source of its own.
         let chosen = choice.slimit > 0 || choice.soffset > 0;
         let split = chosen && shard_groups.len() > 1 && shard_groups.len() <= CHOICES_MAX;
@@ -107,13 +112,16 @@ pub fn start<'a, F: Fabric>(
             zone: zone.clone(),
             pushdown: tables.is_empty() && is_unique(&inputs) && !split,
             more_dimensions: &outer.dimensions,
+            outermost: outer.outermost.as_deref().filter(|_| !outer.is_wild),
+            is_subquery: outer.outermost.is_some(),
+            over_rows: !tables.is_empty(),
             shard_groups: tables.is_empty().then(|| shard_groups.clone().into()),
         };
         let plan = plan(compiled, &names, &setting)?;
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
         check_buckets(compiled, &context.limits)?;
         let descending = !compiled.ascending;
-        let keys = outer.outermost.as_ref().unwrap_or(&plan.dimensions);
+        let keys = outer.outermost.as_ref().filter(|_| !outer.is_wild).unwrap_or(&plan.dimensions);
         let mut feeds = Vec::new();
         for demand in &plan.demands {
             let fragment = |input: &Input, range: TimeRange| Fragment {
@@ -124,6 +132,7 @@ pub fn start<'a, F: Fabric>(
                 fields: demand.fields.clone(),
                 tags: demand.tags.clone(),
                 ties: demand.ties.clone(),
+                series_rows: demand.series_rows,
                 filter: condition.clone(),
                 dimensions: plan.dimensions.clone(),
                 groups: None,
@@ -137,7 +146,9 @@ pub fn start<'a, F: Fabric>(
                 false => vec![demand.range],
             };
             let mut leaves = Vec::new();
-            for layer in layers(&inputs, descending) {
+            // Without a field a measurement has no rows.
+            let layers = if demand.fields.is_empty() { Vec::new() } else { layers(&inputs, descending) };
+            for layer in layers {
                 for range in &ranges {
                     let mut fragments: Vec<Fragment> = layer.iter().map(|input| fragment(input, *range)).collect();
                     if chosen {
@@ -152,7 +163,7 @@ pub fn start<'a, F: Fabric>(
                 let required = if plan.is_raw { 0 } else { *required };
                 for table in &tables {
                     let filter = condition.as_ref();
-                    let rows = table.rows(demand, required, demand.range, filter, &plan.dimensions, descending)?;
+                    let rows = table.rows(demand, required, filter, &plan.dimensions, descending)?;
                     leaves.push(Leaf::Memory(rows));
                 }
             }
@@ -162,14 +173,18 @@ pub fn start<'a, F: Fabric>(
     })
 }
 
+/// The range of a SELECT, and a window more on both sides: transformations look so far.
+fn looked_at(compiled: &Compiled) -> TimeRange {
+    let every = compiled.interval.map_or(0, |interval| interval.every);
+    let range = compiled.time;
+    TimeRange { min: range.min.saturating_sub(every), max: range.max.saturating_add(every) }
+}
+
 /// The shard groups of the inputs' policies in `range`, by time.
 fn shard_groups<F: Fabric>(context: &Context<F>, inputs: &[Input], range: TimeRange) -> Vec<TimeRange> {
-    let catalog = context.fabric.catalog();
     let mut groups = Vec::new();
     for input in inputs {
-        let database = catalog.database_by_id(input.database);
-        let policy = database.and_then(|database| database.policy_by_id(input.policy));
-        groups.extend(policy.into_iter().flat_map(|policy| policy.groups_in(range)).map(|group| group.range()));
+        groups.extend(gather::shard_groups(&context.fabric, input.database, input.policy, range));
     }
     groups.sort_by_key(|group| (group.min, group.max));
     groups.dedup();
@@ -240,6 +255,7 @@ pub async fn extent<F: Fabric>(context: &Context<F>, compiled: &Compiled) -> Res
             fields: Vec::new(),
             tags: Vec::new(),
             ties: Vec::new(),
+            series_rows: None,
             filter: condition,
             dimensions: Vec::new(),
             groups: None,
@@ -297,10 +313,15 @@ async fn tables<F: Fabric>(
         let mut pushed = dimensions(&compiled.dimensions, &Names::default());
         pushed.extend(choice.dimensions.iter().cloned());
         let outermost = choice.outermost.clone().unwrap_or_else(|| dimensions(&compiled.dimensions, own_names));
-        let outer = Outer { dimensions: pushed, outermost: Some(outermost), ..choice.clone() };
+        let is_named = |item: &Dimension| matches!(item, Dimension::Tag(_));
+        let is_wild = match &choice.outermost {
+            Some(_) => choice.is_wild,
+            None => !compiled.dimensions.iter().all(is_named),
+        };
+        let outer = Outer { dimensions: pushed, outermost: Some(outermost), is_wild, ..choice.clone() };
         let mut run = start(context, inner, &outer).await?;
         let mut table = Table {
-            columns: run.column_types(),
+            columns: run.columns_and_hidden_tags(),
             dimensions: run.dimensions().to_vec(),
             visible: run.own_dimensions().to_vec(),
             rows: Vec::new(),
@@ -308,12 +329,17 @@ async fn tables<F: Fabric>(
         while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
             for row in rows {
                 bytes += row_bytes(&row);
-                table.rows.push((group.clone(), row));
+                table.push(group.clone(), row);
             }
             let max = context.limits.memory_bytes_max;
             if max > 0 && bytes > max {
                 return Err(memory_error(max));
             }
+        }
+        if let Some((limit, offset)) = run.plan().run_limit {
+            let outermost = outer.outermost.as_deref().unwrap_or_default();
+            let (is_raw, descending, shard_groups) = (run.plan().is_raw, !inner.ascending, &*run.plan().shard_groups);
+            table.limit_runs(limit, offset, &RunOrder { outermost, is_raw, descending, shard_groups });
         }
         table.add_names(names);
         tables.push(Rc::new(table));
@@ -356,17 +382,19 @@ async fn choose_groups<F: Fabric>(
         let count = choice.soffset.saturating_add(choice.slimit);
         let by_keys = Fragment { dimensions: keys.to_vec(), ..fragment.clone() };
         let ask = |core| fabric.ask(core, Request::Groups(Box::new(by_keys.clone()), count));
-        let mut groups = std::collections::BTreeSet::new();
+        let mut groups = BTreeMap::new();
         for answer in join_all((0..fabric.core_count()).map(ask)).await {
             match answer.map_err(|error| error.to_string())? {
-                Response::Groups(found) => groups.extend(found),
+                Response::Groups(found) => {
+                    groups.extend(found.into_iter().map(|group| (by_keys.tag_set_key(&group), group)));
+                }
                 Response::Failed(error) => return Err(error),
                 other => return Err(format!("a core answered with something else than groups: {other:?}")),
             }
         }
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         // SOFFSET alone leaves nothing, as in stock.
-        let chosen = groups.into_iter().skip(size(choice.soffset)).take(size(choice.slimit)).collect();
+        let chosen = groups.into_values().skip(size(choice.soffset)).take(size(choice.slimit)).collect();
         fragment.groups = Some((keys.to_vec(), chosen));
     }
     Ok(())

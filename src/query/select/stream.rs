@@ -16,6 +16,18 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
+impl Row {
+    /// What a window that has points and yet no result leaves in its place: see [`crate::query::select::fill::Holes`].
+    pub fn hole(time: Timestamp) -> Row {
+        Row { time, cells: Vec::new() }
+    }
+
+    /// Whether it is one.
+    pub fn is_hole(&self) -> bool {
+        self.cells.is_empty()
+    }
+}
+
 /// An output series: measurement and values of the GROUP BY tags, whose sorted keys the statement knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupKey {

@@ -24,14 +24,36 @@ use crate::query::select::stream::directed;
 /// What a subquery gave.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// Its columns without time: name, type. The first of a name is the one that is seen.
-    pub columns: Vec<(Bytes, Option<FieldType>)>,
+    /// Its columns without time. The first of a name is the one that is seen.
+    pub columns: Vec<TableColumn>,
     /// Tags its rows are grouped by: its own, and those the outer query groups by.
     pub dimensions: Vec<Bytes>,
     /// Its own, which the outer query sees.
     pub visible: Vec<Bytes>,
     /// Its rows in its order.
     pub rows: Vec<(Rc<GroupKey>, Row)>,
+}
+
+/// A column of a subquery.
+#[derive(Debug)]
+pub struct TableColumn {
+    /// Its name before it was made unique.
+    pub name: Bytes,
+    /// What it is for the query around it.
+    pub kind: ColumnKind,
+}
+
+/// See [`TableColumn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// A field of this type, as far as it is known.
+    Field(Option<FieldType>),
+    /// A tag.
+    Tag,
+    /// A tag that top() or bottom() brought in: it is there when named, and `*` does not know it.
+    Implied,
+    /// A tag that groups its rows and is no column.
+    Hidden,
 }
 
 /// Where a name of the outer query is found in a row of the table.
@@ -45,25 +67,77 @@ enum Place {
 impl Table {
     /// Adds its columns and tags to what the outer query sees.
     pub fn add_names(&self, names: &mut Names) {
-        for (name, field_type) in &self.columns {
-            if let Some(field_type) = field_type {
-                names.add_field(name.clone(), *field_type);
+        for column in &self.columns {
+            match column.kind {
+                ColumnKind::Field(Some(field_type)) => names.add_field(column.name.clone(), field_type),
+                ColumnKind::Tag => {
+                    names.tag_columns.insert(column.name.clone());
+                    names.row_tags.insert(column.name.clone());
+                }
+                ColumnKind::Implied => drop(names.row_tags.insert(column.name.clone())),
+                ColumnKind::Field(None) | ColumnKind::Hidden => {}
             }
         }
+        names.row_tags.extend(self.visible.iter().cloned());
         names.tags.extend(self.visible.iter().cloned());
     }
 
     fn column(&self, name: &[u8]) -> Place {
-        self.columns.iter().position(|(known, _)| **known == *name).map_or(Place::Nowhere, Place::Column)
+        let is_it = |column: &TableColumn| column.kind != ColumnKind::Hidden && *column.name == *name;
+        self.columns.iter().position(is_it).map_or(Place::Nowhere, Place::Column)
     }
 
+    /// What is asked for: a column, or a tag that its GROUP BY names.
     fn tag(&self, name: &[u8]) -> Place {
-        let is_visible = self.visible.iter().any(|known| **known == *name);
-        if is_visible { self.group_tag(name) } else { Place::Nowhere }
+        match self.column(name) {
+            Place::Nowhere if self.visible.iter().any(|known| **known == *name) => self.group_tag(name),
+            place => place,
+        }
     }
 
     fn group_tag(&self, name: &[u8]) -> Place {
-        self.dimensions.iter().position(|known| **known == *name).map_or(Place::Nowhere, Place::Tag)
+        if let Some(tag) = self.dimensions.iter().position(|known| **known == *name) {
+            return Place::Tag(tag);
+        }
+        let is_it = |column: &TableColumn| column.kind == ColumnKind::Hidden && *column.name == *name;
+        self.columns.iter().position(is_it).map_or(Place::Nowhere, Place::Column)
+    }
+
+    /// Adds one of its rows. Absent tags of groups are empty strings.
+    pub fn push(&mut self, group: Rc<GroupKey>, mut row: Row) {
+        for (column, cell) in self.columns.iter().zip(&mut row.cells) {
+            if column.kind == ColumnKind::Hidden && *cell == Cell::Null {
+                *cell = Cell::String(Bytes::default());
+            }
+        }
+        self.rows.push((group, row));
+    }
+
+    /// LIMIT and OFFSET as stock applies them where the query around groups otherwise: its limit sees rows by time, and
+    /// counts anew when the tags change. On raw rows the storage of each shard group does it once before.
+    pub fn limit_runs(&mut self, limit: u64, offset: u64, order: &RunOrder<'_>) {
+        if !order.is_raw {
+            let outermost: Vec<Place> = order.outermost.iter().map(|tag| self.group_tag(tag)).collect();
+            let key = |group: &GroupKey, row: &Row| -> Vec<Bytes> {
+                outermost.iter().map(|place| text(cell(*place, group, row))).collect()
+            };
+            self.rows.sort_by(|left, right| {
+                let order_of = |(group, row): &(Rc<GroupKey>, Row)| (group.name.clone(), key(group, row), row.time);
+                directed(&order_of(left), &order_of(right), order.descending)
+            });
+        }
+        let hidden = |column: &(usize, &TableColumn)| column.1.kind == ColumnKind::Hidden;
+        let hidden: Vec<usize> = self.columns.iter().enumerate().filter(hidden).map(|(index, _)| index).collect();
+        let is_run = |left: &(Rc<GroupKey>, Row), right: &(Rc<GroupKey>, Row)| {
+            left.0 == right.0 && hidden.iter().all(|index| left.1.cells.get(*index) == right.1.cells.get(*index))
+        };
+        let shard_group = |time| order.shard_groups.iter().position(|group| group.contains(time));
+        if order.is_raw {
+            limit_each(&mut self.rows, limit, offset, |left, right| {
+                is_run(left, right) && shard_group(left.1.time) == shard_group(right.1.time)
+            });
+        }
+        limit_each(&mut self.rows, limit, offset, is_run);
     }
 
     /// The rows that `demand` asks for, in groups of `dimensions`; they have one of the first `required` fields.
@@ -71,24 +145,23 @@ impl Table {
         &self,
         demand: &Demand,
         required: usize,
-        range: TimeRange,
         filter: Option<&Expr>,
         dimensions: &[Bytes],
         descending: bool,
     ) -> Result<VecDeque<Batch>, String> {
         let filter = filter.map(|filter| Filter::new(self, filter)).transpose()?;
         let fields: Vec<(Place, FieldType)> =
-            demand.fields.iter().map(|field| (self.column(&field.name), field.as_type)).collect();
+            demand.fields.iter().map(|field| (self.tag(&field.name), field.as_type)).collect();
         let tags: Vec<Place> = demand.tags.iter().map(|tag| self.tag(tag)).collect();
         let groups: Vec<Place> = dimensions.iter().map(|tag| self.group_tag(tag)).collect();
-        // Without any of the columns asked for, the subquery has nothing to say.
-        if fields.iter().all(|(place, _)| matches!(place, Place::Nowhere)) {
+        // Without the column that a call reads the subquery has nothing to say; raw rows are rows all the same.
+        if required > 0 && fields.first().is_none_or(|(place, _)| matches!(place, Place::Nowhere)) {
             return Ok(VecDeque::new());
         }
         let mut rows: Vec<(GroupKey, Row)> = Vec::new();
         for (group, row) in &self.rows {
             let passes = filter.as_ref().is_none_or(|filter| filter.passes(group, row));
-            if !passes || !range.contains(row.time) {
+            if !passes {
                 continue;
             }
             let mut cells = Vec::with_capacity(fields.len() + tags.len());
@@ -97,10 +170,7 @@ impl Table {
                 continue;
             }
             cells.extend(tags.iter().map(|place| cell(*place, group, row)));
-            let tags = groups.iter().map(|place| match cell(*place, group, row) {
-                Cell::String(text) => text,
-                _ => Bytes::default(),
-            });
+            let tags = groups.iter().map(|place| text(cell(*place, group, row)));
             rows.push((GroupKey { name: group.name.clone(), tags: tags.collect() }, Row { time: row.time, cells }));
         }
         // Stable: rows of one instant stay in the subquery's order.
@@ -109,6 +179,39 @@ impl Table {
             group.then_with(|| directed(&left.1.time, &right.1.time, descending))
         });
         Ok(batches(rows))
+    }
+}
+
+/// How the rows of a subquery come, for [`Table::limit_runs`].
+pub struct RunOrder<'a> {
+    /// Tags the outermost query groups by.
+    pub outermost: &'a [Bytes],
+    /// Every point gave a row: they are in order.
+    pub is_raw: bool,
+    /// Newest first.
+    pub descending: bool,
+    /// Those of the measurements read.
+    pub shard_groups: &'a [TimeRange],
+}
+
+/// Keeps of each run of rows that belong together those behind `offset`, at most `limit`; 0: all.
+fn limit_each<T>(rows: &mut Vec<T>, limit: u64, offset: u64, is_run: impl Fn(&T, &T) -> bool) {
+    let last = if limit == 0 { u64::MAX } else { limit.saturating_add(offset) };
+    let mut seen = 0;
+    let keep: Vec<bool> = (0..rows.len())
+        .map(|index| {
+            let goes_on = index > 0 && is_run(&rows[index - 1], &rows[index]);
+            seen = if goes_on { seen + 1 } else { 1 };
+            offset < seen && seen <= last
+        })
+        .collect();
+    *rows = crate::exec::column::kept(std::mem::take(rows), &keep);
+}
+
+fn text(cell: Cell) -> Bytes {
+    match cell {
+        Cell::String(text) => text,
+        _ => Bytes::default(),
     }
 }
 
@@ -145,7 +248,10 @@ impl Filter {
         let mut fields: Vec<FieldRef> = Vec::new();
         let program = Program::compile(&over_rows(expr), &mut fields)?;
         let place = |field: &FieldRef| match field.name.strip_prefix(TAG_MARK) {
-            Some(tag) => (table.tag(tag), FieldType::String),
+            Some(tag) => match table.column(tag) {
+                Place::Nowhere => (table.group_tag(tag), FieldType::String),
+                column => (column, FieldType::String),
+            },
             None => (table.column(&field.name), field.as_type),
         };
         Ok(Filter { program, places: fields.iter().map(place).collect() })
@@ -165,7 +271,13 @@ struct TableRow<'a> {
 impl RowValues for TableRow<'_> {
     fn field(&self, slot: usize) -> Cell {
         match self.filter.places.get(slot) {
-            Some((place, as_type)) => convert_cell(cell(*place, self.group, self.row), *as_type),
+            // A name that the subquery does not have is a tag without value.
+            Some((Place::Nowhere, _)) => Cell::String(Bytes::default()),
+            Some((place, as_type)) => match convert_cell(cell(*place, self.group, self.row), *as_type) {
+                // An absent boolean is a false one, unlike in the storage.
+                Cell::Null if *as_type == FieldType::Boolean => Cell::Boolean(false),
+                cell => cell,
+            },
             None => Cell::Null,
         }
     }

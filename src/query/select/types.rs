@@ -116,12 +116,9 @@ fn call_type(name: &str, argument: Option<Kind>) -> Option<Kind> {
         Some(Kind::Field(field_type)) => Some(field_type),
         _ => None,
     };
-    if let Some(function) = Function::named(name) {
-        let keeps = matches!(function, Function::Abs | Function::Floor | Function::Ceil | Function::Round);
-        return match argument {
-            Some(kind @ (FieldType::Integer | FieldType::Unsigned)) if keeps => Some(Kind::Field(kind)),
-            _ => Some(Kind::Field(FieldType::Float)),
-        };
+    // Stock takes sqrt of an integer for an integer: what a subquery shows of it is cut off.
+    if Function::named(name).is_some() {
+        return Some(Kind::Field(argument.unwrap_or(FieldType::Float)));
     }
     Some(Kind::Field(match name {
         "count" | "elapsed" => FieldType::Integer,
@@ -144,7 +141,8 @@ fn call_type(name: &str, argument: Option<Kind>) -> Option<Kind> {
     }))
 }
 
-/// The type of `expr`, whose operands have these types: what the operator makes of their zeros.
+/// The type of `expr`, whose operands have these types: what the operator makes of their zeros. Integers divided are
+/// an integer here, as in stock, though not in the rows: a subquery's `i / 2` is cut off for the query around it.
 fn operands(expr: &Expr, op: ast::Operator, left: Kind, right: Kind, names: &Names) -> Result<Kind, String> {
     let Some(operator) = operator(op) else { return Ok(Kind::Field(FieldType::Boolean)) };
     let unsigned_with_signed = [left, right].contains(&Kind::Field(FieldType::Unsigned))
@@ -159,7 +157,7 @@ fn operands(expr: &Expr, op: ast::Operator, left: Kind, right: Kind, names: &Nam
         let op = display::operator(op);
         return Err(format!("type error: {}: cannot use {op} {text}", typed(expr, names)));
     }
-    match binary(operator, &zero(left), &zero(right), Division::Float) {
+    match binary(operator, &zero(left), &zero(right), Division::Integer) {
         Cell::Float(_) => Ok(Kind::Field(FieldType::Float)),
         Cell::Integer(_) => Ok(Kind::Field(FieldType::Integer)),
         Cell::Unsigned(_) => Ok(Kind::Field(FieldType::Unsigned)),

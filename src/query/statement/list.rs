@@ -23,10 +23,7 @@ pub(super) fn list(catalog: &Catalog, statement: &Statement, context: &Context) 
         Statement::ShowShardGroups => Ok(vec![shard_groups(catalog)]),
         Statement::ShowUsers => Ok(vec![users(catalog)]),
         Statement::ShowGrants { user } => grants(catalog, user),
-        Statement::ShowContinuousQueries => {
-            let readable = |database: &Database| may(catalog, &context.caller, database, &[Privilege::Read]);
-            Ok(databases_of(catalog, |database| readable(database).then(|| continuous_queries(database)).flatten()))
-        }
+        Statement::ShowContinuousQueries => Ok(databases_of(catalog, continuous_queries)),
         Statement::ShowSubscriptions => Ok(databases_of(catalog, subscriptions)),
         other => Err(format!("statement cannot be executed: {other}")),
     }
