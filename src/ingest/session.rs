@@ -482,7 +482,7 @@ impl Walk<'_> {
         let destination = Destination { shard, database: self.target.database, policy: self.target.policy, group };
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| Open::new(destination, self.cache.generation));
-        open.series_ref(number, &self.cache, raw_key);
+        open.series_ref(number, self.cache, raw_key);
         if open.builder.bytes() >= BATCH_BYTES_MAX
             && let Some(full) = slot.take()
         {
