@@ -179,8 +179,8 @@ fn workload(arguments: &Arguments) -> Result<(Workload, drive::Options), String>
         Preset::Floats | Preset::Start => (floats, 8),
         Preset::Jitter => (Workload { jitter_ns: 2_000_000_000, ..floats }, 8),
         Preset::Late => {
-            let late = Workload { series: 400, late_share: 0.2, late_points: 400 * LATE_STEPS, ..base };
-            (late, 8)
+            let (series, lines) = (1600, 4_000_000);
+            (Workload { series, lines, late_share: 0.2, late_points: series * LATE_STEPS, ..base }, 8)
         }
         Preset::Series => (Workload { series: 1_000_000, body_lines: 1000, ..base }, 8),
         Preset::Cardinality => (Workload { series: 1000, lines: 500_000, churn: 0.2, ..base }, 8),

@@ -519,7 +519,7 @@ impl Walk<'_> {
         let line = self.rows.parsed;
         let slot = &mut self.rows.shards(group, self.shard_count)[usize::from(shard)];
         let open = slot.get_or_insert_with(|| Open::new(destination, self.cache.generation));
-        open.series_ref(number, &self.cache, raw_key, line);
+        open.series_ref(number, self.cache, raw_key, line);
         if open.builder.bytes() >= BATCH_BYTES_MAX
             && let Some(full) = slot.take()
         {
