@@ -22,9 +22,12 @@
 //! seen only after the manifest names it, so it needs no marks for "unfinished".
 
 pub mod codec;
+mod examine;
 mod reader;
 mod writer;
 
+pub use examine::ColumnEntry;
+pub use examine::Examined;
 pub use reader::BlockEntry;
 pub use reader::Segment;
 pub use reader::SegmentError;
@@ -37,6 +40,8 @@ use crate::model::FieldType;
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 1;
 const FOOTER_BYTES: usize = 64;
+/// Before the body of a block.
+const CHECKSUM_BYTES: usize = 4;
 
 /// Most rows of a block: a week of 10-minute values, and few enough that a narrow read decodes little it does not need.
 pub const BLOCK_ROWS_MAX: usize = 2048;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::model::RowBlock;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::segment::CHECKSUM_BYTES;
 use crate::segment::FOOTER_BYTES;
 use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
@@ -74,8 +76,11 @@ pub struct Segment<P: Disk> {
     path: PathBuf,
     file: P::File,
     number: u64,
+    shard: u16,
     rows: u64,
     bytes: u64,
+    /// Where in the file the index stands.
+    index: Range<u64>,
     fields: Vec<FieldEntry>,
     blocks: Vec<BlockEntry>,
     /// Offsets of blocks found damaged in this run.
@@ -106,8 +111,10 @@ impl<P: Disk> Segment<P> {
             path: path.to_path_buf(),
             file,
             number: footer.number,
+            shard: footer.shard,
             rows: footer.rows,
             bytes,
+            index: footer.index_offset..footer.index_offset + footer.index_bytes,
             fields,
             blocks,
             quarantined: RefCell::default(),
@@ -117,6 +124,23 @@ impl<P: Disk> Segment<P> {
     /// Its number, from the footer.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The shard it was written for, from the footer.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// Where in the file the index stands; zeros follow up to the footer.
+    pub fn index_range(&self) -> Range<u64> {
+        self.index.clone()
+    }
+
+    /// The bytes between index and footer.
+    pub async fn padding(&self) -> Result<Vec<u8>, SegmentError> {
+        let bytes = (self.bytes - FOOTER_BYTES as u64).saturating_sub(self.index.end);
+        let error = |error| SegmentError::Io { path: self.path.display().to_string(), error };
+        self.file.read_at(self.index.end, usize::try_from(bytes).unwrap_or(usize::MAX)).await.map_err(error)
     }
 
     /// Rows in it.
@@ -186,6 +210,18 @@ impl<P: Disk> Segment<P> {
 
     /// The rows of a block with the columns called `names`; rows with none of them are still there.
     pub async fn read(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
+        let bytes = self.checked(block).await?;
+        let damaged =
+            |what| SegmentError::Damaged { path: self.path.display().to_string(), offset: block.offset, what };
+        let rows = self.decode(&bytes[CHECKSUM_BYTES..], names).ok_or_else(|| damaged("block"))?;
+        if rows.times.len() != block.rows as usize {
+            return Err(damaged("block of another length"));
+        }
+        Ok(rows)
+    }
+
+    /// A block whose checksum holds, with the checksum before it.
+    pub(super) async fn checked(&self, block: &BlockEntry) -> Result<Vec<u8>, SegmentError> {
         let bytes = self
             .file
             .read_at(block.offset, block.bytes as usize)
@@ -193,15 +229,11 @@ impl<P: Disk> Segment<P> {
             .map_err(|error| SegmentError::Io { path: self.path.display().to_string(), error })?;
         let damaged =
             |what| SegmentError::Damaged { path: self.path.display().to_string(), offset: block.offset, what };
-        let (checksum, body) = bytes.split_first_chunk::<4>().ok_or_else(|| damaged("block cut short"))?;
+        let (checksum, body) = bytes.split_first_chunk::<CHECKSUM_BYTES>().ok_or_else(|| damaged("block cut short"))?;
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
             return Err(damaged("block checksum"));
         }
-        let rows = self.decode(body, names).ok_or_else(|| damaged("block"))?;
-        if rows.times.len() != block.rows as usize {
-            return Err(damaged("block of another length"));
-        }
-        Ok(rows)
+        Ok(bytes)
     }
 
     fn decode(&self, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
@@ -228,6 +260,7 @@ struct Footer {
     index_bytes: u64,
     rows: u64,
     number: u64,
+    shard: u16,
 }
 
 impl Footer {
@@ -247,6 +280,7 @@ impl Footer {
                 index_bytes: reader.u64()?,
                 rows: reader.u64()?,
                 number: reader.u64()?,
+                shard: reader.u16()?,
             };
             Some((magic, version, footer))
         };

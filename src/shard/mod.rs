@@ -19,15 +19,21 @@
 
 mod commit;
 mod flush;
+mod manifest;
 mod read;
 mod record;
 mod recover;
 mod state;
 mod tombstone;
 
+pub use commit::log_id;
+pub use manifest::Manifest;
 pub use read::SeriesCursor;
 pub use read::ShardView;
+pub use record::LogRecord;
 pub use record::PartitionKey;
+pub use record::decode_log;
+pub use record::decode_series;
 pub use recover::OldLogs;
 pub use recover::OpenError;
 pub use recover::Recovery;

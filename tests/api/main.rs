@@ -12,3 +12,4 @@ mod durability;
 mod lifecycle;
 mod refusals;
 mod retention;
+mod tools;
