@@ -401,7 +401,7 @@ fn now_ns(core: &Core) -> i64 {
 }
 
 /// What shards must know of the catalog.
-fn live(catalog: &Catalog) -> shard::Live {
+pub fn live(catalog: &Catalog) -> shard::Live {
     let mut live = shard::Live::default();
     for database in catalog.databases() {
         live.databases.insert(database.id);

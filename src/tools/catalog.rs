@@ -1,15 +1,16 @@
 //! The catalog's snapshots, each checked to its last byte, and what the newest whole one says of the rest.
 
-use std::collections::BTreeMap;
-
 use crate::disk::Disk;
 use crate::disk::File;
 use crate::disk::names;
 use crate::disk::read_only::ReadOnlyDisk;
 use crate::meta;
 use crate::meta::Catalog;
+use crate::model::DatabaseId;
 use crate::model::TimeRange;
+use crate::server::core;
 use crate::server::snapshots;
+use crate::shard::Live;
 use crate::shard::PartitionKey;
 use crate::tools::directory::Directory;
 use crate::tools::progress::Progress;
@@ -20,8 +21,8 @@ use crate::tools::report::Report;
 pub struct Known {
     /// The catalog; `None`: there is none, or none that is whole.
     pub catalog: Option<Catalog>,
-    /// Its shard groups.
-    pub groups: BTreeMap<PartitionKey, TimeRange>,
+    /// What of the shards it has use for.
+    pub live: Option<Live>,
     /// Whether there is any snapshot.
     pub has_snapshot: bool,
 }
@@ -29,7 +30,17 @@ pub struct Known {
 impl Known {
     /// Whether the data of a shard group counts. Without a catalog nothing can be told, and all does.
     pub fn is_live(&self, key: &PartitionKey) -> bool {
-        self.catalog.is_none() || self.groups.contains_key(key)
+        self.live.as_ref().is_none_or(|live| live.groups.contains_key(key))
+    }
+
+    /// The times of a shard group.
+    pub fn range(&self, key: &PartitionKey) -> Option<TimeRange> {
+        self.live.as_ref()?.groups.get(key).copied()
+    }
+
+    /// Whether it is sure that there is such a database.
+    pub fn has_database(&self, id: DatabaseId) -> bool {
+        self.live.as_ref().is_some_and(|live| live.databases.contains(&id))
     }
 }
 
@@ -59,12 +70,7 @@ pub async fn check(directory: &Directory, progress: &Progress, report: &mut Repo
             report.damage(&entry.name, offset as u64, 1, "the padding is not zero");
         }
     }
-    for database in known.catalog.iter().flat_map(Catalog::databases) {
-        for policy in &database.policies {
-            let key = |group| PartitionKey { database: database.id, policy: policy.id, group };
-            known.groups.extend(policy.groups.iter().map(|group| (key(group.id), group.range())));
-        }
-    }
+    known.live = known.catalog.as_ref().map(core::live);
     Ok(known)
 }
 

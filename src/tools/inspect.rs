@@ -274,7 +274,7 @@ impl Inspector<'_> {
             let file = format!("{folder}/{}", entry.name);
             self.progress.file(&file, entry.bytes);
             match manifest.segments.get(&number) {
-                Some(key) if known.groups.contains_key(key) => {
+                Some(key) if known.range(key).is_some() => {
                     self.add_segment(&file, entry.bytes, *key, group_series.entry(*key).or_default()).await;
                 }
                 _ => {

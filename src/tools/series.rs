@@ -1,9 +1,12 @@
 //! What is known of a shard's series: enough to tell whether a segment belongs to them.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use hashbrown::DefaultHashBuilder;
 use hashbrown::HashMap;
+use hashbrown::HashSet;
+use roaring::RoaringBitmap;
 
 use crate::model::Bytes;
 use crate::model::DatabaseId;
@@ -67,11 +70,15 @@ impl SeriesTable {
         Ok(())
     }
 
-    /// Series and measurements of each database.
-    pub fn count(&self, into: &mut std::collections::BTreeMap<DatabaseId, (u64, hashbrown::HashSet<Bytes>)>) {
-        let mut used: HashMap<DatabaseId, roaring::RoaringBitmap> = HashMap::new();
+    /// Adds series and measurements of each database. A series that was dropped and came back has two ids and counts
+    /// once.
+    pub fn count(&self, into: &mut BTreeMap<DatabaseId, (u64, HashSet<Bytes>)>) {
+        let mut used: HashMap<DatabaseId, RoaringBitmap> = HashMap::new();
+        let mut keys = HashSet::new();
         for fact in self.series.values() {
-            into.entry(fact.database).or_default().0 += 1;
+            if keys.insert((fact.database, fact.key_hash)) {
+                into.entry(fact.database).or_default().0 += 1;
+            }
             used.entry(fact.database).or_default().insert(fact.measurement);
         }
         for (name, number) in &self.measurements {
@@ -79,5 +86,45 @@ impl SeriesTable {
                 into.entry(*database).or_default().1.insert(name.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `shard/record.rs` lays it out.
+    fn record(database: u32, id: u32, key: &str) -> Vec<u8> {
+        [&[1][..], &database.to_le_bytes(), &id.to_le_bytes(), key.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_series_is_known_by_its_database_and_measurement() {
+        let mut table = SeriesTable::default();
+        for (id, key) in [(0, "m,h=a"), (1, "n"), (0, "m,h=a")] {
+            assert_eq!(table.take(&record(7, id, key)), Ok(()));
+        }
+        assert_eq!(table.check(0, DatabaseId(7), b"m"), Ok(()));
+        let problem =
+            |id, database, measurement: &[u8]| table.check(id, DatabaseId(database), measurement).unwrap_err();
+        assert_eq!(problem(0, 7, b"n"), "series 0 is of another measurement in the series log");
+        assert_eq!(problem(0, 8, b"m"), "series 0 is of another database in the series log");
+        assert_eq!(problem(2, 7, b"m"), "series 2 is not in the series log");
+    }
+
+    #[test]
+    fn an_id_has_one_key_and_a_key_that_came_back_counts_once() {
+        let mut table = SeriesTable::default();
+        assert_eq!(table.take(&record(7, 0, "m,h=a")), Ok(()));
+        assert_eq!(table.take(&record(7, 0, "m,h=b")), Err("series 0 has another key before".to_owned()));
+        assert_eq!(table.take(&[9]), Err("it is no record of a series".to_owned()));
+        let mut table = SeriesTable::default();
+        for (id, key) in [(0, "m,h=a"), (1, "m,h=b"), (2, "m,h=a")] {
+            assert_eq!(table.take(&record(7, id, key)), Ok(()));
+        }
+        let mut counts = BTreeMap::new();
+        table.count(&mut counts);
+        let (series, measurements) = counts.remove(&DatabaseId(7)).unwrap_or_default();
+        assert_eq!((series, measurements.len(), table.len()), (2, 1, 3));
     }
 }

@@ -153,3 +153,30 @@ impl Serialize for Columns {
         list.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_keep_the_outermost_times_and_join_columns_of_one_codec() {
+        let part = |rows: u64, first: i64, last: i64| {
+            let mut usage = Usage { rows, bytes: 10 * rows, ..Usage::default() };
+            usage.add_times(Some(TimeRange { min: first, max: last }));
+            usage.columns.of("float", "bits").add(rows, 4 * rows);
+            usage
+        };
+        let mut sum = Usage::default();
+        for part in [Usage::default(), part(3, 5, 9), part(4, -2, 7)] {
+            sum.add(&part);
+        }
+        assert_eq!((sum.rows, sum.bytes, sum.first_time, sum.last_time), (7, 70, Some(-2), Some(9)));
+        let column = sum.columns.0[&("float", "bits")];
+        assert_eq!((column.blocks, column.values, column.bytes, column.ratio()), (2, 7, 28, Some(2.0)));
+        let text = serde_json::to_string(&sum.columns).unwrap();
+        let expected =
+            r#"[{"type":"float","codec":"bits","blocks":2,"values":7,"bytes":28,"bytes_per_value":4.0,"ratio":2.0}]"#;
+        assert_eq!(text, expected);
+        assert_eq!(ColumnUsage::default().bytes_per_value(), None);
+    }
+}

@@ -18,10 +18,10 @@ use crate::batch;
 use crate::batch::SeriesRef;
 use crate::disk::names;
 use crate::disk::names::WalName;
-use crate::model::DatabaseId;
 use crate::series::key;
 use crate::server::layout;
 use crate::shard;
+use crate::shard::Live;
 use crate::shard::LogRecord;
 use crate::shard::Manifest;
 use crate::shard::PartitionKey;
@@ -40,10 +40,17 @@ use crate::tools::series::SeriesTable;
 
 /// Checks everything. An error means that the directory itself could not be listed.
 pub fn verify(directory: &Directory, progress: &Progress) -> io::Result<Report> {
-    let report = Report::new(directory.dir.display().to_string());
-    let mut verifier = Verifier { directory, progress, report, known: Known::default(), logged: BTreeMap::new() };
+    let mut verifier = Verifier::new(directory, progress);
     block_on(verifier.run())?;
     progress.finish();
+    Ok(verifier.report)
+}
+
+/// Checks logs and shards only, against what a catalog says of them.
+pub fn verify_shards(directory: &Directory, live: Live, progress: &Progress) -> io::Result<Report> {
+    let mut verifier = Verifier::new(directory, progress);
+    verifier.known.live = Some(live);
+    block_on(verifier.check_storage())?;
     Ok(verifier.report)
 }
 
@@ -65,17 +72,27 @@ struct Logged {
     used: RoaringBitmap,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    fn new(directory: &'a Directory, progress: &'a Progress) -> Verifier<'a> {
+        let report = Report::new(directory.dir.display().to_string());
+        Verifier { directory, progress, report, known: Known::default(), logged: BTreeMap::new() }
+    }
+
     async fn run(&mut self) -> io::Result<()> {
         self.check_format();
         self.look_round()?;
         self.known = catalog::check(self.directory, self.progress, &mut self.report).await?;
+        self.check_storage().await?;
+        if !self.known.has_snapshot && (self.report.checked.segments > 0 || self.report.checked.log_records > 0) {
+            self.report.damage("catalog-*", 0, 0, "there is data but no catalog");
+        }
+        Ok(())
+    }
+
+    async fn check_storage(&mut self) -> io::Result<()> {
         self.check_logs().await?;
         for shard in 0..self.directory.shard_count {
             self.check_shard(shard).await?;
-        }
-        if !self.known.has_snapshot && (self.report.checked.segments > 0 || self.report.checked.log_records > 0) {
-            self.report.damage("catalog-*", 0, 0, "there is data but no catalog");
         }
         Ok(())
     }
@@ -245,7 +262,7 @@ impl Verifier<'_> {
     ) {
         let is_there = |number: u64| entries.iter().any(|entry| entry.name == names::segment_name(number));
         for (&number, key) in &manifest.segments {
-            if self.known.is_live(key) && self.known.catalog.is_some() && !is_there(number) {
+            if self.known.range(key).is_some() && !is_there(number) {
                 let name = format!("{folder}/{}", names::segment_name(number));
                 self.report.damage(&name, 0, 0, "the manifest names it, but it is missing");
             }
@@ -267,7 +284,7 @@ impl Verifier<'_> {
                     self.report.note(&name, "of a shard group that is gone: the next start removes it");
                 }
                 Some(&key) => {
-                    let range = self.known.groups.get(&key).copied();
+                    let range = self.known.range(&key);
                     let expected = Expected { shard, number, key: Some(key), range, series };
                     let path = self.directory.path(&name);
                     segment::check(&path, &name, entry.bytes, expected, self.progress, &mut self.report).await;
@@ -311,8 +328,8 @@ fn check_record(
 fn check_rows(reader: &batch::Reader<'_>, known: &Known, logged: &mut Logged) -> Result<u64, String> {
     let batch::Reader { destination, layouts, keys, .. } = reader;
     let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
-    let range = known.groups.get(&key);
-    let is_database_there = has_database(known, destination.database);
+    let range = known.range(&key);
+    let is_database_there = known.has_database(destination.database);
     let mut rows = reader.rows();
     let mut points = 0;
     while let Some(row) = rows.next_row().map_err(|error| error.to_string())? {
@@ -333,8 +350,4 @@ fn check_rows(reader: &batch::Reader<'_>, known: &Known, logged: &mut Logged) ->
         points += 1;
     }
     Ok(points)
-}
-
-fn has_database(known: &Known, id: DatabaseId) -> bool {
-    known.catalog.as_ref().is_some_and(|catalog| catalog.database_by_id(id).is_some())
 }

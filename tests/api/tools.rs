@@ -148,3 +148,201 @@ fn one_changed_byte_is_found_wherever_it_is() {
     assert!(missed.is_empty(), "{} bytes: {:#?}", missed.len(), &missed[..missed.len().min(5)]);
     assert_eq!(report(&dir).map(|report| report.sound), Ok(true));
 }
+
+fn dir_of(server: &Server, name: &str) -> std::path::PathBuf {
+    server.data_path().join(name)
+}
+
+/// The first file below `folder` whose name ends so.
+fn file_in(server: &Server, folder: &str, end: &str) -> String {
+    let entries = std::fs::read_dir(dir_of(server, folder)).expect("the server made it").flatten();
+    let is_it = |entry: &std::fs::DirEntry| entry.metadata().is_ok_and(|metadata| metadata.len() > 0);
+    let names = entries.filter(is_it).map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let name = names.filter(|name| name.ends_with(end)).min().expect("there is one");
+    if folder.is_empty() { name } else { format!("{folder}/{name}") }
+}
+
+#[test]
+fn each_kind_of_file_is_named_with_the_place_and_the_exit_code_says_so() {
+    let server = full();
+    let catalog = file_in(&server, "", "4");
+    assert!(catalog.starts_with("catalog-"), "{catalog}");
+    let (log, segment) = (file_in(&server, "wal", ".wal"), file_in(&server, "shard-0001", ".seg"));
+    let (series, manifest) = ("shard-0001/series.log".to_owned(), "shard-0001/manifest.log".to_owned());
+    let length = |name: &str| std::fs::metadata(dir_of(&server, name)).expect("it is there").len();
+    let footer = length(&segment) - 64;
+    let cases = [
+        ("FORMAT", 29, "at byte 0 (31 bytes): does not say how many shards"),
+        (&*catalog, 30, "at byte 0 (4096 bytes): the checksum is wrong"),
+        (&catalog, 4095, "at byte 4095 (1 bytes): the padding is not zero"),
+        (&log, 40, "at byte 0 "),
+        (&log, 4095, "at byte 4095 (1 bytes): the padding of a frame is not zero"),
+        (&series, 50, "at byte 0 (4096 bytes): bytes behind the last whole frame that no cut-off append leaves"),
+        (&manifest, 50, "at byte 0 (4096 bytes): bytes behind the last whole frame that no cut-off append leaves"),
+        (&segment, 10, "at byte 0 "),
+        (&segment, footer - 1, &format!("at byte {} (1 bytes): the padding before the footer is not zero", footer - 1)),
+        (&segment, footer + 20, &format!("at byte {footer} (64 bytes): footer checksum")),
+    ];
+    for (name, position, expected) in cases {
+        with_flipped(&dir_of(&server, name), position, || {
+            let output = tool(&server, &["verify"]);
+            let text = stdout(&output);
+            let is_named = |line: &str| line.starts_with(&format!("damaged: {name}")) && line.contains(expected);
+            assert!(text.lines().any(is_named), "{name} {position}: {text}");
+            assert_eq!(code(&output), 1, "{name} {position}: {text}");
+            let report = document(&tool(&server, &["verify", "--json"]));
+            assert_eq!((&report["sound"], &report["damage"][0]["file"]), (&json!(false), &json!(name)), "{report}");
+        });
+    }
+    assert_eq!(code(&tool(&server, &["verify"])), 0);
+}
+
+/// Damage and notes of `verify`, each as `FILE: WHAT`.
+fn findings(server: &Server) -> (Vec<String>, Vec<String>) {
+    let report = report(&server.data_path()).expect("it can be checked");
+    let damage = report.damage.iter().map(|damage| format!("{}: {}", damage.file, damage.what));
+    let notes = report.notes.iter().map(|note| format!("{}: {}", note.file, note.what));
+    (damage.collect(), notes.collect())
+}
+
+#[test]
+fn what_a_crash_leaves_is_a_note_and_no_damage() {
+    let server = full();
+    let log = file_in(&server, "wal", ".wal");
+    let path = dir_of(&server, &log);
+    let length = std::fs::metadata(&path).expect("it is there").len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("the file is ours");
+    file.set_len(length - 4096 + 60).expect("the file is ours");
+    for leftover in ["catalog-00000099.new", "FORMAT.tmp", "shard-0000/00000099.seg", "foreign"] {
+        std::fs::write(dir_of(&server, leftover), "half").expect("the directory is ours");
+    }
+    let (damage, notes) = findings(&server);
+    assert_eq!(damage, Vec::<String>::new());
+    let cut = format!("{log}: 60 bytes from byte {} on are a torn tail, never acknowledged", length - 4096);
+    let expected = [
+        "FORMAT.tmp: left behind by a start or change that was cut off",
+        "catalog-00000099.new: left behind by a start or change that was cut off",
+        "foreign: not a file of Millrace",
+        &cut,
+        "shard-0000/00000099.seg: an orphan: no manifest names it, the next start removes it",
+    ];
+    assert_eq!(notes, expected);
+}
+
+#[test]
+fn files_that_are_missing_or_in_the_wrong_place_are_damage() {
+    let server = full();
+    let check = |change: &dyn Fn(&dyn Fn(&str) -> std::path::PathBuf), expected: &str| {
+        let copy = tempfile::tempdir().expect("a directory for the test");
+        let status = Command::new("cp").arg("-r").arg(server.data_path()).arg(copy.path().join("data")).status();
+        assert!(status.is_ok_and(|status| status.success()));
+        change(&|name| copy.path().join("data").join(name));
+        let report = report(&copy.path().join("data")).expect("it can be checked");
+        let found: Vec<String> =
+            report.damage.iter().map(|damage| format!("{}: {}", damage.file, damage.what)).collect();
+        assert!(found.iter().any(|line| line.contains(expected)), "{expected}: {found:#?}");
+    };
+    let segment = file_in(&server, "shard-0001", ".seg");
+    let other = file_in(&server, "shard-0000", ".seg");
+    let remove = |path: std::path::PathBuf| std::fs::remove_file(path).expect("the file is ours");
+    check(&|at| remove(at(&segment)), &format!("{segment}: the manifest names it, but it is missing"));
+    check(
+        &|at| {
+            std::fs::copy(at(&other), at(&segment)).expect("the file is ours");
+        },
+        &format!("{segment}: the footer is of segment 1 of shard 0"),
+    );
+    check(&|at| remove(at("shard-0001/manifest.log")), "shard-0001/manifest.log: it is missing");
+    // An empty log is what a start makes: only what names its series shows that it is not the one that was there.
+    check(&|at| std::fs::write(at("shard-0001/series.log"), "").expect("the file is ours"), "is not in the series log");
+    check(
+        &|at| std::fs::remove_dir_all(at("shard-0001")).expect("the folder is ours"),
+        "shard-0001: the folder of a shard is missing",
+    );
+    check(
+        &|at| std::fs::rename(at("shard-0001"), at("shard-0002")).expect("the folder is ours"),
+        "shard-0002: a folder beyond the 2 shards of FORMAT",
+    );
+    check(
+        &|at| {
+            for entry in std::fs::read_dir(at("")).expect("it is there").flatten() {
+                if entry.file_name().to_string_lossy().starts_with("catalog-") {
+                    remove(entry.path());
+                }
+            }
+        },
+        "catalog-*: there is data but no catalog",
+    );
+}
+
+#[test]
+fn inspect_adds_up_what_was_written() {
+    let mut server = full();
+    let inventory = document(&tool(&server, &["inspect", "--json"]));
+    let logs = inventory["logs"].as_array().cloned().unwrap_or_default();
+    assert_eq!(logs.iter().filter_map(|log| log["points"].as_u64()).sum::<u64>(), 50);
+    server.restart();
+    assert!(server.stop().success());
+    let output = tool(&server, &["inspect", "--json"]);
+    assert_eq!(code(&output), 0);
+    let inventory = document(&output);
+    assert_eq!((&inventory["shards"], &inventory["unreadable"]), (&json!(2), &json!([])));
+    let (d, e) = (&inventory["databases"][0], &inventory["databases"][1]);
+    assert_eq!((&d["name"], &d["series"], &d["measurements"]), (&json!("d"), &json!(4), &json!(1)));
+    assert_eq!((&e["name"], &e["series"], &e["measurements"]), (&json!("e"), &json!(1), &json!(1)));
+    let policy = &d["policies"][0];
+    assert_eq!((&policy["name"], &policy["groups"][0]["id"]), (&json!("autogen"), &json!(1)));
+    assert_eq!(policy["groups"][0]["segments"], d["segments"]);
+    let usage = &d["segments"];
+    assert_eq!((&usage["rows"], &usage["series"]), (&json!(70), &json!(4)));
+    assert_eq!((&usage["first_time"], &usage["last_time"]), (&json!(1), &json!(140)));
+    let sum = |usage: &Value, of: &str, name: &str| {
+        let columns = usage["columns"].as_array().cloned().unwrap_or_default();
+        let columns = columns.iter().filter(|column| of.is_empty() || column["type"] == of);
+        columns.filter_map(|column| column[name].as_u64()).sum::<u64>()
+    };
+    for field_type in ["time", "float", "integer", "string", "boolean"] {
+        assert_eq!(sum(usage, field_type, "values"), 70, "{field_type}: {usage}");
+    }
+    for usage in [usage, &e["segments"], &inventory["segments"]] {
+        let parts = ["presence_bytes", "block_overhead_bytes", "index_bytes", "padding_bytes", "unreadable_bytes"];
+        let beside: u64 = parts.iter().filter_map(|part| usage[*part].as_u64()).sum();
+        assert_eq!(usage["bytes"].as_u64(), Some(sum(usage, "", "bytes") + beside), "{usage}");
+    }
+    assert_eq!(inventory["segments"]["rows"], json!(90));
+    let files: u64 = server.segment_paths().iter().map(|path| path.metadata().map_or(0, |file| file.len())).sum();
+    assert_eq!(inventory["segments"]["bytes"].as_u64(), Some(files));
+    assert_eq!(inventory["manifests"]["tombstones"], json!(1));
+    assert_eq!(inventory["series_logs"]["records"], json!(5));
+    let text = stdout(&tool(&server, &["inspect"]));
+    for words in [" d          autogen   all ", " integer ", "Series logs: 5 records"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn inspect_lists_the_blocks_of_a_segment_and_goes_on_behind_a_damaged_one() {
+    let server = full();
+    let segment = file_in(&server, "shard-0001", ".seg");
+    let list = |json: bool| {
+        let arguments = if json {
+            &["inspect", "--json", "--segment", &*segment][..]
+        } else {
+            &["inspect", "--segment", &*segment]
+        };
+        tool(&server, arguments)
+    };
+    let blocks = document(&list(true)).as_array().cloned().unwrap_or_default();
+    assert!(blocks.len() > 1, "{blocks:?}");
+    assert_eq!((&blocks[0]["offset"], &blocks[1]["offset"]), (&json!(0), &blocks[0]["bytes"]));
+    assert_eq!(blocks[0]["columns"][0]["measurement"], json!("m"));
+    assert_eq!(stdout(&list(false)).lines().count(), 1 + blocks.len());
+    with_flipped(&dir_of(&server, &segment), 10, || {
+        let output = list(true);
+        assert_eq!((code(&output), &document(&output)[0]["problem"]), (1, &json!("block checksum")));
+        assert_eq!(document(&output)[1], blocks[1]);
+        let inventory = document(&tool(&server, &["inspect", "--json"]));
+        assert_eq!(inventory["unreadable"][0]["what"], json!("block checksum"));
+    });
+    assert_eq!(code(&tool(&server, &["inspect", "--segment", "nowhere.seg"])), 2);
+}

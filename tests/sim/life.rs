@@ -2,16 +2,23 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use millrace::disk::Disk;
 use millrace::disk::sim::Faults;
 use millrace::disk::sim::Simulation;
 use millrace::disk::sim::prng::Prng;
+use millrace::server::layout;
 use millrace::shard::Recovery;
+use millrace::tools::directory::Directory;
+use millrace::tools::progress::Progress;
+use millrace::tools::report::Report;
+use millrace::tools::verify::verify_shards;
 
 use crate::model::Model;
 use crate::run::Run;
+use crate::run::SHARDS;
 use crate::run::Sizes;
 use crate::run::WRITERS;
 use crate::run::dir;
@@ -83,6 +90,16 @@ impl Life {
             1 | 2 => self.simulation.kill(),
             _ => self.simulation.crash(),
         }
+        self.verify();
+    }
+
+    /// What a crash leaves is no damage to `millrace verify`, and neither is what a clean stop leaves.
+    fn verify(&self) {
+        if self.damage_is_expected() {
+            return;
+        }
+        let report = verify(&self.simulation.disk().files());
+        assert!(report.sound, "{report:#?}");
     }
 
     /// Opens the engines and starts their loops; `None` when it crashed or failed on the way.
@@ -115,8 +132,11 @@ impl Life {
 
     /// Crashes and failed writes damage nothing: they can only tear the end of a log. A failed sync may leave a gap.
     fn check_recovery(&self, recovery: &Recovery) {
-        let expected = self.syncs_fail || self.faults.read > 0 || self.faults.names > 0;
-        assert!(expected || recovery.damage.is_empty(), "{recovery}");
+        assert!(self.damage_is_expected() || recovery.damage.is_empty(), "{recovery}");
+    }
+
+    fn damage_is_expected(&self) -> bool {
+        self.syncs_fail || self.faults.read > 0 || self.faults.names > 0
     }
 
     fn spawn_loops(&mut self, run: &Run) {
@@ -208,8 +228,24 @@ impl Life {
             self.spawn_loops(&run);
             self.check_after_start(&run);
             self.close(&run);
+            self.verify();
         }
     }
+}
+
+/// Checks a copy of the files on the machine's own disk.
+#[allow(clippy::disallowed_methods, reason = "a test may block")]
+fn verify(files: &[(PathBuf, Vec<u8>)]) -> Report {
+    let folder = tempfile::tempdir().expect("a directory for the test");
+    for (path, bytes) in files {
+        let path = folder.path().join(path.strip_prefix(dir()).expect("all is in the data directory"));
+        std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the directory is ours");
+        std::fs::write(path, bytes).expect("the directory is ours");
+    }
+    let format = layout::format_text(SHARDS);
+    std::fs::write(folder.path().join(layout::FORMAT_NAME), format).expect("the directory is ours");
+    let directory = Directory::open(folder.path()).expect("a data directory");
+    verify_shards(&directory, crate::run::live(), &Progress::hidden()).expect("it can be listed")
 }
 
 fn faults(kind: u64, prng: &mut Prng) -> Faults {

@@ -58,7 +58,8 @@ fn key(series: usize) -> Vec<u8> {
     format!("m,h={series}").into_bytes()
 }
 
-fn live() -> Live {
+/// What the catalog of this data directory would hold.
+pub fn live() -> Live {
     let mut live = Live::default();
     live.databases.insert(DATABASE);
     for group in 0..TIMES as i64 / GROUP_TIMES {
