@@ -1,5 +1,5 @@
-//! Command line: argv to one of the subcommands, and a failure to one line on stderr and an exit code: 1, or 2 from those
-//! that look at a data directory and keep 1 for damage.
+//! Command line: argv to one of the subcommands, and a failure to one line on stderr and an exit code: 1, or 2 from
+//! those that look at a data directory and keep 1 for damage.
 
 pub mod arguments;
 pub mod logging;

@@ -210,17 +210,23 @@ impl<'a> Verifier<'a> {
         let mut series = SeriesTable::default();
         let mut manifest = Manifest::default();
         self.check_shard_log(&folder, "series.log", shard, &entries, |record| series.take(record)).await;
-        self.check_shard_log(&folder, "manifest.log", shard, &entries, |record| {
-            let is_sound = manifest.take(shard, record);
-            if is_sound { Ok(()) } else { Err("it is no record of a manifest".to_owned()) }
-        })
-        .await;
+        let take = |record: &[u8]| {
+            let is_known = manifest.take(shard, record);
+            if is_known { Ok(()) } else { Err("it is no record of a manifest".to_owned()) }
+        };
+        let is_manifest_sound = self.check_shard_log(&folder, "manifest.log", shard, &entries, take).await;
         self.report.checked.series += series.len();
         self.check_logged_series(shard, &folder, &series);
-        self.check_segments(shard, &folder, &entries, &manifest, &series).await;
+        let orphan = if is_manifest_sound {
+            "an orphan: no manifest names it, the next start removes it"
+        } else {
+            "what is left of the damaged manifest does not name it: keep a copy, the next start removes it"
+        };
+        self.check_segments(shard, &folder, &entries, &manifest, orphan, &series).await;
         Ok(())
     }
 
+    /// Whether it is sound.
     async fn check_shard_log(
         &mut self,
         folder: &str,
@@ -228,17 +234,19 @@ impl<'a> Verifier<'a> {
         shard: u16,
         entries: &[Entry],
         on_record: impl FnMut(&[u8]) -> Result<(), String>,
-    ) {
+    ) -> bool {
+        let damage_before = self.report.damage_count;
         let name = format!("{folder}/{file}");
         let Some(entry) = entries.iter().find(|entry| entry.name == file) else {
             if self.known.has_snapshot {
                 self.report.damage(&name, 0, 0, "it is missing");
             }
-            return;
+            return !self.known.has_snapshot;
         };
         self.progress.file(&name, entry.bytes);
         let found = log::read(&self.directory.path(&name), shard.into(), self.progress, on_record).await;
         self.take_log(&name, entry.bytes, found);
+        self.report.damage_count == damage_before
     }
 
     /// What the logs name must have a key somewhere.
@@ -258,6 +266,7 @@ impl<'a> Verifier<'a> {
         folder: &str,
         entries: &[Entry],
         manifest: &Manifest,
+        orphan: &str,
         series: &SeriesTable,
     ) {
         let is_there = |number: u64| entries.iter().any(|entry| entry.name == names::segment_name(number));
@@ -279,7 +288,7 @@ impl<'a> Verifier<'a> {
                 continue;
             };
             match manifest.segments.get(&number) {
-                None => self.report.note(&name, "an orphan: no manifest names it, the next start removes it"),
+                None => self.report.note(&name, orphan),
                 Some(key) if !self.known.is_live(key) => {
                     self.report.note(&name, "of a shard group that is gone: the next start removes it");
                 }

@@ -1,8 +1,8 @@
 //! What stands behind the last whole frame of a log: an append that was cut off, or one that was whole once.
 //!
-//! A device writes sectors, each as a whole or not at all, in any order. A sector that never came reads as zeros or lies
-//! behind the end of the file, so an append that was cut off misses one. A frame that misses none was written, and may
-//! have been acknowledged: if its checksum does not hold now, its bytes have changed since.
+//! A device writes sectors, each as a whole or not at all, in any order. A sector that never came reads as zeros or
+//! lies behind the end of the file, so an append that was cut off misses one. A frame that misses none was written, and
+//! may have been acknowledged: if its checksum does not hold now, its bytes have changed since.
 
 use std::io;
 
