@@ -101,7 +101,8 @@ fn a_directory_in_use_is_left_alone_and_so_is_what_is_none() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("has format 2"), "{output:?}");
 }
 
-fn report(dir: &Path) -> Result<Report, String> {
+/// What `verify` says, without a process for it.
+pub fn report(dir: &Path) -> Result<Report, String> {
     let directory = Directory::open(dir).map_err(|error| error.to_string())?;
     verify(&directory, &Progress::hidden()).map_err(|error| error.to_string())
 }
