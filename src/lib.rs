@@ -4,6 +4,7 @@
 
 // In data order: a module uses only modules below it (tests/tidy.rs reads this list).
 pub mod cli;
+pub mod tools;
 pub mod server;
 pub mod config;
 pub mod background;

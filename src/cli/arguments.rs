@@ -30,6 +30,13 @@ pub enum Command {
     /// Print the effective configuration.
     #[command(args_override_self = true)]
     Config(ConfigArguments),
+    /// Show what the segments, logs and series of a data directory take. No server may have it open.
+    #[command(args_override_self = true)]
+    Inspect(InspectArguments),
+    /// Read and check every byte of a data directory. No server may have it open. Exit code: 0 all sound, 1 damage
+    /// found, 2 could not be done.
+    #[command(args_override_self = true)]
+    Verify(ToolArguments),
     /// Print the version.
     Version,
 }
@@ -70,6 +77,38 @@ pub struct ConfigArguments {
     /// Processors to use [default: all this process may run on]
     #[arg(long, value_name = "N")]
     pub cores: Option<u64>,
+}
+
+/// Flags of what looks at a data directory.
+#[derive(Debug, Default, Args)]
+pub struct ToolArguments {
+    /// Configuration file that names the directory; found as by `run`.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ToolArguments {
+    /// The settings they stand for.
+    pub fn config(&self) -> ConfigArguments {
+        ConfigArguments { config: self.config.clone(), data: self.data.clone(), ..ConfigArguments::default() }
+    }
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Default, Args)]
+pub struct InspectArguments {
+    /// Which directory, and how to print.
+    #[command(flatten)]
+    pub tool: ToolArguments,
+    /// List the blocks of this segment instead.
+    #[arg(long, value_name = "FILE")]
+    pub segment: Option<PathBuf>,
 }
 
 /// Flags that may have one dash.
@@ -127,6 +166,24 @@ mod tests {
         assert!(matches!(parsed("version").command, Some(Command::Version)));
         match parsed("config -config /dev/null").command {
             Some(Command::Config(arguments)) => assert_eq!(arguments.config, Some(PathBuf::from("/dev/null"))),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tools_take_the_directory_as_run_does() {
+        match parsed("verify -config a --data d --json").command {
+            Some(Command::Verify(arguments)) => {
+                assert!(arguments.json);
+                assert_eq!(arguments.config().config, Some(PathBuf::from("a")));
+                assert_eq!(arguments.config().data, Some(PathBuf::from("d")));
+            }
+            other => panic!("{other:?}"),
+        }
+        match parsed("inspect -data=d --segment s").command {
+            Some(Command::Inspect(arguments)) => {
+                assert_eq!((arguments.segment, arguments.tool.json), (Some(PathBuf::from("s")), false));
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -1,8 +1,10 @@
-//! Command line: argv to one of the subcommands, and a failure to one line on stderr and exit code 1.
+//! Command line: argv to one of the subcommands, and a failure to one line on stderr and an exit code: 1, or 2 from
+//! those that look at a data directory and keep 1 for damage.
 
 pub mod arguments;
 pub mod logging;
 pub mod run;
+pub mod tools;
 
 use self::arguments::Arguments;
 use self::arguments::Command;
@@ -32,6 +34,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+        Command::Inspect(arguments) => return looked("inspect", tools::inspect(&arguments)),
+        Command::Verify(arguments) => return looked("verify", tools::verify(&arguments)),
         Command::Run(arguments) => run::run(&arguments).map_err(|error| format!("run: {error}")),
         Command::Config(arguments) => print_config(&arguments).map_err(|error| format!("config: {error}")),
         Command::Version => print(VERSION_LINE).map_err(|error| format!("version: {error}")),
@@ -41,6 +45,18 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(text) => {
             eprintln!("{text}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of what looks at a data directory.
+fn looked(name: &str, outcome: tools::Outcome) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(2)
         }
     }
 }

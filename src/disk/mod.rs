@@ -5,6 +5,7 @@
 //! [`Disk::sync_dir`] of its folder.
 
 pub mod names;
+pub mod read_only;
 pub mod real;
 pub mod sim;
 

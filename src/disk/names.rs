@@ -23,6 +23,12 @@ pub fn shard_dir(dir: &Path, shard: u16) -> PathBuf {
     dir.join(format!("shard-{shard:04}"))
 }
 
+/// The shard whose folder is called `name`.
+pub fn parse_shard(name: &str) -> Option<u16> {
+    let digits = name.strip_prefix("shard-")?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
 /// Identity of one log file. Orders by age inside one core; files of several cores of one start cover disjoint shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WalName {
@@ -83,6 +89,9 @@ mod tests {
         assert_eq!(WalName::parse("x-0003-1.wal"), None);
         assert_eq!(parse_segment(&segment_name(42)), Some(42));
         assert_eq!(parse_segment("42"), None);
+        let folder = shard_dir(Path::new(""), 7);
+        assert_eq!(folder.to_str().and_then(parse_shard), Some(7));
+        assert_eq!(parse_shard("shard-+7"), None);
         assert_eq!(parse_catalog(&catalog_name(42)), Some(42));
         assert_eq!(parse_catalog("catalog-00000042.new"), None);
         assert_eq!(parse_catalog("catalog-+42"), None);

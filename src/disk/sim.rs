@@ -19,6 +19,7 @@ use std::io;
 use std::ops::Deref;
 use std::ops::DerefMut;
 use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -99,6 +100,11 @@ impl SimDisk {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.0.borrow().files.bytes()
+    }
+
+    /// Copies of all files as a read would see them now.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.0.borrow().files.all().map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).collect()
     }
 
     /// Hash of everything that happened so far.

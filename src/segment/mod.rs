@@ -29,12 +29,15 @@
 
 pub mod codec;
 mod cache;
+mod examine;
 mod merge;
 mod page;
 mod reader;
 mod writer;
 
 pub use cache::PageCache;
+pub use examine::ColumnEntry;
+pub use examine::Examined;
 pub use merge::Merge;
 pub use merge::Source;
 pub use page::Block;
@@ -43,6 +46,7 @@ pub use page::Extremes;
 pub use page::Page;
 pub use page::Summary;
 pub use page::SummaryValues;
+pub use page::summarize;
 pub use reader::Segment;
 pub use reader::SegmentError;
 pub use writer::SegmentSummary;
@@ -54,6 +58,8 @@ use crate::model::FieldType;
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 2;
 const FOOTER_BYTES: usize = 80;
+/// Before the content of a block and of a page.
+const CHECKSUM_BYTES: usize = 4;
 
 /// Most rows of a block: a week of 10-minute values, and few enough that a narrow read decodes little it does not need.
 pub const BLOCK_ROWS_MAX: usize = 2048;

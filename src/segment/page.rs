@@ -172,6 +172,12 @@ impl std::ops::Deref for Block {
 }
 
 impl Block {
+    /// Block `index` of a page.
+    pub fn new(page: Rc<Page>, index: usize) -> Block {
+        assert!(index < page.entries.len(), "a block of this page");
+        Block { page, index }
+    }
+
     /// What is known of its columns, in the order of its layout; `None` for a block of few rows.
     pub(super) fn summaries(&self, columns: &[u32], fields: &[FieldEntry]) -> Option<Vec<Summary>> {
         if (self.rows as usize) < SUMMARY_ROWS_MIN {

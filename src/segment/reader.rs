@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use crate::model::FieldType;
 use crate::model::RowBlock;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
+use crate::segment::CHECKSUM_BYTES;
 use crate::segment::FOOTER_BYTES;
 use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
@@ -82,6 +84,8 @@ pub struct Segment<P: Disk> {
     blocks: u32,
     range: TimeRange,
     bytes: u64,
+    /// Where in the file the index stands.
+    index_place: Range<u64>,
     index: Index,
     cache: Rc<PageCache>,
     /// In the cache.
@@ -129,6 +133,7 @@ impl<P: Disk> Segment<P> {
             blocks: footer.blocks,
             range: footer.range,
             bytes,
+            index_place: footer.index_offset..footer.index_offset + footer.index_bytes,
             index,
             number: cache.register(),
             cache: cache.clone(),
@@ -145,6 +150,24 @@ impl<P: Disk> Segment<P> {
     /// Its shard and number, from the footer.
     pub fn id(&self) -> SegmentId {
         self.id
+    }
+
+    /// Where in the file the index stands; zeros follow up to the footer.
+    pub fn index_range(&self) -> Range<u64> {
+        self.index_place.clone()
+    }
+
+    /// The bytes between index and footer.
+    pub async fn padding(&self) -> Result<Vec<u8>, SegmentError> {
+        let bytes = (self.bytes - FOOTER_BYTES as u64).saturating_sub(self.index_place.end);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.file.read_at(self.index_place.end, bytes).await.map_err(|error| self.io_error(error))
+    }
+
+    /// Where page `number` and its blocks stand: first byte of the blocks, first of the page, end.
+    pub fn page_place(&self, number: usize) -> (u64, u64, u64) {
+        let PagePlace { blocks, offset, bytes, .. } = self.index.pages[number];
+        (blocks, offset, offset + u64::from(bytes))
     }
 
     /// Rows in it.
@@ -213,7 +236,7 @@ impl<P: Disk> Segment<P> {
         }
         let bytes = self.read_checked(place.offset, place.bytes as usize, "page").await?;
         let Index { layouts, fields, .. } = &self.index;
-        let page = Page::decode(&bytes[4..], place.blocks, place.first_series, layouts, fields);
+        let page = Page::decode(&bytes[CHECKSUM_BYTES..], place.blocks, place.first_series, layouts, fields);
         let page = page.filter(|page| page.blocks_end() == place.offset);
         let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
         self.cache.insert(self.number, number as u32, page.clone());
@@ -250,7 +273,7 @@ impl<P: Disk> Segment<P> {
         Ok(blocks)
     }
 
-    fn pages_of(&self, series: SeriesId) -> std::ops::Range<usize> {
+    fn pages_of(&self, series: SeriesId) -> Range<usize> {
         let pages = &self.index.pages;
         if !self.index.series.contains(series.0) {
             return 0..0;
@@ -298,7 +321,8 @@ impl<P: Disk> Segment<P> {
     /// The rows of a block with the columns called `names`; rows with none of them are still there.
     pub async fn read(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
         let bytes = self.read_checked(block.offset, block.bytes as usize, "block").await?;
-        let rows = self.decode(block, &bytes[4..], names).ok_or_else(|| self.damaged(block.offset, "block"))?;
+        let rows =
+            self.decode(block, &bytes[CHECKSUM_BYTES..], names).ok_or_else(|| self.damaged(block.offset, "block"))?;
         if rows.times.first() != Some(&block.range.min) || rows.times.last() != Some(&block.range.max) {
             return Err(self.damaged(block.offset, "block of other times"));
         }
@@ -309,15 +333,21 @@ impl<P: Disk> Segment<P> {
         SegmentError::Io { path: self.path.display().to_string(), error }
     }
 
-    fn damaged(&self, offset: u64, what: &'static str) -> SegmentError {
+    pub(super) fn damaged(&self, offset: u64, what: &'static str) -> SegmentError {
         SegmentError::Damaged { path: self.path.display().to_string(), offset, what }
     }
 
     /// Checksum and all.
-    async fn read_checked(&self, offset: u64, bytes: usize, what: &'static str) -> Result<Vec<u8>, SegmentError> {
+    pub(super) async fn read_checked(
+        &self,
+        offset: u64,
+        bytes: usize,
+        what: &'static str,
+    ) -> Result<Vec<u8>, SegmentError> {
         let found = self.read_bytes(offset, bytes).await.map_err(|error| self.io_error(error))?;
-        let expected = found.first_chunk::<4>().filter(|_| found.len() == bytes);
-        if expected != Some(&checksum(self.id, offset, found.get(4..).unwrap_or_default()).to_le_bytes()) {
+        let expected = found.first_chunk::<CHECKSUM_BYTES>().filter(|_| found.len() == bytes);
+        let content = found.get(CHECKSUM_BYTES..).unwrap_or_default();
+        if expected != Some(&checksum(self.id, offset, content).to_le_bytes()) {
             return Err(self.damaged(offset, what));
         }
         Ok(found)

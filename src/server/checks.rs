@@ -112,6 +112,12 @@ pub enum BootError {
         /// One of the files.
         example: String,
     },
+    /// Nothing says that it is a data directory.
+    #[error("{} holds no FORMAT file, so it is not a data directory of Millrace", path.display())]
+    DirectoryUnknown {
+        /// Which.
+        path: PathBuf,
+    },
     /// A newer version wrote it.
     #[error(
         "data directory {} has format {found}, this version reads up to {known}; \

@@ -242,7 +242,7 @@ impl Core {
     pub fn set_catalog(&self, catalog: Arc<Catalog>) {
         self.targets.borrow_mut().clear();
         if let Some(shards) = self.shards.get() {
-            shards.engine.set_live(live(&catalog, &self.config));
+            shards.engine.set_live(live(&catalog, self.config.data.max_series_per_database));
         }
         if let Some(ingest) = self.ingest.get() {
             ingest.retain(|database, policy| {
@@ -378,7 +378,9 @@ impl Core {
         }
         let Opening { mut options, catalog, old_logs } = opening;
         options.core = u16::try_from(self.number).map_err(|_| "too many cores".to_owned())?;
-        let opened = Engine::open(self.platform, options, live(&catalog, &self.config), old_logs).await;
+        let opened =
+            Engine::open(self.platform, options, live(&catalog, self.config.data.max_series_per_database), old_logs)
+                .await;
         let (engine, recovery) = opened.map_err(|error| error.to_string())?;
         *self.catalog.borrow_mut() = catalog;
         let committing = Rc::clone(&engine);
@@ -442,12 +444,11 @@ fn now_ns(core: &Core) -> i64 {
     crate::disk::Clock::now_ns(&core.platform)
 }
 
-/// What shards must know of the catalog.
-fn live(catalog: &Catalog, config: &Config) -> shard::Live {
+/// What shards must know of the catalog; a database may have `series_max` series, any number when that is 0.
+pub fn live(catalog: &Catalog, series_max: u64) -> shard::Live {
     let mut live = shard::Live::default();
     for database in catalog.databases() {
         live.databases.insert(database.id);
-        let series_max = config.data.max_series_per_database;
         live.series.insert(database.id, Budget::new(database.series.clone(), series_max));
         for policy in &database.policies {
             let key = |group| shard::PartitionKey { database: database.id, policy: policy.id, group };

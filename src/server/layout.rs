@@ -30,9 +30,12 @@ use std::path::PathBuf;
 /// Version of the formats this program writes. It reads them all from 1 on.
 pub const FORMAT_VERSION: u64 = 1;
 
-const FORMAT_NAME: &str = "FORMAT";
-const FORMAT_NAME_UNFINISHED: &str = "FORMAT.tmp";
-const LOCK_NAME: &str = "LOCK";
+/// The file that tells them.
+pub const FORMAT_NAME: &str = "FORMAT";
+/// What it is called until it is whole.
+pub const FORMAT_NAME_UNFINISHED: &str = "FORMAT.tmp";
+/// The file whose lock says that a server runs.
+pub const LOCK_NAME: &str = "LOCK";
 
 /// A data directory that is ours alone.
 #[derive(Debug)]
@@ -69,6 +72,54 @@ pub fn open_or_create(dir: &Path, shard_count: u16) -> Result<Layout, BootError>
     Ok(Layout { dir: dir.to_owned(), shard_count, is_new, _lock: lock })
 }
 
+/// A data directory that is only looked at: no server starts in it meanwhile, and nothing in it changes.
+#[derive(Debug)]
+pub struct Found {
+    /// Where.
+    pub dir: PathBuf,
+    /// How many shards it has; the error says why that cannot be told.
+    pub shard_count: Result<u16, String>,
+    /// Held open, as in [`Layout`]; shared, so that several may look.
+    _lock: Option<File>,
+}
+
+/// Opens a directory that exists, as it is.
+pub fn open_existing(dir: &Path) -> Result<Found, BootError> {
+    let wrong = |source| BootError::Directory { path: dir.to_owned(), source };
+    let dir = &fs::canonicalize(dir).map_err(wrong)?;
+    let lock = lock_shared(dir)?;
+    let shard_count = match read_format(dir) {
+        Ok(Some(shard_count)) => Ok(shard_count),
+        Ok(None) => return Err(BootError::DirectoryUnknown { path: dir.to_owned() }),
+        Err(BootError::FormatDamaged { problem, .. }) => Err(problem),
+        Err(error) => return Err(error),
+    };
+    Ok(Found { dir: dir.to_owned(), shard_count, _lock: lock })
+}
+
+/// `None` where there is no lock file, and so no server.
+fn lock_shared(dir: &Path) -> Result<Option<File>, BootError> {
+    let path = dir.join(LOCK_NAME);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(BootError::Directory { path, source }),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(held(dir, file)),
+        Err(TryLockError::Error(source)) => Err(BootError::Directory { path, source }),
+    }
+}
+
+fn held(dir: &Path, file: File) -> BootError {
+    let mut owner = String::new();
+    // For the message only.
+    let _ = file.take(16).read_to_string(&mut owner);
+    owner.retain(|letter| letter.is_ascii_digit());
+    BootError::DirectoryLocked { path: dir.to_owned(), owner }
+}
+
 fn lock(dir: &Path) -> Result<File, BootError> {
     let read_only = |source| BootError::DirectoryReadOnly { path: dir.to_owned(), source };
     let path = dir.join(LOCK_NAME);
@@ -80,13 +131,7 @@ fn lock(dir: &Path) -> Result<File, BootError> {
             file.write_all(std::process::id().to_string().as_bytes()).map_err(read_only)?;
             Ok(file)
         }
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            // For the message only.
-            let _ = file.take(16).read_to_string(&mut owner);
-            owner.retain(|letter| letter.is_ascii_digit());
-            Err(BootError::DirectoryLocked { path: dir.to_owned(), owner })
-        }
+        Err(TryLockError::WouldBlock) => Err(held(dir, file)),
         Err(TryLockError::Error(source)) => Err(BootError::Directory { path: path.clone(), source }),
     }
 }
@@ -132,12 +177,17 @@ fn refuse_foreign(dir: &Path) -> Result<(), BootError> {
 fn create_format(dir: &Path, shard_count: u16) -> io::Result<()> {
     let unfinished = dir.join(FORMAT_NAME_UNFINISHED);
     let mut file = File::create(&unfinished)?;
-    file.write_all(format!("millrace-format = {FORMAT_VERSION}\nshards = {shard_count}\n").as_bytes())?;
+    file.write_all(format_text(shard_count).as_bytes())?;
     file.sync_all()?;
     fs::rename(unfinished, dir.join(FORMAT_NAME))?;
     sync_dir(dir)?;
     // The directory's own name must survive too.
     dir.parent().map_or(Ok(()), sync_dir)
+}
+
+/// The whole `FORMAT` file of a directory with so many shards.
+pub fn format_text(shard_count: u16) -> String {
+    format!("millrace-format = {FORMAT_VERSION}\nshards = {shard_count}\n")
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -171,6 +221,20 @@ mod tests {
         assert!(text.ends_with(&format!("is in use by another process (process {})", std::process::id())), "{text}");
         drop(first);
         open_or_create(dir.path(), 4).unwrap();
+    }
+
+    #[test]
+    fn looking_keeps_servers_out_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = || open_existing(dir.path());
+        assert!(look().unwrap_err().to_string().ends_with("so it is not a data directory of Millrace"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let server = open_or_create(dir.path(), 4).unwrap();
+        assert!(look().unwrap_err().to_string().contains("is in use by another process"));
+        drop(server);
+        let (one, other) = (look().unwrap(), look().unwrap());
+        assert_eq!((one.shard_count, other.shard_count), (Ok(4), Ok(4)));
+        assert!(refused(dir.path()).contains("is in use by another process"));
     }
 
     #[test]

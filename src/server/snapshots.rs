@@ -21,6 +21,8 @@ use crate::disk::names;
 
 const MAGIC: &[u8; 8] = b"MRcatlg1";
 const HEADER_BYTES: usize = 24;
+/// Zeros from here to the end of the header.
+const RESERVED_AT: usize = 20;
 
 /// The snapshots of one data directory.
 #[derive(Debug)]
@@ -153,7 +155,8 @@ fn seal(content: &[u8], buffer: &mut [u8]) {
     buffer[HEADER_BYTES..HEADER_BYTES + content.len()].copy_from_slice(content);
 }
 
-fn open(file: &[u8]) -> Result<&[u8], String> {
+/// The content of a snapshot whose checksum holds.
+pub fn open(file: &[u8]) -> Result<&[u8], String> {
     let cut = || format!("{} bytes are too few", file.len());
     let (header, rest) = file.split_first_chunk::<HEADER_BYTES>().ok_or_else(cut)?;
     let (magic, header) = header.split_first_chunk::<8>().ok_or_else(cut)?;
@@ -168,6 +171,13 @@ fn open(file: &[u8]) -> Result<&[u8], String> {
         return Err("the checksum is wrong".to_string());
     }
     Ok(content)
+}
+
+/// Where a whole snapshot has something other than zeros that belongs to neither header nor content.
+pub fn first_foreign_byte(file: &[u8]) -> Option<usize> {
+    let content_bytes = open(file).ok()?.len();
+    let is_known = |index: usize| index < RESERVED_AT || (HEADER_BYTES..HEADER_BYTES + content_bytes).contains(&index);
+    (0..file.len()).find(|&index| !is_known(index) && file[index] != 0)
 }
 
 fn checksum(length: &[u8], content: &[u8]) -> u32 {

@@ -400,7 +400,7 @@ impl<P: Disk + Clock> Engine<P> {
 }
 
 /// Tells the frames of one log file from those of every other.
-pub(super) fn log_id(name: WalName) -> u64 {
+pub fn log_id(name: WalName) -> u64 {
     u64::from(name.generation) << 40 ^ u64::from(name.core) << 28 ^ u64::from(name.epoch)
 }
 

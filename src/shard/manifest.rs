@@ -59,6 +59,14 @@ pub enum Change {
 }
 
 impl Manifest {
+    /// Takes a record of the manifest of `shard`; whether it made sense.
+    pub fn take(&mut self, shard: u16, record: &[u8]) -> bool {
+        let change = Change::decode(shard, record);
+        let makes_sense = change.is_some();
+        change.into_iter().for_each(|change| self.apply(change));
+        makes_sense
+    }
+
     /// Takes a change.
     pub fn apply(&mut self, change: Change) {
         match change {
@@ -80,6 +88,11 @@ impl Manifest {
             }
             Change::Whole(manifest) => *self = manifest,
         }
+    }
+
+    /// Where each segment belongs, by its number.
+    pub fn by_number(&self) -> BTreeMap<u64, PartitionKey> {
+        self.segments().map(|(key, listed)| (listed.number, *key)).collect()
     }
 
     /// All segments.

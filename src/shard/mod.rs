@@ -29,11 +29,18 @@ mod recover;
 mod state;
 mod tombstone;
 
+pub use commit::log_id;
 pub use limits::TagAnswer;
 pub use limits::TagAsk;
+pub use manifest::Listed;
+pub use manifest::Manifest;
 pub use read::SeriesCursor;
 pub use read::ShardView;
+pub use record::Age;
+pub use record::LogRecord;
 pub use record::PartitionKey;
+pub use record::decode_log;
+pub use record::decode_series;
 pub use recover::OldLogs;
 pub use recover::OpenError;
 pub use recover::Recovery;

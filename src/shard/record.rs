@@ -50,10 +50,20 @@ pub fn encode_batch_head(shard: u16, ids: &[SeriesId]) -> Vec<u8> {
 /// A log record read back.
 #[derive(Debug, PartialEq)]
 pub enum LogRecord<'a> {
-    Batch { shard: u16, ids: Vec<SeriesId>, batch: &'a [u8] },
+    /// Points.
+    Batch {
+        /// Whose.
+        shard: u16,
+        /// What the batch's keys have.
+        ids: Vec<SeriesId>,
+        /// Encoded.
+        batch: &'a [u8],
+    },
+    /// A deletion.
     Deletion(Deletion),
 }
 
+/// Reads a record of a core's log.
 pub fn decode_log(bytes: &[u8]) -> Option<LogRecord<'_>> {
     let mut reader = Reader::new(bytes);
     let kind = reader.u8()?;
@@ -114,6 +124,7 @@ pub fn encode_series(database: DatabaseId, id: SeriesId, key: &[u8]) -> Vec<u8> 
     bytes
 }
 
+/// Reads a record of a series log.
 pub fn decode_series(bytes: &[u8]) -> Option<(DatabaseId, SeriesId, &[u8])> {
     let mut reader = Reader::new(bytes);
     if reader.u8()? != SERIES {

@@ -21,10 +21,14 @@
 //! cuts the file back with [`Log::repair`] or goes on in a new file.
 
 mod replay;
+mod tail;
 
 pub use replay::Damage;
+pub use replay::Frame;
 pub use replay::Replayed;
 pub use replay::replay;
+pub use replay::scan;
+pub use tail::is_torn;
 
 use std::io;
 use std::path::Path;

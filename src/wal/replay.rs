@@ -72,7 +72,12 @@ pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Rep
 }
 
 pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
-    let mut window = Window { file, size: file.size().await?, start: 0, bytes: Vec::new() };
+    scan(file, id, |frame| frame.records().for_each(&mut on_record)).await
+}
+
+/// Hands every whole frame of a log to `on_frame`, in order, and changes nothing.
+pub async fn scan<F: File>(file: &F, id: u64, mut on_frame: impl FnMut(&Frame<'_>)) -> io::Result<Replayed> {
+    let mut window = Window::new(file).await?;
     let mut replayed = Replayed::default();
     let mut position = 0;
     while position < window.size {
@@ -84,7 +89,8 @@ pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl 
             replayed.damage.push(Damage { start: replayed.end, end: position });
         }
         replayed.next_sequence = frame.sequence + 1;
-        replayed.records += hand_on(&frame.content, &mut on_record);
+        replayed.records += frame.records().count() as u64;
+        on_frame(&frame);
         replayed.last_frame = position;
         position += align_up(FRAME_HEADER_BYTES + frame.content.len()) as u64;
         replayed.end = position;
@@ -93,53 +99,99 @@ pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl 
     Ok(replayed)
 }
 
-/// The records of a frame whose checksum holds.
-fn hand_on(content: &[u8], on_record: &mut impl FnMut(&[u8])) -> u64 {
-    let mut reader = Reader::new(content);
-    let mut count = 0;
-    while let Some(record) = reader.u32().and_then(|length| reader.take(length as usize)) {
-        on_record(record);
-        count += 1;
-    }
-    count
+/// A frame whose checksum holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Where it begins.
+    pub start: u64,
+    /// Its number; those of a file count up from 0.
+    pub sequence: u64,
+    /// Records that its header names.
+    pub record_count: u32,
+    /// The records with their lengths.
+    pub content: &'a [u8],
+    /// What follows up to the end of its last block: zeros. May be missing at the end of the file.
+    pub padding: &'a [u8],
 }
 
-struct Frame {
-    sequence: u64,
-    content: Vec<u8>,
+impl<'a> Frame<'a> {
+    /// Its records, in order.
+    pub fn records(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut reader = Reader::new(self.content);
+        std::iter::from_fn(move || reader.u32().and_then(|length| reader.take(length as usize)))
+    }
+
+    /// Bytes of header and content.
+    pub fn bytes(&self) -> u64 {
+        (FRAME_HEADER_BYTES + self.content.len()) as u64
+    }
+}
+
+/// What a frame begins with, before it is believed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Header {
+    pub magic: u32,
+    pub checksum: u32,
+    pub id: u64,
+    pub sequence: u64,
+    pub bytes: u32,
+    pub records: u32,
+}
+
+impl Header {
+    fn read(bytes: &[u8]) -> Option<Header> {
+        let mut reader = Reader::new(bytes);
+        Some(Header {
+            magic: reader.u32()?,
+            checksum: reader.u32()?,
+            id: reader.u64()?,
+            sequence: reader.u64()?,
+            bytes: reader.u32()?,
+            records: reader.u32()?,
+        })
+    }
 }
 
 /// A part of the file in memory.
-struct Window<'a, F> {
+pub(super) struct Window<'a, F> {
     file: &'a F,
-    size: u64,
+    pub size: u64,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl<F: File> Window<'_, F> {
+impl<'a, F: File> Window<'a, F> {
+    pub async fn new(file: &'a F) -> io::Result<Window<'a, F>> {
+        Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new() })
+    }
+
+    /// What stands where a frame would begin; `None` when the file ends before.
+    pub async fn header(&mut self, position: u64) -> io::Result<Option<Header>> {
+        Ok(Header::read(self.read(position, FRAME_HEADER_BYTES).await?))
+    }
+
     /// The whole frame at `position` with `id` and at least `sequence`, if there is one.
-    async fn frame(&mut self, position: u64, id: u64, sequence: u64) -> io::Result<Option<Frame>> {
-        let header = self.read(position, FRAME_HEADER_BYTES).await?;
-        let mut reader = Reader::new(header);
-        let mut read = || Some((reader.u32()?, reader.u32()?, reader.u64()?, reader.u64()?, reader.u32()?));
-        let Some((magic, checksum, frame_id, frame_sequence, content_bytes)) = read() else { return Ok(None) };
-        if magic != MAGIC || frame_id != id || frame_sequence < sequence {
+    async fn frame(&mut self, position: u64, id: u64, sequence: u64) -> io::Result<Option<Frame<'_>>> {
+        let Some(header) = self.header(position).await? else { return Ok(None) };
+        if header.magic != MAGIC || header.id != id || header.sequence < sequence {
             return Ok(None);
         }
-        let total = FRAME_HEADER_BYTES + content_bytes as usize;
+        let total = FRAME_HEADER_BYTES + header.bytes as usize;
         if position + total as u64 > self.size {
             return Ok(None);
         }
-        let frame = self.read(position, total).await?;
-        if frame.len() < total || crc32fast::hash(&frame[8..]) != checksum {
+        let bytes = self.read(position, align_up(total)).await?;
+        let Some((frame, padding)) = bytes.split_at_checked(total) else { return Ok(None) };
+        if crc32fast::hash(&frame[8..]) != header.checksum {
             return Ok(None);
         }
-        Ok(Some(Frame { sequence: frame_sequence, content: frame[FRAME_HEADER_BYTES..].to_vec() }))
+        let content = &frame[FRAME_HEADER_BYTES..];
+        let Header { sequence, records, .. } = header;
+        Ok(Some(Frame { start: position, sequence, record_count: records, content, padding }))
     }
 
     /// `bytes` from `position`, fewer at the end of the file.
-    async fn read(&mut self, position: u64, bytes: usize) -> io::Result<&[u8]> {
+    pub async fn read(&mut self, position: u64, bytes: usize) -> io::Result<&[u8]> {
         let end = (position + bytes as u64).min(self.size);
         if position < self.start || end > self.start + self.bytes.len() as u64 {
             self.bytes = self.file.read_at(position, bytes.max(READ_BYTES)).await?;

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use glommio::LocalExecutor;
 
 use super::*;
+use crate::disk::read_only::ReadOnlyDisk;
 use crate::disk::real::RealDisk;
 
 /// Runs a test on a real disk in a folder of its own.
@@ -93,4 +94,84 @@ fn frames_of_another_file_are_not_read() {
         let (records, replayed) = records(&disk, &path, 6).await;
         assert_eq!((records.len(), replayed.cut_bytes), (0, BLOCK));
     });
+}
+
+/// The bytes of a log with a frame of one block and one of three, the second cut off or changed by `change`; whether
+/// what stands behind the whole frames counts as torn.
+fn tail_of(clean: &[u8], path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> (u64, bool) {
+    let mut bytes = clean.to_vec();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+    futures_lite::future::block_on(async {
+        let file = ReadOnlyDisk.open(path).await.unwrap();
+        let replayed = scan(&file, 5, |_| ()).await.unwrap();
+        let is_torn = is_torn(&file, 5, &replayed).await.unwrap();
+        (replayed.end, is_torn)
+    })
+}
+
+fn two_frames() -> (tempfile::TempDir, PathBuf, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let written = path.clone();
+    LocalExecutor::default().run(async move {
+        let disk = RealDisk::new();
+        disk.probe(written.parent().unwrap()).await.unwrap();
+        let mut log = Log::create(&disk, &written, 5).await.unwrap();
+        log.append(&[b"first"]).await.unwrap();
+        log.append(&[vec![1; 2 * DISK_ALIGN], vec![2; 300], vec![]]).await.unwrap();
+        log.close().await.unwrap();
+    });
+    let clean = std::fs::read(&path).unwrap();
+    assert_eq!(clean.len(), 4 * DISK_ALIGN);
+    (folder, path, clean)
+}
+
+const CONTENT_END: usize = DISK_ALIGN + FRAME_HEADER_BYTES + 2 * DISK_ALIGN + 300 + 3 * 4;
+
+#[test]
+fn an_append_of_which_sectors_are_missing_is_torn() {
+    let (_folder, path, clean) = two_frames();
+    let sectors: Vec<usize> = (DISK_ALIGN..CONTENT_END).step_by(512).collect();
+    for length in DISK_ALIGN..CONTENT_END {
+        assert_eq!(tail_of(&clean, &path, |bytes| bytes.truncate(length)), (DISK_ALIGN as u64, true), "{length}");
+    }
+    for (index, &lost) in sectors.iter().enumerate() {
+        for &other in &sectors[index..] {
+            let outcome = tail_of(&clean, &path, |bytes| {
+                bytes[lost..lost + 512].fill(0);
+                bytes[other..other + 512].fill(0);
+            });
+            assert_eq!(outcome, (DISK_ALIGN as u64, true), "{lost} {other}");
+        }
+    }
+}
+
+#[test]
+fn an_append_that_was_whole_once_is_not_torn() {
+    let (_folder, path, clean) = two_frames();
+    for position in DISK_ALIGN..CONTENT_END {
+        for mask in [1, 0x80, 0xff] {
+            let outcome = tail_of(&clean, &path, |bytes| bytes[position] ^= mask);
+            assert_eq!(outcome, (DISK_ALIGN as u64, false), "{position} {mask}");
+        }
+    }
+}
+
+#[test]
+fn a_scan_tells_the_frames_with_their_padding_and_changes_nothing() {
+    let (_folder, path, clean) = two_frames();
+    let mut frames = Vec::new();
+    futures_lite::future::block_on(async {
+        let file = ReadOnlyDisk.open(&path).await.unwrap();
+        let on_frame = |frame: &Frame<'_>| {
+            let lengths: Vec<usize> = frame.records().map(<[u8]>::len).collect();
+            frames.push((frame.start, frame.sequence, frame.bytes() + frame.padding.len() as u64, lengths));
+        };
+        let replayed = scan(&file, 5, on_frame).await.unwrap();
+        assert_eq!((replayed.records, replayed.cut_bytes, replayed.damage.len()), (4, 0, 0));
+    });
+    let block = DISK_ALIGN as u64;
+    assert_eq!(frames, [(0, 0, block, vec![5]), (block, 1, 3 * block, vec![2 * DISK_ALIGN, 300, 0])]);
+    assert_eq!(std::fs::read(&path).unwrap(), clean);
 }

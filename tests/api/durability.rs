@@ -2,6 +2,7 @@
 
 use crate::harness::Server;
 use crate::harness::write;
+use crate::tools;
 use crate::wire::Client;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -59,6 +60,8 @@ fn ten_kills_under_writers_lose_nothing_acknowledged() {
                 .collect();
             watch(address, Duration::from_millis(100 + 37 * cycle));
             server.kill();
+            let report = tools::report(&server.data_path()).expect("a server that was killed holds no lock");
+            assert!(report.sound, "{report:#?}");
             let ended: Vec<u64> = writers.into_iter().map(|writer| writer.join().expect("the writer ends")).collect();
             ended.try_into().expect("as many as were started")
         });

@@ -14,3 +14,4 @@ mod limits;
 mod refusals;
 mod retention;
 mod sockets;
+mod tools;

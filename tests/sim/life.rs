@@ -2,20 +2,28 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use millrace::disk::Disk;
 use millrace::disk::sim::Faults;
 use millrace::disk::sim::Simulation;
 use millrace::disk::sim::prng::Prng;
+use millrace::server::layout;
 use millrace::shard::Durability;
+use millrace::shard::Live;
 use millrace::shard::Recovery;
+use millrace::tools::directory::Directory;
+use millrace::tools::progress::Progress;
+use millrace::tools::report::Report;
+use millrace::tools::verify::verify_shards;
 
 use crate::model::Fate;
 use crate::model::Found;
 use crate::model::Model;
 use crate::run::DROPPABLE;
 use crate::run::Run;
+use crate::run::SHARDS;
 use crate::run::Sizes;
 use crate::run::WRITERS;
 use crate::run::catalog;
@@ -113,6 +121,16 @@ impl Life {
             // After a failed sync, memory held what made a write whole.
             self.model.borrow_mut().doubt_all(self.syncs_fail);
         }
+        self.verify();
+    }
+
+    /// What a crash leaves is no damage to `millrace verify`, and neither is what a clean stop leaves.
+    fn verify(&self) {
+        if self.damage_is_expected() {
+            return;
+        }
+        let report = verify(&self.simulation.disk().files(), catalog(self.is_dropped));
+        assert!(report.sound, "{report:#?}");
     }
 
     /// Opens the engines and starts their loops; `None` when it crashed or failed on the way.
@@ -145,9 +163,11 @@ impl Life {
 
     /// Crashes and failed writes damage nothing: they can only tear the end of a log. A failed sync may leave a gap.
     fn check_recovery(&self, recovery: &Recovery) {
-        let expected =
-            self.syncs_fail || self.faults.read > 0 || self.faults.names > 0 || self.is_lax || self.is_flipped;
-        assert!(expected || recovery.damage.is_empty(), "{recovery}");
+        assert!(self.damage_is_expected() || recovery.damage.is_empty(), "{recovery}");
+    }
+
+    fn damage_is_expected(&self) -> bool {
+        self.syncs_fail || self.faults.read > 0 || self.faults.names > 0 || self.is_lax || self.is_flipped
     }
 
     fn spawn_loops(&mut self, run: &Run) {
@@ -262,8 +282,24 @@ impl Life {
             self.spawn_loops(&run);
             self.check_after_start(&run);
             self.close(&run);
+            self.verify();
         }
     }
+}
+
+/// Checks a copy of the files on the machine's own disk.
+#[allow(clippy::disallowed_methods, reason = "a test may block")]
+fn verify(files: &[(PathBuf, Vec<u8>)], live: Live) -> Report {
+    let folder = tempfile::tempdir().expect("a directory for the test");
+    for (path, bytes) in files {
+        let path = folder.path().join(path.strip_prefix(dir()).expect("all is in the data directory"));
+        std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the directory is ours");
+        std::fs::write(path, bytes).expect("the directory is ours");
+    }
+    let format = layout::format_text(SHARDS);
+    std::fs::write(folder.path().join(layout::FORMAT_NAME), format).expect("the directory is ours");
+    let directory = Directory::open(folder.path()).expect("a data directory");
+    verify_shards(&directory, live, &Progress::hidden()).expect("it can be listed")
 }
 
 fn faults(kind: u64, prng: &mut Prng) -> Faults {

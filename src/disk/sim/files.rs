@@ -181,6 +181,11 @@ impl Files {
         self.contents[&id].seen.len() as u64
     }
 
+    /// All files that have a name, as reads see them.
+    pub fn all(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.seen.files.iter().map(|(path, id)| (path.as_path(), &self.contents[id].seen[..]))
+    }
+
     /// Bytes of all files that have a name.
     pub fn bytes(&self) -> u64 {
         self.seen.files.values().map(|id| self.size(*id)).sum()

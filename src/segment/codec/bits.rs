@@ -6,6 +6,8 @@ use crate::segment::codec::check_count;
 const ALL_FALSE: u8 = 0;
 const ALL_TRUE: u8 = 1;
 const BITMAP: u8 = 2;
+/// By mode.
+pub const NAMES: [&str; 3] = ["all false", "all true", "bitmap"];
 
 pub fn encode(values: &[bool], out: &mut Vec<u8>) {
     if values.iter().all(|&value| !value) {

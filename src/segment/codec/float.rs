@@ -26,6 +26,8 @@ use crate::stdx::varint::Reader;
 
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;
+/// By mode.
+pub const NAMES: [&str; 2] = ["decimal", "bits"];
 
 /// Powers of ten that a float holds exactly.
 const POWERS: [f64; 23] = [

@@ -30,6 +30,8 @@ const DELTA: u8 = 3;
 const TWICE: u8 = 4;
 const SLOPE: u8 = 5;
 const RUNS: u8 = 6;
+/// By form.
+pub const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;

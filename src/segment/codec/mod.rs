@@ -88,6 +88,26 @@ pub fn decode_valid(bytes: &[u8], count: usize) -> Result<Vec<bool>, CodecError>
     bits::decode(bytes, count)
 }
 
+/// What the codec of a coded column is called; the first byte tells.
+pub fn name(field_type: FieldType, coded: &[u8]) -> &'static str {
+    let names = match field_type {
+        FieldType::Float => &float::NAMES[..],
+        FieldType::Integer | FieldType::Unsigned => &integer::NAMES,
+        FieldType::Boolean => &bits::NAMES,
+        FieldType::String => &text::NAMES,
+    };
+    name_in(names, coded)
+}
+
+/// As [`name`], of timestamps.
+pub fn times_name(coded: &[u8]) -> &'static str {
+    name_in(&integer::NAMES, coded)
+}
+
+fn name_in(names: &[&'static str], coded: &[u8]) -> &'static str {
+    coded.first().and_then(|&mode| names.get(usize::from(mode)).copied()).unwrap_or("unknown")
+}
+
 /// Largest column a decoder makes room for before it has seen the bytes behind it.
 const COUNT_MAX: usize = 1 << 20;
 

@@ -17,6 +17,8 @@ use crate::stdx::varint::Reader;
 const LZ4: u8 = 0;
 const RAW: u8 = 1;
 const DICTIONARY: u8 = 2;
+/// By mode.
+pub const NAMES: [&str; 3] = ["lz4", "raw", "dictionary"];
 
 /// Most bytes a decoder unpacks for one column; the writer closes a block before that.
 const TEXT_BYTES_MAX: usize = 256 << 20;

@@ -1,0 +1,130 @@
+//! What is known of a shard's series: enough to tell whether a segment belongs to them.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+
+use hashbrown::DefaultHashBuilder;
+use hashbrown::HashMap;
+use hashbrown::HashSet;
+use roaring::RoaringBitmap;
+
+use crate::model::Bytes;
+use crate::model::DatabaseId;
+use crate::series::key;
+use crate::shard;
+
+/// The series of one shard, from its series log.
+#[derive(Debug, Default)]
+pub struct SeriesTable {
+    series: HashMap<u32, Fact>,
+    measurements: HashMap<Bytes, u32>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fact {
+    database: DatabaseId,
+    measurement: u32,
+    key_hash: u64,
+}
+
+impl SeriesTable {
+    /// Takes a record of the series log; the error says what is wrong with it.
+    pub fn take(&mut self, record: &[u8]) -> Result<(), String> {
+        let (database, id, key) = shard::decode_series(record).ok_or("it is no record of a series")?;
+        let (measurement, _) = key::parse_key(key).map_err(|error| error.to_string())?;
+        let next = self.measurements.len() as u32;
+        let measurement = *self.measurements.entry(measurement.into()).or_insert(next);
+        let fact = Fact { database, measurement, key_hash: self.hasher.hash_one(key) };
+        match self.series.insert(id.0, fact) {
+            // A step that failed and was tried again names some series twice.
+            Some(before) if before != fact => Err(format!("series {} has another key before", id.0)),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.series.len() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Whether there is such a series.
+    pub fn contains(&self, id: u32) -> bool {
+        self.series.contains_key(&id)
+    }
+
+    /// What speaks against a series of `database` with such a field.
+    pub fn check(&self, id: u32, database: DatabaseId, measurement: &[u8]) -> Result<(), String> {
+        let fact = self.series.get(&id).ok_or_else(|| format!("series {id} is not in the series log"))?;
+        if fact.database != database {
+            return Err(format!("series {id} is of another database in the series log"));
+        }
+        if self.measurements.get(measurement) != Some(&fact.measurement) {
+            return Err(format!("series {id} is of another measurement in the series log"));
+        }
+        Ok(())
+    }
+
+    /// Adds series and measurements of each database. A series that was dropped and came back has two ids and counts
+    /// once.
+    pub fn count(&self, into: &mut BTreeMap<DatabaseId, (u64, HashSet<Bytes>)>) {
+        let mut used: HashMap<DatabaseId, RoaringBitmap> = HashMap::new();
+        let mut keys = HashSet::new();
+        for fact in self.series.values() {
+            if keys.insert((fact.database, fact.key_hash)) {
+                into.entry(fact.database).or_default().0 += 1;
+            }
+            used.entry(fact.database).or_default().insert(fact.measurement);
+        }
+        for (name, number) in &self.measurements {
+            for (database, _) in used.iter().filter(|(_, numbers)| numbers.contains(*number)) {
+                into.entry(*database).or_default().1.insert(name.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `shard/record.rs` lays it out.
+    fn record(database: u32, id: u32, key: &str) -> Vec<u8> {
+        [&[1][..], &database.to_le_bytes(), &id.to_le_bytes(), key.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_series_is_known_by_its_database_and_measurement() {
+        let mut table = SeriesTable::default();
+        for (id, key) in [(0, "m,h=a"), (1, "n"), (0, "m,h=a")] {
+            assert_eq!(table.take(&record(7, id, key)), Ok(()));
+        }
+        assert_eq!(table.check(0, DatabaseId(7), b"m"), Ok(()));
+        let problem =
+            |id, database, measurement: &[u8]| table.check(id, DatabaseId(database), measurement).unwrap_err();
+        assert_eq!(problem(0, 7, b"n"), "series 0 is of another measurement in the series log");
+        assert_eq!(problem(0, 8, b"m"), "series 0 is of another database in the series log");
+        assert_eq!(problem(2, 7, b"m"), "series 2 is not in the series log");
+    }
+
+    #[test]
+    fn an_id_has_one_key_and_a_key_that_came_back_counts_once() {
+        let mut table = SeriesTable::default();
+        assert_eq!(table.take(&record(7, 0, "m,h=a")), Ok(()));
+        assert_eq!(table.take(&record(7, 0, "m,h=b")), Err("series 0 has another key before".to_owned()));
+        assert_eq!(table.take(&[9]), Err("it is no record of a series".to_owned()));
+        let mut table = SeriesTable::default();
+        for (id, key) in [(0, "m,h=a"), (1, "m,h=b"), (2, "m,h=a")] {
+            assert_eq!(table.take(&record(7, id, key)), Ok(()));
+        }
+        let mut counts = BTreeMap::new();
+        table.count(&mut counts);
+        let (series, measurements) = counts.remove(&DatabaseId(7)).unwrap_or_default();
+        assert_eq!((series, measurements.len(), table.len()), (2, 1, 3));
+    }
+}
