@@ -164,11 +164,11 @@ async fn copy<P: Disk + Clock>(
     writer.add(series, &measurement, &fields, &rows).await.map_err(RewriteError::Output)
 }
 
-/// Measurement and fields of the blocks that were found; `None` when there are none.
-fn columns<P: Disk>(
-    inputs: &[Input<P>],
-    sources: &[Source<P>],
-) -> Result<Option<(Bytes, Vec<(Bytes, FieldType)>)>, SegmentError> {
+/// A measurement and fields of it.
+type Columns = (Bytes, Vec<(Bytes, FieldType)>);
+
+/// Those of the blocks that were found; `None` when there are none.
+fn columns<P: Disk>(inputs: &[Input<P>], sources: &[Source<P>]) -> Result<Option<Columns>, SegmentError> {
     let mut found: Vec<&FieldEntry> = Vec::new();
     for field in sources.iter().flat_map(Source::columns) {
         if found.contains(&field) {

@@ -52,7 +52,7 @@ impl ColumnEntry {
 impl<P: Disk> Segment<P> {
     /// Reads and decodes all of a block.
     pub async fn examine(&self, block: &BlockEntry) -> Result<Examined, SegmentError> {
-        let bytes = self.read_checked(block.offset, block.bytes as usize, "block").await?;
+        let bytes = self.read_checked(block.offset, block.bytes as usize, "block checksum").await?;
         let examined = decode(&bytes[CHECKSUM_BYTES..], block.rows as usize, self.columns(block), self.fields());
         examined.ok_or_else(|| self.damaged(block.offset, "block"))
     }

@@ -98,7 +98,8 @@ impl Merge {
         if self.descending { !time } else { time }
     }
 
-    /// The next merged rows; `None` when what was read held nothing to hand out, and at the end, when no source is left.
+    /// The next merged rows; `None` when what was read held nothing to hand out, and at the end, when no source is
+    /// left.
     pub async fn step<P: Disk>(&self, sources: &mut Vec<Source<P>>) -> Result<Option<RowBlock>, SegmentError> {
         for source in sources.iter_mut() {
             self.find_blocks(source).await?;

@@ -108,6 +108,14 @@ struct Index {
 impl<P: Disk> Segment<P> {
     /// Opens a finished segment and reads its index; pages come through `cache`.
     pub async fn open(platform: &P, path: &Path, cache: &Rc<PageCache>) -> Result<Segment<P>, SegmentError> {
+        match Segment::open_once(platform, path, cache).await {
+            // Perhaps it was read wrongly, once.
+            Err(SegmentError::Damaged { .. }) => Segment::open_once(platform, path, cache).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn open_once(platform: &P, path: &Path, cache: &Rc<PageCache>) -> Result<Segment<P>, SegmentError> {
         let name = path.display().to_string();
         let io_error = |error| SegmentError::Io { path: name.clone(), error };
         let file = platform.open(path).await.map_err(io_error)?;
@@ -234,7 +242,7 @@ impl<P: Disk> Segment<P> {
             let read = self.file.read_at(place.blocks, bytes).await.map_err(|error| self.io_error(error))?;
             stretch.replace((place.blocks, read));
         }
-        let bytes = self.read_checked(place.offset, place.bytes as usize, "page").await?;
+        let bytes = self.read_checked(place.offset, place.bytes as usize, "page checksum").await?;
         let Index { layouts, fields, .. } = &self.index;
         let page = Page::decode(&bytes[CHECKSUM_BYTES..], place.blocks, place.first_series, layouts, fields);
         let page = page.filter(|page| page.blocks_end() == place.offset);
@@ -320,7 +328,7 @@ impl<P: Disk> Segment<P> {
 
     /// The rows of a block with the columns called `names`; rows with none of them are still there.
     pub async fn read(&self, block: &BlockEntry, names: &[Bytes]) -> Result<RowBlock, SegmentError> {
-        let bytes = self.read_checked(block.offset, block.bytes as usize, "block").await?;
+        let bytes = self.read_checked(block.offset, block.bytes as usize, "block checksum").await?;
         let rows =
             self.decode(block, &bytes[CHECKSUM_BYTES..], names).ok_or_else(|| self.damaged(block.offset, "block"))?;
         if rows.times.first() != Some(&block.range.min) || rows.times.last() != Some(&block.range.max) {
@@ -344,13 +352,18 @@ impl<P: Disk> Segment<P> {
         bytes: usize,
         what: &'static str,
     ) -> Result<Vec<u8>, SegmentError> {
+        let is_sound = |found: &[u8]| {
+            let expected = found.first_chunk::<CHECKSUM_BYTES>().filter(|_| found.len() == bytes);
+            let content = found.get(CHECKSUM_BYTES..).unwrap_or_default();
+            expected == Some(&checksum(self.id, offset, content).to_le_bytes())
+        };
         let found = self.read_bytes(offset, bytes).await.map_err(|error| self.io_error(error))?;
-        let expected = found.first_chunk::<CHECKSUM_BYTES>().filter(|_| found.len() == bytes);
-        let content = found.get(CHECKSUM_BYTES..).unwrap_or_default();
-        if expected != Some(&checksum(self.id, offset, content).to_le_bytes()) {
-            return Err(self.damaged(offset, what));
+        if is_sound(&found) {
+            return Ok(found);
         }
-        Ok(found)
+        // Perhaps it was read wrongly, once.
+        let found = self.file.read_at(offset, bytes).await.map_err(|error| self.io_error(error))?;
+        if is_sound(&found) { Ok(found) } else { Err(self.damaged(offset, what)) }
     }
 
     async fn read_bytes(&self, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {

@@ -309,7 +309,8 @@ impl<P: Disk + Clock> Engine<P> {
             failed
         };
         if let Err(error) = log.repair(tail).await {
-            tracing::error!("the failed log could not be cut back: {error}; unacknowledged points may come back");
+            tracing::error!("the failed log could not be cut back yet: {error}");
+            self.state.borrow_mut().uncut_log = Some((log, tail));
         }
         for pending in waiting {
             let _ = pending.done.send(Err(WriteError::Log(text.clone())));
@@ -318,6 +319,9 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// Goes on in a new file; the failed one stays until its points are in segments.
     async fn replace_failed_log(&self) {
+        if !self.cut_back().await {
+            return;
+        }
         let name = self.next_log_name();
         match self.create_log(name).await {
             Ok(log) => {
@@ -325,13 +329,24 @@ impl<P: Disk + Clock> Engine<P> {
                 let mut state = self.state.borrow_mut();
                 state.log = Some(log);
                 state.log_failure = None;
-                // What was acknowledged and not synced may be missing in the failed file: only memory is sure to have it.
+                // What was acknowledged and not synced may be missing in the failed file: only memory has it for sure.
                 state.freeze_asked |= state.unsynced;
                 state.log_name = name;
                 state.active_logs.push(name);
             }
             Err(error) => tracing::error!("no new write-ahead log yet: {error}"),
         }
+    }
+
+    /// Whether the failed log holds nothing that was not acknowledged. Until then no flush may follow: it would take
+    /// such points for flushed in one shard, and a replay would find them in another.
+    async fn cut_back(&self) -> bool {
+        let uncut = self.state.borrow_mut().uncut_log.take();
+        let Some((mut log, tail)) = uncut else { return true };
+        let Err(error) = log.repair(tail).await else { return true };
+        tracing::error!("the failed log could not be cut back yet: {error}");
+        self.state.borrow_mut().uncut_log = Some((log, tail));
+        false
     }
 
     async fn sync(&self) {

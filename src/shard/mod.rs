@@ -220,6 +220,8 @@ struct State<P: Disk> {
     /// `None` while the commit loop uses it, and after a failure until it could be replaced.
     log: Option<Log<P>>,
     log_failure: Option<String>,
+    /// A failed log with something behind its tail, where that is.
+    uncut_log: Option<(Log<P>, u64)>,
     /// The log file in use.
     log_name: WalName,
     /// The files that hold the active memtables, the one in use last.

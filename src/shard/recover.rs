@@ -187,6 +187,7 @@ impl<P: Disk + Clock> Engine<P> {
         for &name in &old_logs.names {
             replay_log(&platform, &options.dir, name, &mut shards, &live, &mut recovery).await?;
         }
+        shards.values_mut().for_each(ShardState::keep_known_ids);
         recovery.logs = old_logs.names.len() as u64;
         recovery.series = shards.values().map(|shard| u64::from(shard.next_series)).sum();
         let log_name = WalName { generation: options.generation, epoch: 1, core: options.core };
@@ -198,6 +199,7 @@ impl<P: Disk + Clock> Engine<P> {
                 shards,
                 log: None,
                 log_failure: None,
+                uncut_log: None,
                 log_name,
                 active_logs: vec![log_name],
                 active_log_bytes: 0,

@@ -83,7 +83,13 @@ pub struct Partition<P: Disk> {
     /// Counts changes of `frozen` and `segments`.
     version: u64,
     /// All series, and for which version and how many active ones it was made.
-    series_cache: RefCell<Option<((u64, u32), Rc<RoaringBitmap>)>>,
+    series_cache: RefCell<Option<SeriesCache>>,
+}
+
+#[derive(Debug)]
+struct SeriesCache {
+    made_for: (u64, u32),
+    series: Rc<RoaringBitmap>,
 }
 
 /// A memtable that is being flushed, and the age of its last log file.
@@ -174,16 +180,14 @@ impl<P: Disk> Partition<P> {
     pub fn series(&self) -> Rc<RoaringBitmap> {
         let made_for = (self.version, self.active.series().count());
         let mut cache = self.series_cache.borrow_mut();
-        if let Some((known, series)) = &*cache
-            && *known == made_for
-        {
-            return series.clone();
+        if let Some(cached) = cache.as_ref().filter(|cached| cached.made_for == made_for) {
+            return cached.series.clone();
         }
         let memtables = self.frozen.iter().map(|frozen| &*frozen.memtable).chain([&self.active]);
         let mut series: RoaringBitmap = memtables.flat_map(|memtable| memtable.series().iter()).collect();
         self.segments.iter().for_each(|settled| series |= settled.segment.series());
         let series = Rc::new(series);
-        *cache = Some((made_for, series.clone()));
+        *cache = Some(SeriesCache { made_for, series: series.clone() });
         series
     }
 
@@ -299,6 +303,17 @@ impl<P: Disk> ShardState<P> {
             self.unsaved_series.push((database, id, key.into()));
         }
         Ok(())
+    }
+
+    /// Ids that data names are not given out again, should the series log have lost some.
+    pub fn keep_known_ids(&mut self) {
+        let partitions = self.partitions.values();
+        let known = partitions.flat_map(|partition| {
+            let segments = partition.segments.iter().filter_map(|settled| settled.segment.series().max());
+            segments.chain(partition.active.series().iter().last())
+        });
+        let next = known.max().map_or(0, |last| last.saturating_add(1));
+        self.next_series = self.next_series.max(next);
     }
 
     /// Drops what the catalog no longer holds; files to remove go to `garbage`.

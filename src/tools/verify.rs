@@ -220,7 +220,7 @@ impl<'a> Verifier<'a> {
         let orphan = if is_manifest_sound {
             "an orphan: no manifest names it, the next start removes it"
         } else {
-            "what is left of the damaged manifest does not name it: keep a copy, the next start removes it"
+            "what is left of the damaged manifest does not name it: it may hold points, and stays"
         };
         self.check_segments(shard, &folder, &entries, &manifest, orphan, &series).await;
         Ok(())

@@ -55,18 +55,21 @@ pub async fn replay<P: Disk>(platform: &P, path: &Path, id: u64, on_record: impl
 /// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it.
 /// Only writing it once more helps. Frames before the last were synced before the next was written.
 pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
-    let mut position = replayed.last_frame;
-    while position < replayed.end {
-        let bytes = file.read_at(position, WRITE_BYTES_MAX.min((replayed.end - position) as usize)).await?;
-        if bytes.is_empty() {
-            break;
-        }
+    let bytes = file.read_at(replayed.last_frame, (replayed.end - replayed.last_frame) as usize).await?;
+    // What is written must be what was believed, whatever the device says this time.
+    let is_the_frame = Header::read(&bytes).is_some_and(|header| {
+        let frame = bytes.get(8..FRAME_HEADER_BYTES + header.bytes as usize);
+        frame.is_some_and(|frame| crc32fast::hash(frame) == header.checksum)
+    });
+    if replayed.end > 0 && !is_the_frame {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the last frame of a log reads differently each time"));
+    }
+    for (index, piece) in bytes.chunks(WRITE_BYTES_MAX).enumerate() {
         // The padding of the last block may be missing from the file.
-        let mut buffer = platform.buffer(align_up(bytes.len()));
-        buffer[..bytes.len()].copy_from_slice(&bytes);
-        buffer[bytes.len()..].fill(0);
-        file.write_at(buffer, position).await?;
-        position += align_up(bytes.len()) as u64;
+        let mut buffer = platform.buffer(align_up(piece.len()));
+        buffer[..piece.len()].copy_from_slice(piece);
+        buffer[piece.len()..].fill(0);
+        file.write_at(buffer, replayed.last_frame + (index * WRITE_BYTES_MAX) as u64).await?;
     }
     file.sync().await
 }
@@ -81,6 +84,16 @@ pub async fn scan<F: File>(file: &F, id: u64, mut on_frame: impl FnMut(&Frame<'_
     let mut replayed = Replayed::default();
     let mut position = 0;
     while position < window.size {
+        let mut is_frame = window.has_frame(position, id, replayed.next_sequence).await?;
+        if !is_frame && position == replayed.end {
+            // Perhaps it was read wrongly, once.
+            window.forget();
+            is_frame = window.has_frame(position, id, replayed.next_sequence).await?;
+        }
+        if !is_frame {
+            position += BLOCK;
+            continue;
+        }
         let Some(frame) = window.frame(position, id, replayed.next_sequence).await? else {
             position += BLOCK;
             continue;
@@ -163,6 +176,15 @@ pub(super) struct Window<'a, F> {
 impl<'a, F: File> Window<'a, F> {
     pub async fn new(file: &'a F) -> io::Result<Window<'a, F>> {
         Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new() })
+    }
+
+    /// Reads from the file again.
+    fn forget(&mut self) {
+        self.bytes = Vec::new();
+    }
+
+    async fn has_frame(&mut self, position: u64, id: u64, sequence: u64) -> io::Result<bool> {
+        Ok(self.frame(position, id, sequence).await?.is_some())
     }
 
     /// What stands where a frame would begin; `None` when the file ends before.

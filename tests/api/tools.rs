@@ -171,7 +171,7 @@ fn each_kind_of_file_is_named_with_the_place_and_the_exit_code_says_so() {
     let (log, segment) = (file_in(&server, "wal", ".wal"), file_in(&server, "shard-0001", ".seg"));
     let (series, manifest) = ("shard-0001/series.log".to_owned(), "shard-0001/manifest.log".to_owned());
     let length = |name: &str| std::fs::metadata(dir_of(&server, name)).expect("it is there").len();
-    let footer = length(&segment) - 64;
+    let footer = length(&segment) - 80;
     let cases = [
         ("FORMAT", 29, "at byte 0 (31 bytes): does not say how many shards"),
         (&*catalog, 30, "at byte 0 (4096 bytes): the checksum is wrong"),
@@ -182,7 +182,7 @@ fn each_kind_of_file_is_named_with_the_place_and_the_exit_code_says_so() {
         (&manifest, 50, "at byte 0 (4096 bytes): no whole frame, and whole ones follow"),
         (&segment, 10, "at byte 0 "),
         (&segment, footer - 1, &format!("at byte {} (1 bytes): the padding before the footer is not zero", footer - 1)),
-        (&segment, footer + 20, &format!("at byte {footer} (64 bytes): footer checksum")),
+        (&segment, footer + 20, &format!("at byte {footer} (80 bytes): footer checksum")),
     ];
     for (name, position, expected) in cases {
         with_flipped(&dir_of(&server, name), position, || {

@@ -170,7 +170,9 @@ impl Model {
                 Some(value) if value == number => Some(Fate::There),
                 Some(value) if value > number => None,
                 Some(_) => Some(Fate::Missing),
-                None if is_deletion => self.was_there_before(*cell, number).then_some(Fate::There),
+                None if is_deletion => (self.was_there_before(*cell, number)
+                    && !self.may_be_deleted_after(*cell, number))
+                .then_some(Fate::There),
                 None => (!self.may_be_deleted_after(*cell, number)).then_some(Fate::Missing),
             }
         };
@@ -180,8 +182,9 @@ impl Model {
         if self.writes[number].in_parts {
             return Fate::Open;
         }
-        assert!(fates.len() <= 1, "write {number} is there in part: {:?}", self.writes[number].cells);
-        fates.first().copied().unwrap_or(Fate::Missing)
+        assert!(fates.len() <= 1, "write {number} is there in part; it has {} cells", self.writes[number].cells.len());
+        // Nothing tells of a deletion beside another one; a write that nothing tells of can never be seen again.
+        fates.first().copied().unwrap_or(if is_deletion { Fate::Open } else { Fate::Missing })
     }
 }
 
