@@ -1,4 +1,5 @@
-//! Pages of segment indexes that were used lately, up to a bound. One for each core.
+//! Pages of segment indexes that were used lately, and the blocks of pages that are read one after the other, up to a
+//! bound. One for each core.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -13,35 +14,45 @@ use quick_cache::unsync::DefaultLifecycle;
 
 use crate::segment::page::Page;
 
-/// A page: which open segment, and which of its pages.
-type PageKey = (u64, u32);
+/// Which open segment, which of its pages, and whether its blocks are meant.
+type Key = (u64, u32, bool);
 /// Fixed keys: the same run evicts the same pages, as the simulation needs.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 
 #[derive(Clone, Debug)]
+enum Kept {
+    Page(Rc<Page>),
+    /// As they stand in the file.
+    Blocks(Rc<Vec<u8>>),
+}
+
+#[derive(Clone, Debug)]
 struct Memory;
 
-impl Weighter<PageKey, Rc<Page>> for Memory {
-    fn weight(&self, _: &PageKey, page: &Rc<Page>) -> u64 {
-        page.memory_bytes() as u64
+impl Weighter<Key, Kept> for Memory {
+    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
+        match kept {
+            Kept::Page(page) => page.memory_bytes() as u64,
+            Kept::Blocks(bytes) => bytes.len() as u64,
+        }
     }
 }
 
 /// See the module.
 pub struct PageCache {
-    pages: RefCell<Cache<PageKey, Rc<Page>, Memory, Hasher>>,
+    kept: RefCell<Cache<Key, Kept, Memory, Hasher>>,
     opened: Cell<u64>,
 }
 
-/// About how much memory a page takes, to size the cache's table.
-const PAGE_MEMORY: u64 = 16 << 10;
+/// About how much memory something takes, to size the cache's table.
+const KEPT_BYTES: u64 = 32 << 10;
 
 impl PageCache {
     /// A cache of at most `bytes` of memory.
     pub fn new(bytes: u64) -> Rc<PageCache> {
-        let pages =
-            Cache::with((bytes / PAGE_MEMORY) as usize, bytes, Memory, Hasher::default(), DefaultLifecycle::default());
-        Rc::new(PageCache { pages: RefCell::new(pages), opened: Cell::new(0) })
+        let count = (bytes / KEPT_BYTES) as usize;
+        let kept = Cache::with(count, bytes, Memory, Hasher::default(), DefaultLifecycle::default());
+        Rc::new(PageCache { kept: RefCell::new(kept), opened: Cell::new(0) })
     }
 
     /// A number for a segment that is opened, not used before.
@@ -50,17 +61,31 @@ impl PageCache {
         self.opened.get()
     }
 
-    pub(super) fn get(&self, segment: u64, page: u32) -> Option<Rc<Page>> {
-        self.pages.borrow().get(&(segment, page)).cloned()
+    pub(super) fn page(&self, segment: u64, number: u32) -> Option<Rc<Page>> {
+        match self.kept.borrow().get(&(segment, number, false)) {
+            Some(Kept::Page(page)) => Some(page.clone()),
+            _ => None,
+        }
     }
 
-    pub(super) fn insert(&self, segment: u64, number: u32, page: Rc<Page>) {
-        self.pages.borrow_mut().insert((segment, number), page);
+    pub(super) fn keep_page(&self, segment: u64, number: u32, page: Rc<Page>) {
+        self.kept.borrow_mut().insert((segment, number, false), Kept::Page(page));
+    }
+
+    pub(super) fn blocks(&self, segment: u64, number: u32) -> Option<Rc<Vec<u8>>> {
+        match self.kept.borrow().get(&(segment, number, true)) {
+            Some(Kept::Blocks(bytes)) => Some(bytes.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn keep_blocks(&self, segment: u64, number: u32, bytes: Rc<Vec<u8>>) {
+        self.kept.borrow_mut().insert((segment, number, true), Kept::Blocks(bytes));
     }
 
     /// Memory held, about.
     pub fn bytes(&self) -> u64 {
-        self.pages.borrow().weight()
+        self.kept.borrow().weight()
     }
 }
 

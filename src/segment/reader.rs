@@ -1,5 +1,6 @@
 //! Reads a segment. Everything is checked before it is believed.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
@@ -93,6 +94,8 @@ pub struct Segment<P: Disk> {
     /// Set for a reader that goes through the file from its start: the page it read last and the blocks before it, and
     /// where they begin.
     stretch: Option<RefCell<(u64, Vec<u8>)>>,
+    /// The page whose block was read last: when the next one is of it too, all are read at once.
+    last_page: Cell<Option<usize>>,
     /// Offsets of blocks and pages found damaged in this run.
     quarantined: RefCell<BTreeSet<u64>>,
 }
@@ -146,6 +149,7 @@ impl<P: Disk> Segment<P> {
             number: cache.register(),
             cache: cache.clone(),
             stretch: None,
+            last_page: Cell::new(None),
             quarantined: RefCell::default(),
         })
     }
@@ -233,7 +237,7 @@ impl<P: Disk> Segment<P> {
 
     /// One page of its index, in the order of the file; ends with an error for a damaged one.
     pub async fn page(&self, number: usize) -> Result<Rc<Page>, SegmentError> {
-        if let Some(page) = self.cache.get(self.number, number as u32) {
+        if let Some(page) = self.cache.page(self.number, number as u32) {
             return Ok(page);
         }
         let place = self.index.pages[number];
@@ -247,7 +251,7 @@ impl<P: Disk> Segment<P> {
         let page = Page::decode(&bytes[CHECKSUM_BYTES..], place.blocks, place.first_series, layouts, fields);
         let page = page.filter(|page| page.blocks_end() == place.offset);
         let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
-        self.cache.insert(self.number, number as u32, page.clone());
+        self.cache.keep_page(self.number, number as u32, page.clone());
         Ok(page)
     }
 
@@ -372,10 +376,27 @@ impl<P: Disk> Segment<P> {
             let from = usize::try_from(offset.checked_sub(*start)?).ok()?;
             held.get(from..from.checked_add(bytes)?).map(<[u8]>::to_vec)
         });
-        match held {
-            Some(held) => Ok(held),
-            None => self.file.read_at(offset, bytes).await,
+        if let Some(held) = held {
+            return Ok(held);
         }
+        let number = self.index.pages.partition_point(|page| page.blocks <= offset).saturating_sub(1);
+        let Some(place) = self.index.pages.get(number).filter(|page| offset < page.offset) else {
+            return self.file.read_at(offset, bytes).await;
+        };
+        let part = |blocks: &[u8]| {
+            let from = (offset - place.blocks) as usize;
+            blocks.get(from..from + bytes).map(<[u8]>::to_vec)
+        };
+        if let Some(found) = self.cache.blocks(self.number, number as u32).and_then(|blocks| part(&blocks)) {
+            return Ok(found);
+        }
+        if self.last_page.replace(Some(number)) != Some(number) {
+            return self.file.read_at(offset, bytes).await;
+        }
+        // Series by series: whoever reads on finds the rest of the page's blocks in memory.
+        let blocks = Rc::new(self.file.read_at(place.blocks, (place.offset - place.blocks) as usize).await?);
+        self.cache.keep_blocks(self.number, number as u32, blocks.clone());
+        Ok(part(&blocks).unwrap_or_default())
     }
 
     fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {

@@ -23,8 +23,8 @@ const MEMTABLE_BYTES_MAX: u64 = 128 << 20;
 const WAL_BYTES: u64 = 256 << 20;
 /// Batches of one core that wait for the log.
 const PENDING_BYTES: usize = 64 << 20;
-/// Index pages of segments that each core keeps.
-const PAGE_CACHE_BYTES: u64 = 32 << 20;
+/// Index pages and blocks of segments that each core keeps.
+const PAGE_CACHE_BYTES: u64 = 64 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.

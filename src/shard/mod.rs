@@ -112,7 +112,7 @@ pub struct Options {
     pub commit_delay_ns: u64,
     /// When to acknowledge.
     pub durability: Durability,
-    /// Index pages of segments that stay in memory, bytes.
+    /// Index pages and blocks of segments that stay in memory, bytes.
     pub page_cache_bytes: u64,
     /// Bytes per second that compactions write on average; 0: no limit.
     pub compact_bytes_per_second: u64,

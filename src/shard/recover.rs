@@ -436,12 +436,16 @@ fn take_batch<P: Disk>(
     let reader = Reader::of(batch)?;
     let destination = reader.destination;
     let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
-    let Some(&range) = live.groups.get(&key) else { return Ok(0) };
+    if !live.databases.contains(&destination.database) {
+        return Ok(0);
+    }
+    // Also of a shard group that is gone: later batches of other groups may name the series by their ids.
     for (&id, series) in ids.iter().zip(&reader.keys) {
         shard
             .restore_series(destination.database, id, series, false)
             .map_err(|_| BatchError("a key that names no series"))?;
     }
+    let Some(&range) = live.groups.get(&key) else { return Ok(0) };
     shard.apply(key, range, &reader, ids);
     Ok(reader.row_count)
 }
