@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::disk::names;
 use crate::memtable::FlushCursor;
 use crate::memtable::Memtable;
+use crate::model::DatabaseId;
 use crate::model::SeriesId;
 use crate::segment::Segment;
 use crate::segment::SegmentId;
@@ -138,8 +139,7 @@ impl<P: Disk + Clock> Engine<P> {
         let mut saved = 0;
         // A million new series are no reason to hold up the core.
         for some in series.chunks(SAVE_SERIES) {
-            let records: Vec<Vec<u8>> =
-                some.iter().map(|(database, id, key)| record::encode_series(*database, *id, key)).collect();
+            let records = self.series_records(shard, some);
             result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
             if result.is_err() {
                 break;
@@ -156,6 +156,15 @@ impl<P: Disk + Clock> Engine<P> {
             shard.unsaved_series.extend(newer);
         }
         result
+    }
+
+    fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
+        let state = self.state.borrow();
+        let shard = &state.shards[&shard];
+        let record = |&(database, id): &(DatabaseId, SeriesId)| {
+            Some(record::encode_series(database, id, &shard.unsaved_key(database, id)?))
+        };
+        series.iter().filter_map(record).collect()
     }
 
     async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {

@@ -1,5 +1,6 @@
 //! What one shard holds: its series and its partitions.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -50,8 +51,8 @@ pub struct ShardState<P: Disk> {
     pub next_segment: u64,
     pub indexes: BTreeMap<DatabaseId, Index>,
     pub partitions: BTreeMap<PartitionKey, Partition<P>>,
-    /// Series that are in the core's log but not yet in the series log.
-    pub unsaved_series: Vec<(DatabaseId, SeriesId, Box<[u8]>)>,
+    /// Series that are in the core's log but not yet in the series log; their keys stand in the index.
+    pub unsaved_series: Vec<(DatabaseId, SeriesId)>,
     /// `None` while a flush uses it.
     pub series_log: Option<Log<P>>,
     /// `None` while somebody appends to it, and after a failure until it could be opened again.
@@ -126,8 +127,10 @@ impl<P: Disk> Look<P> {
     /// Whether a point of the series is left, as far as can be told without reading blocks. A segment whose index
     /// cannot be read may have one.
     pub async fn has_points(&self, series: SeriesId) -> bool {
-        let blocks = self.segment.sound_blocks_of(series, TimeRange::ALWAYS).await;
-        blocks.is_ok_and(|blocks| blocks.iter().any(|block| !tombstone::covers(&self.dead, block.range)))
+        match self.segment.sound_blocks_of(series, TimeRange::ALWAYS).await {
+            Ok(blocks) => blocks.iter().any(|block| !tombstone::covers(&self.dead, block.range)),
+            Err(_) => true,
+        }
     }
 }
 
@@ -269,14 +272,23 @@ impl<P: Disk> ShardState<P> {
         let id = SeriesId(self.next_series);
         index.insert(id, key)?;
         self.next_series = self.next_series.checked_add(1).expect("a shard holds fewer than 2^32 series");
-        self.unsaved_series.push((database, id, key.into()));
+        self.unsaved_series.push((database, id));
         Ok((id, true))
+    }
+
+    /// The key of a series that is to go into the series log; `None` when nothing names its id any more.
+    pub fn unsaved_key(&self, database: DatabaseId, id: SeriesId) -> Option<Cow<'_, [u8]>> {
+        if let Some(key) = self.indexes.get(&database).and_then(|index| index.key(id)) {
+            return Some(Cow::Owned(key));
+        }
+        self.dormant.get(&id).map(|(_, key)| Cow::Borrowed(&**key))
     }
 
     /// Takes back ids whose batch never became durable; how many were series.
     pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) -> u64 {
         let index = self.indexes.get_mut(&database);
         let forgotten = index.map_or(0, |index| ids.iter().filter(|id| index.remove(**id)).count());
+        let ids: HashSet<SeriesId> = ids.iter().copied().collect();
         self.unsaved_series.retain(|series| !ids.contains(&series.1));
         forgotten as u64
     }
@@ -300,7 +312,7 @@ impl<P: Disk> ShardState<P> {
         }
         index.insert(id, key)?;
         if !saved {
-            self.unsaved_series.push((database, id, key.into()));
+            self.unsaved_series.push((database, id));
         }
         Ok(())
     }
@@ -437,8 +449,10 @@ impl<P: Disk> ShardState<P> {
     }
 
     /// After a start: nobody knows the ids of dormant series; their keys get new ones when they come back.
+    /// Keys that the series log still needs are kept: segments may name their ids.
     pub fn forget_dormant(&mut self) {
-        self.dormant = HashMap::new();
+        let unsaved: HashSet<SeriesId> = self.unsaved_series.iter().map(|series| series.1).collect();
+        self.dormant.retain(|id, _| unsaved.contains(id));
         self.dormant_keys = HashMap::new();
     }
 
