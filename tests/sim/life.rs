@@ -141,6 +141,10 @@ impl Life {
         if !self.simulation.run_until(steps, || opened.is_there()) {
             assert!(crashes, "a start hangs");
             self.simulation.crash();
+            // What an earlier run left unsynced may go now.
+            if self.is_lax {
+                self.model.borrow_mut().doubt_all(self.syncs_fail);
+            }
             return None;
         }
         match opened.take()? {
