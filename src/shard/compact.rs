@@ -144,11 +144,13 @@ impl<P: Disk + Clock> Engine<P> {
         let (deleted, age) = {
             let state = self.state.borrow();
             let own = &state.shards[&shard];
-            // Deletions that only a log holds are for a later time: a crash may still take them back.
-            let saved = own.tombstones.iter().filter(|tombstone| tombstone.is_saved);
+            // Exactly those that the age of the result will speak for. The manifest holds them; those that only a log
+            // holds are for a later time, since a crash may still take them back.
+            let age = own.listed.flushed;
+            let saved = own.tombstones.iter().filter(|tombstone| tombstone.age <= age);
             let tombstones = saved.filter(|saved| saved.deletion.database == key.database).cloned().collect();
             let ages = job.inputs.iter().map(|input| input.0).collect();
-            (Deleted { engine: self, database: key.database, ages, tombstones }, own.listed.flushed)
+            (Deleted { engine: self, database: key.database, ages, tombstones }, age)
         };
         let (path, id) = self.next_segment(shard);
         let written = compact::rewrite(&self.platform, &inputs, &deleted, (&path, id), throttle).await;

@@ -2,6 +2,8 @@
 //! from the memtable, after kill -9 (from the log), and after a clean stop (from segments and manifest).
 
 use crate::harness::Server;
+use crate::process::wait_until;
+use millrace::disk::sim::prng::Prng;
 use serde_json::Value;
 use serde_json::json;
 
@@ -92,4 +94,33 @@ fn a_dropped_series_is_written_again_under_its_old_name() {
         assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=a"], ["m,h=b"]]));
         assert_eq!(server.rows("d", "SELECT count(v) FROM m WHERE h = 'a'")[0][1], json!(1));
     });
+}
+
+#[test]
+fn the_space_of_deleted_points_comes_back_and_the_rest_is_unchanged() {
+    let mut server = Server::start();
+    server.create("d");
+    // Values that do not compress: space is theirs.
+    let mut prng = Prng::from_seed(1);
+    let mut value = || prng.draw() >> 1;
+    let lines: Vec<String> = (0..40_000).map(|point| format!("m,h={} v={}i {point}", point % 4, value())).collect();
+    assert_eq!(server.write("d", &lines.join("\n")).status, 204);
+    assert!(server.stop().success());
+    server.restart();
+    let bytes = |server: &Server| -> u64 {
+        let lengths = server.segment_paths().into_iter().filter_map(|path| std::fs::metadata(path).ok());
+        lengths.map(|file| file.len()).sum()
+    };
+    let (before, kept) = (bytes(&server), server.rows("d", "SELECT count(v), sum(v) FROM m WHERE h = '1'"));
+    done(&server, "DROP SERIES FROM m WHERE h = '0'");
+    done(&server, "DELETE FROM m WHERE h =~ /[23]/");
+    // The stop writes the deletions to the manifests; compactions begin with the start.
+    assert!(server.stop().success());
+    server.restart();
+    wait_until("three of four series take no space", || bytes(&server) * 3 < before);
+    assert_eq!(server.rows("d", "SELECT count(v), sum(v) FROM m"), kept);
+    server.kill();
+    server.restart();
+    assert_eq!(server.rows("d", "SELECT count(v), sum(v) FROM m"), kept);
+    assert_eq!(server.rows("d", "SHOW FIELD KEYS"), json!([["v", "integer"]]));
 }

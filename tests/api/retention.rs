@@ -1,21 +1,8 @@
 //! What is past its retention goes away, files included, and what is not stays.
 
 use crate::harness::Server;
-use crate::process::pause;
+use crate::process::wait_until;
 use serde_json::json;
-use std::time::Duration;
-use std::time::Instant;
-
-/// Longest wait for a look that comes ten times a second.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        pause();
-    }
-}
 
 #[test]
 fn shard_groups_past_retention_are_dropped_with_their_files() {
