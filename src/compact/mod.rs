@@ -21,9 +21,8 @@ mod rewrite;
 
 pub use pick::Candidate;
 pub use pick::pick;
-pub use rewrite::Input;
-pub use rewrite::Order;
 pub use rewrite::PAGE_CACHE_BYTES;
 pub use rewrite::RewriteError;
+pub use rewrite::Rules;
 pub use rewrite::Throttle;
 pub use rewrite::rewrite;

@@ -26,15 +26,8 @@ use crate::segment::Source;
 /// Pages of all inputs that a rewrite keeps; each is used once or twice.
 pub const PAGE_CACHE_BYTES: u64 = 4 << 20;
 
-/// A segment to merge.
-#[derive(Debug)]
-pub struct Input<P: Disk> {
-    /// Opened for this, [`Segment::in_stretches`].
-    pub segment: Rc<Segment<P>>,
-}
-
-/// What is deleted, by the number of the input.
-pub trait Order {
+/// What to leave out, by the number of the input, and when to end.
+pub trait Rules {
     /// Times of a series that are not copied.
     fn dead(&self, input: usize, series: SeriesId) -> Vec<TimeRange>;
     /// Whether a measurement's fields are forgotten if no row has them.
@@ -93,32 +86,32 @@ impl<C: Clock> Throttle<C> {
     }
 }
 
-/// Writes what is left of `inputs`, oldest first, to a new segment; `None` when that is nothing, and then there may be
+/// Writes what is left of `inputs`, oldest first and opened [`Segment::in_stretches`], to a new segment; `None` when that is nothing, and then there may be
 /// a file of no use. The file is durable, its name is not.
 pub async fn rewrite<P: Disk + Clock>(
     platform: &P,
-    inputs: &[Input<P>],
-    order: &impl Order,
+    inputs: &[Rc<Segment<P>>],
+    rules: &impl Rules,
     (path, id): (&Path, SegmentId),
     throttle: &mut Throttle<P>,
 ) -> Result<Option<SegmentSummary>, RewriteError> {
     let mut writer = SegmentWriter::create(platform, path, id).await.map_err(RewriteError::Output)?;
     let mut all_series = RoaringBitmap::new();
-    inputs.iter().for_each(|input| all_series |= input.segment.series());
+    inputs.iter().for_each(|segment| all_series |= segment.series());
     let mut spent = 0;
     for series in all_series {
-        copy(platform, inputs, order, SeriesId(series), &mut writer).await?;
+        copy(platform, inputs, rules, SeriesId(series), &mut writer).await?;
         throttle.spend(writer.bytes() - spent).await;
         spent = writer.bytes();
-        if order.is_cancelled() {
+        if rules.is_cancelled() {
             return Err(RewriteError::Cancelled);
         }
     }
     let mut is_empty = spent == 0;
     // A field stays known as long as its measurement is, though its points may be gone.
-    for (number, input) in inputs.iter().enumerate() {
-        for field in input.segment.fields() {
-            if !order.is_forgotten(number, &field.measurement) {
+    for (number, segment) in inputs.iter().enumerate() {
+        for field in segment.fields() {
+            if !rules.is_forgotten(number, &field.measurement) {
                 writer.declare(field.clone());
                 is_empty = false;
             }
@@ -133,16 +126,16 @@ pub async fn rewrite<P: Disk + Clock>(
 /// Copies what is left of one series.
 async fn copy<P: Disk + Clock>(
     platform: &P,
-    inputs: &[Input<P>],
-    order: &impl Order,
+    inputs: &[Rc<Segment<P>>],
+    rules: &impl Rules,
     series: SeriesId,
     writer: &mut SegmentWriter<P>,
 ) -> Result<(), RewriteError> {
     let mut merge = Merge { series, fields: Vec::new(), range: TimeRange::ALWAYS, descending: false, strict: true };
     let mut sources = Vec::new();
-    for (number, Input { segment }) in inputs.iter().enumerate() {
+    for (number, segment) in inputs.iter().enumerate() {
         if segment.series().contains(series.0) {
-            let mut source = Source::segment(segment.clone(), order.dead(number, series));
+            let mut source = Source::segment(segment.clone(), rules.dead(number, series));
             merge.find_blocks(&mut source).await?;
             sources.push(source);
         }
@@ -168,14 +161,14 @@ async fn copy<P: Disk + Clock>(
 type Columns = (Bytes, Vec<(Bytes, FieldType)>);
 
 /// Those of the blocks that were found; `None` when there are none.
-fn columns<P: Disk>(inputs: &[Input<P>], sources: &[Source<P>]) -> Result<Option<Columns>, SegmentError> {
+fn columns<P: Disk>(inputs: &[Rc<Segment<P>>], sources: &[Source<P>]) -> Result<Option<Columns>, SegmentError> {
     let mut found: Vec<&FieldEntry> = Vec::new();
     for field in sources.iter().flat_map(Source::columns) {
         if found.contains(&field) {
             continue;
         }
         if found.iter().any(|known| known.name == field.name || known.measurement != field.measurement) {
-            let path = inputs.first().map(|input| input.segment.path().display().to_string()).unwrap_or_default();
+            let path = inputs.first().map(|segment| segment.path().display().to_string()).unwrap_or_default();
             return Err(SegmentError::Damaged { path, offset: 0, what: "a series of two measurements or types" });
         }
         found.push(field);

@@ -8,10 +8,9 @@ use std::rc::Rc;
 
 use crate::compact;
 use crate::compact::Candidate;
-use crate::compact::Input;
-use crate::compact::Order;
 use crate::compact::PAGE_CACHE_BYTES;
 use crate::compact::RewriteError;
+use crate::compact::Rules;
 use crate::compact::Throttle;
 use crate::disk::Clock;
 use crate::disk::Disk;
@@ -66,7 +65,7 @@ struct Deleted<'a, P: Disk + Clock> {
     tombstones: Vec<Tombstone>,
 }
 
-impl<P: Disk + Clock> Order for Deleted<'_, P> {
+impl<P: Disk + Clock> Rules for Deleted<'_, P> {
     fn dead(&self, input: usize, series: SeriesId) -> Vec<TimeRange> {
         tombstone::dead_ranges(&self.tombstones, self.database, series, self.ages[input])
     }
@@ -139,7 +138,7 @@ impl<P: Disk + Clock> Engine<P> {
         let mut inputs = Vec::with_capacity(job.inputs.len());
         for (_, segment) in &job.inputs {
             let segment = Segment::open(&self.platform, segment.path(), &cache).await?;
-            inputs.push(Input { segment: Rc::new(segment.in_stretches()) });
+            inputs.push(Rc::new(segment.in_stretches()));
         }
         let (deleted, age) = {
             let state = self.state.borrow();

@@ -2,7 +2,7 @@
 //! from the memtable, after kill -9 (from the log), and after a clean stop (from segments and manifest).
 
 use crate::harness::Server;
-use crate::process::wait_until;
+use crate::harness::wait_until;
 use millrace::disk::sim::prng::Prng;
 use serde_json::Value;
 use serde_json::json;

@@ -203,3 +203,15 @@ pub fn query_target(database: &str, text: &str) -> String {
     query.append_pair("q", text);
     format!("/query?{}", query.finish())
 }
+
+/// Longest wait for something that the server does in its own time.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Looks until it is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        pause();
+    }
+}

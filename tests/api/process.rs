@@ -107,18 +107,6 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// Longest wait for something that the server does in its own time.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-
-/// Looks until it is so.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + WAIT_MAX;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        pause();
-    }
-}
-
 /// The breath between two looks at a state that the server reaches in its own time.
 #[allow(clippy::disallowed_methods, reason = "polls another process; nothing else runs on this thread")]
 pub fn pause() {

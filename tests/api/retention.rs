@@ -1,7 +1,7 @@
 //! What is past its retention goes away, files included, and what is not stays.
 
 use crate::harness::Server;
-use crate::process::wait_until;
+use crate::harness::wait_until;
 use serde_json::json;
 
 #[test]
