@@ -86,8 +86,8 @@ impl<C: Clock> Throttle<C> {
     }
 }
 
-/// Writes what is left of `inputs`, oldest first and opened [`Segment::in_stretches`], to a new segment; `None` when that is nothing, and then there may be
-/// a file of no use. The file is durable, its name is not.
+/// Writes what is left of `inputs` to a new segment; they come oldest first, opened [`Segment::in_stretches`]. `None`
+/// when nothing is left, and then there may be a file of no use. The file is durable, its name is not.
 pub async fn rewrite<P: Disk + Clock>(
     platform: &P,
     inputs: &[Rc<Segment<P>>],

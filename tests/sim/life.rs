@@ -118,8 +118,7 @@ impl Life {
     /// Writes that were acknowledged before the sync may be gone, if something took them.
     fn doubt(&mut self, durability: Durability, is_lossy: bool) {
         if is_lossy && durability != Durability::Always {
-            // After a failed sync, memory held what made a write whole.
-            self.model.borrow_mut().doubt_all(self.syncs_fail);
+            self.model.borrow_mut().doubt_all();
         }
         self.verify();
     }
@@ -143,7 +142,7 @@ impl Life {
             self.simulation.crash();
             // What an earlier run left unsynced may go now.
             if self.is_lax {
-                self.model.borrow_mut().doubt_all(self.syncs_fail);
+                self.model.borrow_mut().doubt_all();
             }
             return None;
         }

@@ -75,12 +75,12 @@ impl Model {
         self.dropped.is_some_and(|dropped| dropped.contains(cell.1))
     }
 
-    /// The power failed while writes were acknowledged before they were durable.
-    /// With `in_parts` they may even be there in part.
-    pub fn doubt_all(&mut self, in_parts: bool) {
+    /// The power failed while writes were acknowledged before they were durable. They may even be there in part: a
+    /// later frame of the log survives without the one that named its series.
+    pub fn doubt_all(&mut self) {
         for write in self.writes.iter_mut().filter(|write| write.fate != Fate::Missing) {
             write.fate = Fate::Open;
-            write.in_parts |= in_parts;
+            write.in_parts = true;
         }
     }
 
