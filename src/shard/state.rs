@@ -187,7 +187,10 @@ impl<P: Disk> Partition<P> {
             return cached.series.clone();
         }
         let memtables = self.frozen.iter().map(|frozen| &*frozen.memtable).chain([&self.active]);
-        let mut series: RoaringBitmap = memtables.flat_map(|memtable| memtable.series().iter()).collect();
+        let mut series = RoaringBitmap::new();
+        for memtable in memtables {
+            series |= RoaringBitmap::from_sorted_iter(memtable.series().iter()).unwrap_or_default();
+        }
         self.segments.iter().for_each(|settled| series |= settled.segment.series());
         let series = Rc::new(series);
         *cache = Some(SeriesCache { made_for, series: series.clone() });
