@@ -29,11 +29,14 @@ use crate::wal::Log;
 const SAVE_SERIES: usize = 4096;
 /// Pause before a failed flush is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
+/// A stop does not wait longer for a disk that fails: the logs keep what could not be flushed.
+const LATE_TRIES: u32 = 3;
 
 impl<P: Disk + Clock> Engine<P> {
     /// Flushes what was frozen and removes what was dropped, until the engine is closed. Spawned once, with fewer
     /// shares than requests.
     pub async fn flush_loop(&self) {
+        let mut late_failures = 0;
         loop {
             let changed = self.flush_work.notified();
             self.remove_garbage().await;
@@ -41,7 +44,8 @@ impl<P: Disk + Clock> Engine<P> {
             if let Some(frozen) = frozen {
                 if let Err(error) = self.flush(&frozen).await {
                     tracing::error!("flush failed, and is tried again: {error}");
-                    if self.gives_up() {
+                    late_failures += u32::from(self.state.borrow().phase == Phase::Stopping);
+                    if late_failures == LATE_TRIES {
                         break;
                     }
                     self.platform.sleep_ns(RETRY_NS).await;
@@ -60,12 +64,6 @@ impl<P: Disk + Clock> Engine<P> {
     fn may_end(&self) -> bool {
         let state = self.state.borrow();
         state.phase == Phase::Stopping && state.commit_loop_ended
-    }
-
-    /// A stop does not wait for a disk that fails: the logs keep what could not be flushed.
-    fn gives_up(&self) -> bool {
-        let state = self.state.borrow();
-        state.phase == Phase::Stopping
     }
 
     async fn flush(&self, frozen: &Frozen) -> io::Result<()> {
