@@ -5,13 +5,21 @@
 //! DIR/LOCK                      held by the running process
 //! DIR/catalog-NNNNNNNN          catalog snapshots, the newest whole one counts
 //! DIR/wal/GEN-CORE-EPOCH.wal    one core's log since its last memtable freeze; GEN counts the starts
-//! DIR/shard-NNNN/series-N.log   series keys and ids
-//! DIR/shard-NNNN/manifest-N.log which segments are visible
+//! DIR/shard-NNNN/series.log     series keys and ids
+//! DIR/shard-NNNN/manifest.log   which segments are visible
+//! DIR/shard-NNNN/manifest.new   the next manifest, until it takes the place of the one before
 //! DIR/shard-NNNN/NNNNNNNN.seg   segments
 //! ```
 
 use std::path::Path;
 use std::path::PathBuf;
+
+/// A shard's series log.
+pub const SERIES_LOG: &str = "series.log";
+/// A shard's manifest.
+pub const MANIFEST: &str = "manifest.log";
+/// A shard's next manifest.
+pub const NEW_MANIFEST: &str = "manifest.new";
 
 /// Folder of the logs.
 pub fn wal_dir(dir: &Path) -> PathBuf {

@@ -132,7 +132,7 @@ impl<P: Disk + Clock> Engine<P> {
             }
             (shard.series_log.take(), series)
         };
-        let path = names::shard_dir(&self.options.dir, shard).join("series.log");
+        let path = names::shard_dir(&self.options.dir, shard).join(names::SERIES_LOG);
         let mut result = Ok(());
         let mut saved = 0;
         // A million new series are no reason to hold up the core.

@@ -10,6 +10,7 @@
 //! freeze   -> new log file; every active memtable becomes frozen                            (commit.rs)
 //! flush    -> series log, segments, manifest; then the frozen logs are removed              (flush.rs)
 //! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
+//! manifest <- changes of flushes and compactions, one at a time                             (amend.rs)
 //! open     <- manifest, segments, series log, then the logs that are not in segments        (recover.rs)
 //! ```
 //!
@@ -18,6 +19,7 @@
 //! segments; replay skips those records. A shard lives in the log of whichever core owned it in that run: logs are
 //! read by every core, each for its own shards, so the number of cores may change from start to start.
 
+mod amend;
 mod commit;
 mod compact;
 mod flush;

@@ -30,7 +30,6 @@ use crate::shard::Phase;
 use crate::shard::State;
 use crate::shard::Work;
 use crate::shard::commit::log_id;
-use crate::shard::compact::NEW_MANIFEST;
 use crate::shard::flush::remove_if_there;
 use crate::shard::manifest::Change;
 use crate::shard::manifest::Listed;
@@ -99,7 +98,7 @@ impl OldLogs {
 
 /// The last run whose logs a shard's manifest mentions; 0 for a shard that has none yet.
 async fn flushed_generation<P: Disk>(platform: &P, dir: &Path, shard: u16) -> io::Result<u32> {
-    let path = names::shard_dir(dir, shard).join("manifest.log");
+    let path = names::shard_dir(dir, shard).join(names::MANIFEST);
     let mut generation = 0;
     let replayed = wal::replay(platform, &path, u64::from(shard), |bytes| {
         if let Some(Change::Flush { flushed, .. } | Change::Whole(Manifest { flushed, .. })) =
@@ -282,7 +281,7 @@ impl<P: Disk> Opening<'_, P> {
         let folder = names::shard_dir(dir, shard);
         platform.create_dir(&folder).await?;
         let mut state = ShardState::new();
-        let series_path = folder.join("series.log");
+        let series_path = folder.join(names::SERIES_LOG);
         let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
             if !restore(&mut state, live, bytes) {
                 recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
@@ -291,7 +290,7 @@ impl<P: Disk> Opening<'_, P> {
         .await?;
         state.series_log = Some(log);
         note(recovery, &series_path, &replayed);
-        let manifest_path = folder.join("manifest.log");
+        let manifest_path = folder.join(names::MANIFEST);
         let mut listed = Manifest::default();
         let mut is_whole = true;
         let (log, replayed) =
@@ -322,7 +321,7 @@ impl<P: Disk> Opening<'_, P> {
     async fn remove_unlisted(&self, folder: &Path, is_whole: bool, state: &mut ShardState<P>) -> io::Result<()> {
         let listed = state.listed.segments().filter(|&(key, _)| self.live.groups.contains_key(key));
         let listed: HashSet<u64> = listed.map(|(_, listed)| listed.number).collect();
-        remove_if_there(self.platform, &folder.join(NEW_MANIFEST)).await?;
+        remove_if_there(self.platform, &folder.join(names::NEW_MANIFEST)).await?;
         for name in self.platform.list(folder).await? {
             let Some(number) = names::parse_segment(&name) else { continue };
             state.next_segment = state.next_segment.max(number);

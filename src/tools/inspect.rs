@@ -252,7 +252,7 @@ impl Inspector<'_> {
         let entries = self.directory.list_if_there(&folder)?;
         let mut series = SeriesTable::default();
         if let Some(totals) =
-            self.add_shard_log(&folder, "series.log", shard, &entries, |record| series.take(record)).await
+            self.add_shard_log(&folder, names::SERIES_LOG, shard, &entries, |record| series.take(record)).await
         {
             add_totals(&mut self.inventory.series_logs, totals);
         }
@@ -261,7 +261,7 @@ impl Inspector<'_> {
         let take = |record: &[u8]| {
             if manifest.take(shard, record) { Ok(()) } else { Err("a record of no known kind".to_owned()) }
         };
-        if let Some(totals) = self.add_shard_log(&folder, "manifest.log", shard, &entries, take).await {
+        if let Some(totals) = self.add_shard_log(&folder, names::MANIFEST, shard, &entries, take).await {
             let manifests = &mut self.inventory.manifests;
             manifests.files += totals.files;
             manifests.bytes += totals.bytes;

@@ -209,12 +209,12 @@ impl<'a> Verifier<'a> {
         entries.iter().for_each(|entry| self.count_file(entry.bytes));
         let mut series = SeriesTable::default();
         let mut manifest = Manifest::default();
-        self.check_shard_log(&folder, "series.log", shard, &entries, |record| series.take(record)).await;
+        self.check_shard_log(&folder, names::SERIES_LOG, shard, &entries, |record| series.take(record)).await;
         let take = |record: &[u8]| {
             let is_known = manifest.take(shard, record);
             if is_known { Ok(()) } else { Err("it is no record of a manifest".to_owned()) }
         };
-        let is_manifest_sound = self.check_shard_log(&folder, "manifest.log", shard, &entries, take).await;
+        let is_manifest_sound = self.check_shard_log(&folder, names::MANIFEST, shard, &entries, take).await;
         self.report.checked.series += series.len();
         self.check_logged_series(shard, &folder, &series);
         let orphan = if is_manifest_sound {
@@ -279,7 +279,7 @@ impl<'a> Verifier<'a> {
         }
         for entry in entries {
             let name = format!("{folder}/{}", entry.name);
-            if ["series.log", "manifest.log"].contains(&&*entry.name) {
+            if [names::SERIES_LOG, names::MANIFEST].contains(&&*entry.name) {
                 continue;
             }
             self.progress.file(&name, entry.bytes);
