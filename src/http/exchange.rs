@@ -294,7 +294,7 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
         }
         self.connection.transport.set_read_timeout(left);
         match self.connection.fill().await {
-            Ok(0) => Err(BodyError::Disconnected),
+            Ok(0) => Err(BodyError::Ended),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(BodyError::Timeout),
             Err(_) => Err(BodyError::Disconnected),

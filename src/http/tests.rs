@@ -540,7 +540,7 @@ fn a_body_that_breaks_off_stores_nothing() {
         let mut stream = connect(address);
         stream.write_all(b"POST /write?db=d HTTP/1.1\r\nHost: h\r\nContent-Length: 50\r\n\r\nm v=1\nm v=2\n").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(read_to_end(stream), "");
+        check(&read_to_end(stream), "400 Bad Request", &["X-Influxdb-Error: unexpected EOF", "Connection: close"]);
     });
     assert!(outcome.stored.is_empty());
 }
