@@ -294,6 +294,11 @@ impl Disk for SimDisk {
         self.name_operation("list", path, list).await
     }
 
+    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let taken = self.name_operation("look at space", path, |files| Ok(files.bytes())).await?;
+        Ok(self.0.borrow().faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(taken)))
+    }
+
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let begin =
             |files: &mut Files| if files.has_folder(path) { Ok(files.newest_change()) } else { Err(not_found()) };

@@ -27,6 +27,8 @@ const PENDING_BYTES: usize = 64 << 20;
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
+/// What writes leave free of the device, beyond what flushes will need: for the catalog, manifests and logs of series.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
 const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
 
@@ -53,6 +55,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
+        reserve_bytes: RESERVE_BYTES,
         commit_delay_ns: config.data.commit_wait_ns,
         durability: match config.data.durability {
             Durability::Always => shard::Durability::Always,

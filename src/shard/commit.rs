@@ -24,6 +24,7 @@ use crate::shard::WriteError;
 use crate::shard::limits;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
+use crate::shard::space;
 use crate::stdx::budget::Taken;
 use crate::wal::Log;
 
@@ -46,16 +47,25 @@ enum Step {
     End,
 }
 
+/// Why a write may not enter.
+enum Wait {
+    /// Not yet; what to say when it takes too long.
+    For(&'static str),
+    /// It is refused at once.
+    Never(WriteError),
+}
+
 impl<P: Disk + Clock> Engine<P> {
     /// Waits until a write may enter, or says why not.
     pub(super) async fn wait_for_room(&self) -> Result<(), WriteError> {
         let deadline = self.platform.monotonic_ns().saturating_add(self.options.write_wait_ns);
         loop {
             let changed = self.room.notified();
+            self.look_at_space().await;
             let refusal = match self.refusal() {
                 Ok(()) => return Ok(()),
-                Err(Some(refusal)) => return Err(refusal),
-                Err(None) => WriteError::Overloaded("timed out waiting for memtable space"),
+                Err(Wait::Never(refusal)) => return Err(refusal),
+                Err(Wait::For(what)) => WriteError::Overloaded(what),
             };
             let now = self.platform.monotonic_ns();
             if now >= deadline {
@@ -66,18 +76,23 @@ impl<P: Disk + Clock> Engine<P> {
         }
     }
 
-    /// `Err(None)`: no room yet.
-    fn refusal(&self) -> Result<(), Option<WriteError>> {
+    fn refusal(&self) -> Result<(), Wait> {
         let state = self.state.borrow();
         if state.phase == Phase::Stopping {
-            return Err(Some(WriteError::Stopping));
+            return Err(Wait::Never(WriteError::Stopping));
         }
         if let Some(failure) = &state.log_failure {
-            return Err(Some(WriteError::Log(failure.clone())));
+            return Err(Wait::Never(WriteError::Log(failure.clone())));
         }
         let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
         let queued = state.pending_bytes >= self.options.pending_bytes;
-        if full || queued { Err(None) } else { Ok(()) }
+        let makes_room = state.frozen.is_some() || state.active_bytes > 0;
+        match state.space.is_short {
+            true if makes_room => Err(Wait::For(space::SHORT)),
+            true => Err(Wait::Never(WriteError::Overloaded(space::SHORT))),
+            false if full || queued => Err(Wait::For("timed out waiting for memtable space")),
+            false => Ok(()),
+        }
     }
 
     /// Checks batches, gives their keys ids and queues them for the next commit. `room` is for new series.

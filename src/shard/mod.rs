@@ -28,6 +28,7 @@ mod manifest;
 mod read;
 mod record;
 mod recover;
+mod space;
 mod state;
 mod tombstone;
 
@@ -68,6 +69,7 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::segment::PageCache;
+use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
 use crate::stdx::notify::Notify;
@@ -112,6 +114,8 @@ pub struct Options {
     pub write_wait_ns: u64,
     /// Waits this long for company before each sync, ns (stock's `wal-fsync-delay`).
     pub commit_delay_ns: u64,
+    /// Bytes of the device that writes leave free, beyond what flushes will need; 0: its room is not looked at.
+    pub reserve_bytes: u64,
     /// When to acknowledge.
     pub durability: Durability,
     /// Index pages and blocks of segments that stay in memory, bytes.
@@ -245,6 +249,7 @@ struct State<P: Disk> {
     work: Work,
     last_sync_ns: u64,
     unsynced: bool,
+    space: Space,
 }
 
 /// Background work since the start.

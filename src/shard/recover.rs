@@ -37,6 +37,7 @@ use crate::shard::manifest::Manifest;
 use crate::shard::record;
 use crate::shard::record::LogRecord;
 use crate::shard::record::PartitionKey;
+use crate::shard::space::Space;
 use crate::shard::state::Partition;
 use crate::shard::state::Settled;
 use crate::shard::state::ShardState;
@@ -216,6 +217,7 @@ impl<P: Disk + Clock> Engine<P> {
                 work: Work::default(),
                 last_sync_ns: 0,
                 unsynced: false,
+                space: Space::default(),
             }),
             options,
             commit_work: Notify::default(),

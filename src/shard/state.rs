@@ -61,6 +61,8 @@ pub struct ShardState<P: Disk> {
     pub manifest_is_taken: bool,
     /// What the manifest says.
     pub listed: Manifest,
+    /// Segments of flushes whose change of the manifest failed: they can go after the next one.
+    pub useless_later: Vec<PathBuf>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
@@ -254,6 +256,7 @@ impl<P: Disk> ShardState<P> {
             manifest: None,
             manifest_is_taken: false,
             listed: Manifest::default(),
+            useless_later: Vec::new(),
             tombstones: Vec::new(),
             dormant: HashMap::new(),
             dormant_keys: HashMap::new(),

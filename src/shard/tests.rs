@@ -61,6 +61,7 @@ impl Run {
                 page_cache_bytes: 1 << 20,
                 compact_bytes_per_second: 0,
                 compact_burst_bytes: 0,
+                reserve_bytes: 0,
                 compact_cold_ns: u64::MAX,
             };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();

@@ -311,6 +311,7 @@ pub struct Sizes {
     pub wal_bytes: u64,
     pub cold_flush_ns: u64,
     pub commit_delay_ns: u64,
+    pub reserve_bytes: u64,
     pub compact_cold_ns: u64,
     pub page_cache_bytes: u64,
     pub durability: Durability,
@@ -324,6 +325,7 @@ impl Sizes {
             wal_bytes: [20_000, 1 << 30][prng.below(2) as usize],
             cold_flush_ns: [20_000_000, 1 << 60][prng.below(2) as usize],
             commit_delay_ns: [0, 200_000][prng.below(2) as usize],
+            reserve_bytes: [0, 32 << 10][prng.below(2) as usize],
             compact_cold_ns: [0, 10_000_000, u64::MAX][prng.below(3) as usize],
             page_cache_bytes: [0, 20_000][prng.below(2) as usize],
             durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
@@ -347,6 +349,7 @@ impl Sizes {
             page_cache_bytes: self.page_cache_bytes,
             compact_bytes_per_second: 0,
             compact_burst_bytes: 0,
+            reserve_bytes: self.reserve_bytes,
             compact_cold_ns: self.compact_cold_ns,
         }
     }
