@@ -95,6 +95,7 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
     let core_count = u16::try_from(core_count).map_err(|_| format!("{core_count} cores are too many"))?;
     abort_on_panic();
     raise_descriptor_limit();
+    use_small_pages();
     let sockets = Sockets::bind(&config, address)?;
     let mut lead = Some(Lead { sockets, signal: stop::on_signal()? });
     let start = Start {
@@ -352,6 +353,12 @@ fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // As far as it goes without being asked for more; what is not given shows when it is missing.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// What is written to memory is written in order: the kernel would clear 2 MiB at a time long before they are used, and
+/// where little is written at all. Where it is not allowed, huge pages are used as the machine is set.
+fn use_small_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Numbers of the processors this process may run on.
