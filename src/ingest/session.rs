@@ -543,7 +543,7 @@ impl Walk<'_> {
         measurement: u32,
         point: &Point<'_>,
     ) -> Result<usize, Hindrance> {
-        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields) {
+        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields, point.names) {
             return Ok(number);
         }
         let schema = self.cache.schema(schema_number);

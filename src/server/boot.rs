@@ -37,6 +37,7 @@ use crate::disk::real::RealDisk;
 use crate::http::listen;
 use crate::http::listen::Slots;
 use crate::mesh;
+use crate::mesh::Heartbeat;
 use crate::mesh::Mesh;
 use crate::mesh::Opened;
 use crate::mesh::Opening;
@@ -65,8 +66,6 @@ use crate::shard::Recovery;
 
 /// Buffers that each executor registers with the kernel; memory that may be locked is short by default.
 const IO_MEMORY_BYTES: usize = 10 << 20;
-/// Longest sleep of an executor, and so the longest a missed wake-up can cost. Idle, it takes about 0.3 % of a core.
-const HEARTBEAT: Duration = Duration::from_millis(10);
 /// Submissions one ring holds. glommio has three for each executor.
 const RING_DEPTH: usize = 512;
 /// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.
@@ -96,6 +95,7 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
     let core_count = u16::try_from(core_count).map_err(|_| format!("{core_count} cores are too many"))?;
     abort_on_panic();
     raise_descriptor_limit();
+    use_small_pages();
     let sockets = Sockets::bind(&config, address)?;
     let mut lead = Some(Lead { sockets, signal: stop::on_signal()? });
     let start = Start {
@@ -132,10 +132,13 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
 async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
     let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
+    let heartbeat = Rc::new(Heartbeat::default());
+    let beating = Rc::clone(&heartbeat);
+    let beating = glommio::spawn_local(async move { beating.beat().await });
     let work = async move {
         let probed = core.platform.probe(&start.dir).await;
         *core.probe_error.borrow_mut() = probed.err();
-        let mesh = Mesh::join(seat, MESH_ROOM, Rc::clone(&core).handler()).await;
+        let mesh = Mesh::join(seat, MESH_ROOM, heartbeat, Rc::clone(&core).handler()).await;
         core.joined(mesh.clone());
         let outcome = match lead {
             Some(lead) => serve(&core, &start, lead).await,
@@ -147,20 +150,10 @@ async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -
         mesh.leave().await;
         outcome
     };
-    let heartbeat = glommio::spawn_local(heartbeat());
     // Everything the core does for requests is spawned from here, and so in this queue.
     let outcome = glommio::spawn_local_into(work, queue).map_err(|error| error.to_string())?.await;
-    heartbeat.cancel().await;
+    beating.cancel().await;
     outcome
-}
-
-/// Wakes the executor now and then. glommio 0.9.0 takes any completion in its latency ring for a sign to preempt: one
-/// that arrives between its look at the rings and its look at the task queues (the preemption timer, or a wake-up from
-/// another thread) makes it run no task at all, and it goes to sleep with tasks that are ready.
-async fn heartbeat() {
-    loop {
-        glommio::timer::sleep(HEARTBEAT).await;
-    }
 }
 
 /// Core 0, from start to stop.
@@ -360,6 +353,12 @@ fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // As far as it goes without being asked for more; what is not given shows when it is missing.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// What is written to memory is written in order: the kernel would clear 2 MiB at a time long before they are used, and
+/// where little is written at all. Where it is not allowed, huge pages are used as the machine is set.
+fn use_small_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Numbers of the processors this process may run on.

@@ -32,7 +32,7 @@ use crate::wal::Log;
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Pause before a failed log is tried again.
 const RETRY_NS: u64 = 500_000_000;
-/// How often a waiter looks at its deadline, and the loop at the age of the memtables.
+/// How often a waiter looks at its deadline, and the loop at what is due and cannot be done yet.
 const TICK_NS: u64 = 100_000_000;
 
 type Done = oneshot::Receiver<Result<Vec<Assigned>, WriteError>>;
@@ -175,14 +175,10 @@ impl<P: Disk + Clock> Engine<P> {
                     self.platform.sleep_ns(RETRY_NS).await;
                     self.replace_failed_log().await;
                 }
-                Step::Wait => {
-                    let idle = self.state.borrow().active_bytes == 0;
-                    if idle {
-                        changed.await;
-                    } else {
-                        futures_lite::future::or(changed, self.platform.sleep_ns(TICK_NS)).await;
-                    }
-                }
+                Step::Wait => match self.until_due() {
+                    None => changed.await,
+                    Some(pause) => futures_lite::future::or(changed, self.platform.sleep_ns(pause)).await,
+                },
                 Step::End => break,
             }
         }
@@ -216,6 +212,19 @@ impl<P: Disk + Clock> Engine<P> {
             return Step::Sync;
         }
         if stopping && state.active_bytes == 0 { Step::End } else { Step::Wait }
+    }
+
+    /// How long until the clock alone gives the loop something to do; `None`: it never will.
+    fn until_due(&self) -> Option<u64> {
+        let state = self.state.borrow();
+        let cold = state.active_since_ns.and_then(|since| since.checked_add(self.options.cold_flush_ns));
+        let sync = match self.options.durability {
+            Durability::Interval(interval) if state.unsynced => state.last_sync_ns.checked_add(interval),
+            _ => None,
+        };
+        let due = [cold, sync].into_iter().flatten().min()?;
+        // What is due already waits for something, such as the end of a flush.
+        Some(due.checked_sub(self.platform.monotonic_ns()).filter(|pause| *pause > 0).unwrap_or(TICK_NS))
     }
 
     /// Takes what waits, up to a bound, writes it as one frame, syncs, applies and acknowledges.
