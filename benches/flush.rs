@@ -297,6 +297,10 @@ impl Disk for MemoryDisk {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    async fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+
     async fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
