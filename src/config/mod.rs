@@ -18,6 +18,7 @@ pub mod locate;
 pub mod options;
 pub mod raw;
 pub mod schema;
+pub mod tls;
 pub mod value;
 
 use self::options::ContinuousOptions;
@@ -337,10 +338,6 @@ fn http_options(raw: &Raw, notices: &mut Vec<String>) -> Result<HttpOptions, Str
     let own = raw.section("millrace");
     let flag = |key: &str| http.value(key).bool();
     let count = |key: &str| http.value(key).count();
-    if flag("https-enabled") {
-        // Serving in the clear what the operator wants encrypted would be worse than not starting.
-        return Err("https-enabled: this version does not serve HTTPS; put a proxy in front of it".to_owned());
-    }
     if flag("flux-enabled") {
         notices.push("[http] flux-enabled: Flux is not served".to_owned());
     }
@@ -373,6 +370,7 @@ fn http_options(raw: &Raw, notices: &mut Vec<String>) -> Result<HttpOptions, Str
         max_concurrent_write_limit: count("max-concurrent-write-limit"),
         max_enqueued_write_limit: count("max-enqueued-write-limit"),
         enqueued_write_timeout_ns: nanoseconds(http, "enqueued-write-timeout")?,
+        https: tls::https_options(http, raw.section("tls"), notices)?,
         unix_socket,
         headers: if let Value::Pairs(pairs) = http.value("headers") { pairs.clone() } else { Vec::new() },
         head_bytes_max: own.value("head-size").count(),

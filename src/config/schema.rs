@@ -314,10 +314,7 @@ pub static SECTIONS: &[Section] = &[
             key("run-interval", Duration, "1s"),
         ],
     ),
-    section(
-        "tls",
-        &[accepted("ciphers", Texts, ""), accepted("min-version", Text, ""), accepted("max-version", Text, "")],
-    ),
+    section("tls", &[key("ciphers", Texts, ""), key("min-version", Text, ""), key("max-version", Text, "")]),
     section(
         "ifql",
         &[hidden("enabled", Bool, "false"), hidden("log-enabled", Bool, "true"), hidden("bind-address", Text, ":8082")],

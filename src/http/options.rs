@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::http::throttle::Bounds;
+use crate::http::tls::Tls;
 
 /// Settings of the HTTP edge. Every wait for a peer has a deadline, every buffer a bound.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct Options {
     pub access_log: bool,
     /// None for writes.
     pub suppress_write_log: bool,
+    /// How connections are encrypted that came in at such a port.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -72,6 +75,7 @@ impl Default for Options {
             write_bounds: Bounds::default(),
             access_log: true,
             suppress_write_log: false,
+            tls: None,
         }
     }
 }

@@ -17,6 +17,7 @@ use glommio::net::TcpListener;
 use crate::http::Options;
 use crate::http::edge::Edge;
 use crate::http::listen;
+use crate::http::listen::Door;
 use crate::http::listen::Slots;
 use crate::http::services::AuthError;
 use crate::http::services::Credentials;
@@ -186,13 +187,13 @@ fn serve(options: Options, needs_login: bool, client: impl FnOnce(SocketAddr)) -
         .spawn(move || async move {
             let fake = Fake { needs_login, ..Fake::default() };
             let edge = Rc::new(Edge::new(options, fake.clone(), [7; 6], 0));
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            address_sender.send(listener.local_addr().unwrap()).unwrap();
+            let door = Door { listener: TcpListener::bind("127.0.0.1:0").unwrap(), is_tls: false };
+            address_sender.send(door.listener.local_addr().unwrap()).unwrap();
             let slots = Slots::new(1, 3);
             let accepting = async {
                 let _ = stopped.await;
             };
-            listen::accept(std::slice::from_ref(&listener), &slots, accepting, async |accepted| {
+            listen::accept(std::slice::from_ref(&door), &slots, accepting, async |accepted| {
                 accepted.serve(edge.clone());
                 Ok(())
             })

@@ -20,6 +20,7 @@ use futures_lite::future::or;
 use glommio::Latency;
 use glommio::Shares;
 use glommio::TaskQueueHandle;
+use rustls::ServerConfig;
 
 use crate::config::Config;
 use crate::disk::Clock;
@@ -30,6 +31,7 @@ use crate::exec::lookup;
 use crate::exec::view::View;
 use crate::http::edge::Edge;
 use crate::http::listen::Accepted;
+use crate::http::tls::Tls;
 use crate::ingest::Ingest;
 use crate::ingest::owners::Target;
 use crate::mesh::DeleteOrder;
@@ -67,6 +69,7 @@ const REQUEST_LATENCY: Duration = Duration::from_millis(2);
 /// Shares of the executor. A flush must keep up with the writes that cause it, but only when there is room.
 const REQUEST_SHARES: usize = 1000;
 const QUERY_SHARES: usize = 400;
+const HANDSHAKE_SHARES: usize = 400;
 const BACKGROUND_SHARES: usize = 150;
 
 /// The task queues of one core.
@@ -76,6 +79,8 @@ pub struct Queues {
     pub requests: TaskQueueHandle,
     /// Fragments.
     pub queries: TaskQueueHandle,
+    /// Of TLS. A crowd of new connections must not keep those that are open from their answers.
+    pub handshakes: TaskQueueHandle,
     /// Flush, compaction and other work nobody waits for.
     pub background: TaskQueueHandle,
 }
@@ -88,6 +93,7 @@ impl Queues {
         Queues {
             requests: queue(REQUEST_SHARES, Latency::Matters(REQUEST_LATENCY), "requests"),
             queries: queue(QUERY_SHARES, Latency::NotImportant, "queries"),
+            handshakes: queue(HANDSHAKE_SHARES, Latency::NotImportant, "handshakes"),
             background: queue(BACKGROUND_SHARES, Latency::NotImportant, "background"),
         }
     }
@@ -184,15 +190,12 @@ impl Core {
     }
 
     /// Takes its place among the cores. Once.
-    pub fn joined(self: &Rc<Self>, mesh: Mesh) {
+    pub fn joined(self: &Rc<Self>, mesh: Mesh, tls: Option<Arc<ServerConfig>>) {
         assert!(self.mesh.set(mesh).is_ok(), "a core joins once");
         let services = CoreServices::new(Rc::clone(self));
-        let edge = Edge::new(
-            options::http(&self.config, self.mesh().core_count()),
-            services,
-            options::node(self.number),
-            now_ns(self),
-        );
+        let mut options = options::http(&self.config, self.mesh().core_count());
+        options.tls = tls.map(|config| Tls { config, queue: self.queues.handshakes });
+        let edge = Edge::new(options, services, options::node(self.number), now_ns(self));
         assert!(self.edge.set(Rc::new(edge)).is_ok(), "a core has one edge");
         assert!(self.ingest.set(Ingest::new(CoreOwners::new(Rc::clone(self)))).is_ok(), "a core has one write path");
     }

@@ -16,4 +16,5 @@ pub mod services;
 pub mod snapshots;
 pub mod sockets;
 pub mod stop;
+pub mod tls;
 pub mod udp;

@@ -9,6 +9,7 @@ mod wire;
 mod damage;
 mod deletes;
 mod durability;
+mod https;
 mod lifecycle;
 mod limits;
 mod refusals;
