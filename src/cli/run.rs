@@ -12,7 +12,6 @@ use crate::server::checks;
 use crate::server::checks::BootError;
 use crate::server::layout;
 use crate::server::layout::Layout;
-use crate::server::options;
 use crate::server::tls;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -63,7 +62,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     let config = load_config(&arguments.config)?;
     logging::start(&config.logging);
     tracing::info!(version = super::VERSION_LINE, "Millrace starting");
-    for notice in config.notices.iter().chain(&options::not_served(&config)) {
+    for notice in &config.notices {
         tracing::warn!("configuration: {notice}");
     }
     if arguments.cpuprofile.is_some() || arguments.memprofile.is_some() {

@@ -13,6 +13,7 @@
 //! | `[data] dir` | `millrace` inside it: files of stock beside it are never touched |
 //! | nothing | `./data` |
 
+pub mod diagnostics;
 pub mod duration;
 pub mod locate;
 pub mod options;
@@ -117,6 +118,8 @@ pub struct Config {
     pub udp: Vec<UdpOptions>,
     /// `[logging]`
     pub logging: LoggingOptions,
+    /// The settings as SHOW DIAGNOSTICS prints them.
+    pub diagnostics: Vec<diagnostics::Section>,
     /// Lines for the log: what the file says that means nothing here.
     pub notices: Vec<String>,
 }
@@ -205,6 +208,7 @@ fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
         continuous,
         udp: raw.all("udp").filter(|entry| entry.value("enabled").bool()).map(udp_options).collect::<Result<_, _>>()?,
         logging: logging_options(raw.section("logging"), notices)?,
+        diagnostics: diagnostics::sections(&settled(raw.clone())),
         notices: Vec::new(),
     })
 }
@@ -340,6 +344,9 @@ fn http_options(raw: &Raw, notices: &mut Vec<String>) -> Result<HttpOptions, Str
     let count = |key: &str| http.value(key).count();
     if flag("flux-enabled") {
         notices.push("[http] flux-enabled: Flux is not served".to_owned());
+    }
+    if flag("debug-pprof-enabled") {
+        notices.push("[http] debug-pprof-enabled: profiles are served at bind-address only, not at :6060".to_owned());
     }
     if own.value("head-size").count() < 1024 {
         return Err("head-size must be at least 1024".to_owned());

@@ -26,9 +26,9 @@ pub struct HttpOptions {
     pub access_log_status_filters: Vec<StatusFilter>,
     /// Log bodies of writes.
     pub write_tracing: bool,
-    /// Serve `/debug/*`.
+    /// Serve `/debug/pprof`.
     pub pprof_enabled: bool,
-    /// `/debug/*` needs credentials.
+    /// `/debug/*` needs an administrator's credentials, where any are needed and profiles are served.
     pub pprof_auth_enabled: bool,
     /// `/ping` needs credentials.
     pub ping_auth_enabled: bool,

@@ -210,7 +210,7 @@ pub static SECTIONS: &[Section] = &[
             accepted("flux-log-enabled", Bool, "false"),
             key("pprof-enabled", Bool, "true"),
             key("pprof-auth-enabled", Bool, "false"),
-            accepted("debug-pprof-enabled", Bool, "false"),
+            key("debug-pprof-enabled", Bool, "false"),
             key("ping-auth-enabled", Bool, "false"),
             key("prom-read-auth-enabled", Bool, "false"),
             key("https-enabled", Bool, "false"),

@@ -34,6 +34,7 @@ use crate::model::ResultPiece;
 use crate::model::RowSet;
 use crate::observe::Statistic;
 use crate::observe::Value;
+use crate::observe::requests::RequestCount;
 use crate::query::request::Caller;
 use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
@@ -130,6 +131,14 @@ impl Services for Fake {
             Credentials::None => Err(AuthError::Unauthorized("unable to parse authentication credentials".into())),
             _ => Err(AuthError::Unauthorized("authorization failed".into())),
         }
+    }
+
+    fn authorize_admin(&self, _: &Caller) -> Result<(), AuthError> {
+        Ok(())
+    }
+
+    async fn requests_during(&self, _: Duration) -> Vec<RequestCount> {
+        Vec::new()
     }
 
     async fn begin_write(&self, params: WriteParams) -> Result<FakeWrite, WriteError> {

@@ -29,6 +29,8 @@ use glommio::net::TcpListener;
 use rustls::ServerConfig;
 
 use crate::background;
+use crate::background::monitor;
+use crate::background::monitor::Monitor;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::disk::File;
@@ -50,6 +52,7 @@ use crate::mesh::Seat;
 use crate::meta;
 use crate::meta::Catalog;
 use crate::meta::Command;
+use crate::observe;
 use crate::server::core;
 use crate::server::core::Core;
 use crate::server::core::Handover;
@@ -58,6 +61,7 @@ use crate::server::options;
 use crate::server::owner;
 use crate::server::owner::Owner;
 use crate::server::running::Shared;
+use crate::server::services::CoreServices;
 use crate::server::snapshots::Snapshots;
 use crate::server::sockets::Sockets;
 use crate::server::stop;
@@ -279,7 +283,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
 }
 
 /// Starts what the clock drives.
-fn watch_clock(core: &Core) {
+fn watch_clock(core: &Rc<Core>) {
     let repeat = |name: &'static str, interval_ns: u64, command: Command| {
         let (mesh, interval) = (core.mesh().clone(), Duration::from_nanos(interval_ns));
         core::spawn(core.queues.background, async move { background::repeat(mesh, interval, name, command).await });
@@ -291,6 +295,16 @@ fn watch_clock(core: &Core) {
     if precreation.enabled {
         let advance_ns = i64::try_from(precreation.advance_ns).unwrap_or(i64::MAX);
         repeat("Shard groups made in advance", precreation.check_interval_ns, Command::PrecreateGroups { advance_ns });
+    }
+    let options = &core.config.monitor;
+    if options.store_enabled {
+        let monitor = Monitor {
+            database: options.store_database.clone(),
+            interval_ns: i64::try_from(options.store_interval_ns).unwrap_or(i64::MAX),
+            hostname: observe::host_name(),
+        };
+        let (services, mesh) = (CoreServices::new(Rc::clone(core)), core.mesh().clone());
+        core::spawn(core.queues.background, monitor::store(services, mesh, monitor));
     }
 }
 

@@ -47,13 +47,14 @@ use crate::meta::auth;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::TimeRange;
-use crate::observe::Statistic;
 use crate::server::options;
 use crate::server::owner::Owner;
 use crate::server::owners::CoreOwners;
 use crate::server::running::Running;
 use crate::server::running::Shared;
 use crate::server::services::CoreServices;
+use crate::server::statistics;
+use crate::server::statistics::WriteCounters;
 use crate::server::udp::Udp;
 use crate::shard;
 use crate::shard::Deletion;
@@ -132,6 +133,8 @@ pub struct Core {
     pub started_ns: i64,
     /// Where work runs.
     pub queues: Queues,
+    /// Writes of this core.
+    pub writes: WriteCounters,
     /// The requests with statements that run on this core.
     pub running: Rc<Running>,
     /// Memory of one query on this core.
@@ -165,6 +168,7 @@ impl Core {
         let memory = Budget::new(shared.memory.clone(), options::query_total_bytes(&config));
         Rc::new(Core {
             number,
+            writes: WriteCounters::default(),
             running: Running::new(shared, options::running(&config)),
             query_bytes_max: usize::try_from(query_bytes).unwrap_or(usize::MAX),
             memory,
@@ -213,6 +217,11 @@ impl Core {
     /// The HTTP edge.
     pub fn edge(&self) -> &Rc<Edge<CoreServices>> {
         self.edge.get().expect("work begins after the core has joined")
+    }
+
+    /// The shards, once they are open.
+    pub fn shards(&self) -> Option<&Shards> {
+        self.shards.get()
     }
 
     /// The catalog as this core has it.
@@ -315,7 +324,12 @@ impl Core {
             }
             Request::Delete(order) => Response::Deleted(self.delete(&order).await),
             Request::Forget(database, measurements) => Response::Deleted(self.forget(database, measurements).await),
-            Request::Statistics => Response::Statistics(self.statistics()),
+            Request::Statistics => Response::Statistics(statistics::of_core(self)),
+            Request::CountRequests(id) => {
+                self.edge().requests.start(id);
+                Response::Done
+            }
+            Request::CountedRequests(id) => Response::CountedRequests(self.edge().requests.end(id)),
             Request::Connection(parcel) => self.connect(parcel),
             Request::Open(opening) => Response::Opened(self.open(*opening).await.map(Box::new)),
             Request::Drain => {
@@ -427,14 +441,6 @@ impl Core {
             tracing::warn!(core = self.number, connections = stop.open(), "requests were cut off by the stop");
         };
         or(stop.drained(), late).await;
-    }
-
-    fn statistics(&self) -> Vec<Statistic> {
-        let edge = self.edge();
-        let mut statistics = vec![edge.counters.statistic(&edge.options.bind)];
-        statistics.extend(self.udp.borrow().iter().map(|udp| udp.statistic()));
-        statistics.extend(self.shards.get().map(|shards| options::engine_statistic(&shards.engine.sizes())));
-        statistics
     }
 }
 

@@ -12,6 +12,7 @@ mod durability;
 mod https;
 mod lifecycle;
 mod limits;
+mod monitor;
 mod refusals;
 mod retention;
 mod sockets;

@@ -42,6 +42,7 @@ async fn start<T: Transport, S: Services>(
     exchange: &mut Exchange<'_, T, S>,
 ) -> Result<Option<(S::Query, Layout)>, Option<Failure>> {
     let caller = auth::authenticate(exchange).await.map_err(Some)?;
+    exchange.count_sender(Kind::Query);
     let form = read_form(exchange).await?;
     let text = form.text("q").trim().to_owned();
     let text = match form.find("q file") {
