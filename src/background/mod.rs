@@ -1,9 +1,12 @@
-//! Work the clock starts, on core 0: shard groups past retention are dropped, and the next ones made in time.
+//! Work the clock starts, on core 0: shard groups past retention are dropped, the next ones made in time, and own
+//! statistics stored ([`monitor`]).
 //!
-//! In:    the settings of `[retention]` and `[shard-precreation]`.
-//! Out:   changes of the catalog; every core drops the partitions of groups that are no longer in it.
+//! In:    the settings of `[retention]`, `[shard-precreation]` and `[monitor]`.
+//! Out:   changes of the catalog; every core drops the partitions of groups that are no longer in it. Writes.
 //!
 //! A look that fails is reported once and repeated at every tick: nothing is owed in between.
+
+pub mod monitor;
 
 use std::time::Duration;
 

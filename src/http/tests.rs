@@ -17,6 +17,7 @@ use glommio::net::TcpListener;
 use crate::http::Options;
 use crate::http::edge::Edge;
 use crate::http::listen;
+use crate::http::listen::Door;
 use crate::http::listen::Slots;
 use crate::http::services::AuthError;
 use crate::http::services::Credentials;
@@ -33,6 +34,7 @@ use crate::model::ResultPiece;
 use crate::model::RowSet;
 use crate::observe::Statistic;
 use crate::observe::Value;
+use crate::observe::requests::RequestCount;
 use crate::query::request::Caller;
 use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
@@ -131,6 +133,14 @@ impl Services for Fake {
         }
     }
 
+    fn authorize_admin(&self, _: &Caller) -> Result<(), AuthError> {
+        Ok(())
+    }
+
+    async fn requests_during(&self, _: Duration) -> Vec<RequestCount> {
+        Vec::new()
+    }
+
     async fn begin_write(&self, params: WriteParams) -> Result<FakeWrite, WriteError> {
         if params.database == "nope" {
             return Err(WriteError::DatabaseNotFound(params.database));
@@ -186,13 +196,13 @@ fn serve(options: Options, needs_login: bool, client: impl FnOnce(SocketAddr)) -
         .spawn(move || async move {
             let fake = Fake { needs_login, ..Fake::default() };
             let edge = Rc::new(Edge::new(options, fake.clone(), [7; 6], 0));
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            address_sender.send(listener.local_addr().unwrap()).unwrap();
+            let door = Door { listener: TcpListener::bind("127.0.0.1:0").unwrap(), is_tls: false };
+            address_sender.send(door.listener.local_addr().unwrap()).unwrap();
             let slots = Slots::new(1, 3);
             let accepting = async {
                 let _ = stopped.await;
             };
-            listen::accept(std::slice::from_ref(&listener), &slots, accepting, async |accepted| {
+            listen::accept(std::slice::from_ref(&door), &slots, accepting, async |accepted| {
                 accepted.serve(edge.clone());
                 Ok(())
             })

@@ -22,7 +22,6 @@ use crate::segment::SegmentError;
 use crate::shard::Engine;
 use crate::shard::Phase;
 use crate::shard::State;
-use crate::shard::flush::remove_if_there;
 use crate::shard::manifest::Change;
 use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
