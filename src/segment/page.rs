@@ -14,6 +14,7 @@
 
 use std::rc::Rc;
 
+use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
 use crate::model::TimeRange;
@@ -65,6 +66,17 @@ pub struct Summary {
     pub missing: u32,
     /// The values.
     pub values: SummaryValues,
+}
+
+/// What is known of a block without reading it, for a reader of some fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSummary {
+    /// First and last time.
+    pub range: TimeRange,
+    /// Rows.
+    pub rows: u32,
+    /// One for each field asked for; `None`: no row has it.
+    pub columns: Vec<Option<Summary>>,
 }
 
 /// By type.
@@ -182,12 +194,34 @@ impl Block {
 
     /// What is known of its columns, in the order of its layout; `None` for a block of few rows.
     pub(super) fn summaries(&self, columns: &[u32], fields: &[FieldEntry]) -> Option<Vec<Summary>> {
-        if (self.rows as usize) < SUMMARY_ROWS_MIN {
-            return None;
-        }
-        let start = self.page.summary_starts[self.index] as usize;
-        let mut reader = Reader::new(&self.page.summaries[start..]);
+        let mut reader = self.coded_summaries()?;
         columns.iter().map(|&column| decode_summary(&mut reader, fields.get(column as usize)?.field_type)).collect()
+    }
+
+    /// The same of the columns called `names` alone.
+    pub(super) fn summary(&self, columns: &[u32], fields: &[FieldEntry], names: &[Bytes]) -> Option<BlockSummary> {
+        let mut reader = self.coded_summaries()?;
+        let mut found = vec![None; names.len()];
+        let mut missing = names.len();
+        for &column in columns {
+            let field = fields.get(column as usize)?;
+            match names.iter().position(|name| *name == field.name) {
+                Some(index) => {
+                    found[index] = Some(decode_summary(&mut reader, field.field_type)?);
+                    missing -= 1;
+                }
+                None => skip_summary(&mut reader, field.field_type)?,
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        Some(BlockSummary { range: self.range, rows: self.rows, columns: found })
+    }
+
+    fn coded_summaries(&self) -> Option<Reader<'_>> {
+        let start = self.page.summary_starts[self.index] as usize;
+        (self.rows as usize >= SUMMARY_ROWS_MIN).then(|| Reader::new(&self.page.summaries[start..]))
     }
 }
 
@@ -369,6 +403,21 @@ fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summ
         FieldType::String => SummaryValues::String,
     };
     Some(Summary { missing, values })
+}
+
+/// Past a summary that is not wanted.
+fn skip_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<()> {
+    reader.varint_u32()?;
+    match field_type {
+        FieldType::Float => drop(reader.bytes()?),
+        FieldType::Integer | FieldType::Unsigned => {
+            reader.bytes()?;
+            reader.signed()?;
+        }
+        FieldType::Boolean => drop(reader.u8()?),
+        FieldType::String => (),
+    }
+    Some(())
 }
 
 fn as_extremes<T: Copy>(values: &[T]) -> Option<Extremes<T>> {

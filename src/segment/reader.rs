@@ -30,6 +30,7 @@ use crate::segment::checksum;
 use crate::segment::codec;
 use crate::segment::page::Block;
 use crate::segment::page::BlockEntry;
+use crate::segment::page::BlockSummary;
 use crate::segment::page::Page;
 use crate::segment::page::Summary;
 use crate::stdx::varint::Reader;
@@ -298,6 +299,15 @@ impl<P: Disk> Segment<P> {
     /// What is known of the columns of a block without reading it, in the order of [`Segment::columns`].
     pub fn summaries(&self, block: &Block) -> Option<Vec<Summary>> {
         block.summaries(self.columns(block), &self.index.fields)
+    }
+
+    /// What is known of the columns of a block called `names`, without reading it; `None` for a block that has few rows
+    /// or is known to be damaged.
+    pub fn summary(&self, block: &Block, names: &[Bytes]) -> Option<BlockSummary> {
+        if self.quarantined.borrow().contains(&block.offset) {
+            return None;
+        }
+        block.summary(self.columns(block), &self.index.fields, names)
     }
 
     /// Blocks and pages found damaged in this run.

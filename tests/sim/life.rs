@@ -18,6 +18,7 @@ use millrace::tools::progress::Progress;
 use millrace::tools::report::Report;
 use millrace::tools::verify::verify_shards;
 
+use crate::aggregates;
 use crate::model::Fate;
 use crate::model::Found;
 use crate::model::Model;
@@ -191,7 +192,17 @@ impl Life {
             self.model.borrow().check_nothing_else(&found);
         } else {
             self.model.borrow_mut().check_started(&found);
+            self.check_aggregates(run, &found);
         }
+    }
+
+    /// What the summaries of blocks say is what the points say.
+    fn check_aggregates(&mut self, run: &Run, found: &Found) {
+        self.simulation.disk().set_faults(CALM);
+        let run = run.clone();
+        let told = self.simulation.block_on(async move { aggregates::aggregates(&run).await });
+        self.simulation.disk().set_faults(self.faults);
+        assert_eq!(told, aggregates::expected(found));
     }
 
     fn check_running(&self, found: &Found, promises: &[Fate]) {

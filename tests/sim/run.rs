@@ -51,12 +51,12 @@ pub const WRITERS: usize = 3;
 /// Shard groups; the last one may be dropped.
 const GROUPS: i64 = 3;
 const GROUP_TIMES: i64 = 70;
-const FIELDS: [(&[u8], FieldType); 4] =
+pub const FIELDS: [(&[u8], FieldType); 4] =
     [(b"i", FieldType::Integer), (b"f", FieldType::Float), (b"u", FieldType::Unsigned), (b"s", FieldType::String)];
 /// Which fields a row may have.
 const ROWS: [&[usize]; 5] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3]];
-const DATABASE: DatabaseId = DatabaseId(1);
-const POLICY: PolicyId = PolicyId(1);
+pub const DATABASE: DatabaseId = DatabaseId(1);
+pub const POLICY: PolicyId = PolicyId(1);
 
 fn key(series: usize) -> Vec<u8> {
     format!("m,h={series}").into_bytes()
@@ -103,7 +103,7 @@ fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> 
 }
 
 /// Undoes [`value`].
-fn number(values: &Values, row: usize) -> i64 {
+pub fn number(values: &Values, row: usize) -> i64 {
     match values {
         Values::Integer(values) => values[row],
         Values::Float(values) => (values[row] * 4.0) as i64,
@@ -232,10 +232,14 @@ impl Run {
         let mut keys = Vec::new();
         let own = own_series(plan.shard, plan.writer);
         let mut text = String::new();
-        for _ in 0..prng.within(1..12) {
-            let series = own[prng.below(own.len() as u64) as usize];
+        // Some fill a series' group with enough rows for a block with a summary.
+        let filled = (prng.below(8) == 0).then(|| own[prng.below(own.len() as u64) as usize]);
+        let count = if filled.is_some() { GROUP_TIMES } else { prng.within(1..12) as i64 };
+        for row in 0..count {
+            let series = filled.unwrap_or_else(|| own[prng.below(own.len() as u64) as usize]);
             let fields = ROWS[prng.below(ROWS.len() as u64) as usize];
-            let time = plan.first + prng.below(GROUP_TIMES as u64) as i64;
+            let offset = if filled.is_some() { row } else { prng.below(GROUP_TIMES as u64) as i64 };
+            let time = plan.first + offset;
             let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
                 let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {

@@ -158,6 +158,8 @@ struct FakeCursor {
 }
 
 impl Cursor for FakeCursor {
+    type Passed = std::convert::Infallible;
+
     async fn next(&mut self) -> Result<Option<RowBlock>, ReadError> {
         let mut rows = Vec::new();
         while let Some((time, _)) = self.rows.last() {

@@ -59,6 +59,8 @@ struct Shard(Rc<RefCell<Data>>);
 struct Points(Option<RowBlock>);
 
 impl Cursor for Points {
+    type Passed = std::convert::Infallible;
+
     async fn next(&mut self) -> Result<Option<RowBlock>, ReadError> {
         Ok(self.0.take())
     }
