@@ -76,6 +76,9 @@ fn compare(index: &Index, twin: &Twin) {
             assert_eq!(set(measurement.having(tag)), twin.select(name, |tags| tags.contains_key(tag)));
             assert_eq!(set(measurement.matching(tag, short)), twin.select(name, |tags| short(&text(tags))));
             assert_eq!(set(measurement.not_matching(tag, short)), twin.select(name, |tags| !short(&text(tags))));
+            let both = |tags: &Tags| tags.contains_key(tag) && tags.get(tag) == tags.get(&b"region"[..]);
+            assert_eq!(set(measurement.same(tag, b"region")), twin.select(name, both));
+            assert_eq!(set(measurement.same(b"region", tag)), twin.select(name, both));
             let values: BTreeSet<Vec<u8>> =
                 twin.0.values().filter(|(of, _)| of == name).filter_map(|(_, tags)| tags.get(tag).cloned()).collect();
             let sorted: Option<Vec<Vec<u8>>> =

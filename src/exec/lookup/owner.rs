@@ -50,7 +50,7 @@ pub fn select<V: View>(view: &V, request: &Request) -> Result<RoaringBitmap, Str
     let found = view.index(request.database, |index| {
         let wanted = index.measurements().filter(|measurement| lookup.wants_measurement(measurement.name()));
         let mut series = RoaringBitmap::new();
-        wanted.for_each(|measurement| series |= lookup.series(index, measurement, &scope));
+        wanted.for_each(|measurement| series |= lookup.series(measurement, &scope));
         series
     });
     Ok(found.unwrap_or_default())
@@ -213,7 +213,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn fill(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>, page: &mut Filling) {
-        let series = self.series(index, measurement, scope);
+        let series = self.series(measurement, scope);
         if series.is_empty() && !self.is_about_fields_alone() {
             return;
         }
@@ -237,9 +237,9 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    fn series(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
+    fn series(&self, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
         let mut series = match &self.condition {
-            Some(condition) => condition.series(index, measurement, scope.value_is_field),
+            Some(condition) => condition.series(measurement, scope.value_is_field),
             None => measurement.series().clone(),
         };
         if let Some(partitions) = scope.partitions {
