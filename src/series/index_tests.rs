@@ -173,3 +173,28 @@ fn ten_tags_cost_less_than_300_bytes() {
     println!("{each} bytes a series");
     assert!(each < 200, "{each} bytes a series");
 }
+
+#[test]
+fn a_regular_expression_is_asked_once_for_each_value_of_the_tag_however_many_series_there_are() {
+    let mut index = Index::default();
+    let series = 20_000;
+    for id in 0..series {
+        let key = format!("cpu,host=h{},os=o{},region=r{}", id, id % 3, id % 7);
+        index.insert(SeriesId(id), key.as_bytes()).expect("new");
+    }
+    let cpu = index.measurement(b"cpu").expect("it has series");
+    let asked = |select: &dyn Fn(&mut dyn FnMut(&[u8]) -> bool) -> RoaringBitmap| {
+        let mut asked = 0;
+        let found = select(&mut |value| {
+            asked += 1;
+            value == b"r1"
+        });
+        (asked, found.len())
+    };
+    // Seven values, and the empty one of series without the tag.
+    let with = (0..series).filter(|id| id % 7 == 1).count() as u64;
+    assert_eq!(asked(&|is_match| cpu.matching(b"region", is_match)), (8, with));
+    assert_eq!(asked(&|is_match| cpu.not_matching(b"region", is_match)), (8, u64::from(series) - with));
+    assert_eq!(asked(&|is_match| cpu.matching(b"nosuch", is_match)), (1, 0));
+    assert_eq!(asked(&|is_match| cpu.not_matching(b"host", is_match)), (series + 1, series.into()));
+}
