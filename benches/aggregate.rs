@@ -210,6 +210,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
         pending_bytes: 1 << 30,
         write_wait_ns: 60_000_000_000,
         commit_delay_ns: 0,
+        reserve_bytes: 0,
         durability: Durability::Always,
         page_cache_bytes: 1 << 30,
         compact_bytes_per_second: 0,

@@ -73,6 +73,8 @@ struct Rows {
     parsed: u64,
     dropped: u64,
     first_refusal: Option<Vec<u8>>,
+    /// Points beyond retention: neither counted nor named beside a refusal of another kind, as in stock.
+    expired: u64,
 }
 
 /// A batch being built.
@@ -228,12 +230,15 @@ impl<O: Owners> Session<O> {
 
     /// What the client is told once everything good is stored.
     fn answer(self) -> Result<Written, WriteError> {
-        let Rows { written, parsed, dropped, first_refusal, conflicts, .. } = self.rows;
+        let Rows { written, parsed, dropped, first_refusal, expired, conflicts, .. } = self.rows;
         if !conflicts.is_empty() {
             return Err(WriteError::FieldTypeConflict);
         }
         if let Some(reason) = first_refusal {
             return Err(partial(&reason, dropped, written));
+        }
+        if expired > 0 {
+            return Err(partial(b"points beyond retention policy", expired, written));
         }
         if self.errors.is_empty() {
             return Ok(written);
@@ -413,6 +418,8 @@ struct Walk<'a> {
 enum Hindrance {
     /// It cannot at all.
     Refused(Vec<u8>),
+    /// It is beyond retention.
+    Expired,
     /// It gives a field that this request made another type.
     Conflict(GroupId),
     /// Others must be asked first.
@@ -439,6 +446,10 @@ impl Sink for Walk<'_> {
             Err(Hindrance::Refused(reason)) => {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
+            }
+            Err(Hindrance::Expired) => {
+                self.rows.parsed += 1;
+                self.rows.expired += 1;
             }
             Err(Hindrance::Conflict(group)) => {
                 self.rows.parsed += 1;
@@ -469,7 +480,7 @@ impl Walk<'_> {
     #[inline]
     fn take(&mut self, number: u32, point: &Point<'_>) -> Result<(), Hindrance> {
         if point.time < self.retained_from {
-            return Err(Hindrance::Refused(b"points beyond retention policy".to_vec()));
+            return Err(Hindrance::Expired);
         }
         let (measurement, shard) = {
             let series = self.cache.series(number);

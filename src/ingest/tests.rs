@@ -301,6 +301,9 @@ fn points_beyond_retention_are_dropped() {
     let setup = Setup::new();
     setup.fake.state.borrow_mut().duration_ns = 3_000;
     assert_eq!(setup.write("m x=1 1999\nm x=1 2000"), partial("points beyond retention policy", 1, (1, 1)));
+    let conflict = "field type conflict: input field \"x\" on measurement \"m\" is type string, \
+                    already exists as type float";
+    assert_eq!(setup.write("m x=1 1999\nm x=\"a\" 2000"), partial(conflict, 1, (0, 0)));
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl<P: Disk + Clock> Engine<P> {
         loop {
             let changed = self.flush_work.notified();
             self.remove_garbage().await;
+            self.settle_orphans().await;
             let frozen = self.state.borrow().frozen.clone();
             if let Some(frozen) = frozen {
                 if let Err(error) = self.flush(&frozen).await {

@@ -25,6 +25,7 @@ mod compact;
 mod flush;
 mod limits;
 mod manifest;
+mod orphans;
 mod read;
 mod record;
 mod recover;
@@ -69,6 +70,7 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::segment::PageCache;
+use crate::shard::orphans::Orphans;
 use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
@@ -246,6 +248,8 @@ struct State<P: Disk> {
     compact_loop_ended: bool,
     /// Segments of dropped partitions, and those that were compacted, whose files are to be removed.
     garbage: Vec<PathBuf>,
+    /// Series of dropped partitions that may have to leave the index.
+    orphans: Orphans,
     work: Work,
     last_sync_ns: u64,
     unsynced: bool,
@@ -374,8 +378,10 @@ impl<P: Disk + Clock> Engine<P> {
     pub fn set_live(&self, live: Live) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        for shard in state.shards.values_mut() {
-            shard.drop_all_but(&live, &mut state.garbage);
+        for (&number, shard) in &mut state.shards {
+            for (database, series) in shard.drop_all_but(&live, &mut state.garbage) {
+                *state.orphans.entry((number, database)).or_default() |= series;
+            }
         }
         state.live = live;
         self.flush_work.notify_all();

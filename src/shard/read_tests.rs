@@ -102,6 +102,7 @@ impl Run {
                 pending_bytes: 1 << 24,
                 write_wait_ns: u64::MAX,
                 commit_delay_ns: 0,
+                reserve_bytes: 0,
                 durability: Durability::Always,
                 page_cache_bytes: 1 << 20,
                 compact_bytes_per_second: 0,

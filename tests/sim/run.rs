@@ -38,10 +38,12 @@ use millrace::shard::WriteError;
 
 use roaring::RoaringBitmap;
 
+use crate::model::BOOLEAN;
 use crate::model::Cell;
 use crate::model::Fate;
 use crate::model::Found;
 use crate::model::Model;
+use crate::model::shown;
 
 pub const SHARDS: u16 = 4;
 /// Series; each belongs to the shard of its number's remainder, and in it to one writer.
@@ -51,10 +53,15 @@ pub const WRITERS: usize = 3;
 /// Shard groups; the last one may be dropped.
 const GROUPS: i64 = 3;
 const GROUP_TIMES: i64 = 70;
-pub const FIELDS: [(&[u8], FieldType); 4] =
-    [(b"i", FieldType::Integer), (b"f", FieldType::Float), (b"u", FieldType::Unsigned), (b"s", FieldType::String)];
-/// Which fields a row may have.
-const ROWS: [&[usize]; 5] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3]];
+pub const FIELDS: [(&[u8], FieldType); 5] = [
+    (b"i", FieldType::Integer),
+    (b"f", FieldType::Float),
+    (b"u", FieldType::Unsigned),
+    (b"s", FieldType::String),
+    (b"b", FieldType::Boolean),
+];
+/// Which fields a row may have; a boolean, which tells little, is never alone.
+const ROWS: [&[usize]; 7] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3], &[2, BOOLEAN], &[0, 1, 2, 3, BOOLEAN]];
 pub const DATABASE: DatabaseId = DatabaseId(1);
 pub const POLICY: PolicyId = PolicyId(1);
 
@@ -94,6 +101,7 @@ fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> 
     match FIELDS[field].1 {
         FieldType::Float => FieldValue::Float(number as f64 / 4.0),
         FieldType::Unsigned => FieldValue::Unsigned(number as u64),
+        FieldType::Boolean => FieldValue::Boolean(shown(BOOLEAN, number) == 1),
         FieldType::String => {
             *text = format!("{number}{}", " ".repeat(number as usize % 50));
             FieldValue::String(text.as_bytes())
@@ -102,14 +110,14 @@ fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> 
     }
 }
 
-/// Undoes [`value`].
+/// Undoes [`value`], as far as [`shown`] tells numbers apart.
 pub fn number(values: &Values, row: usize) -> i64 {
     match values {
         Values::Integer(values) => values[row],
         Values::Float(values) => (values[row] * 4.0) as i64,
         Values::Unsigned(values) => values[row] as i64,
         Values::String(values) => String::from_utf8_lossy(&values[row]).trim().parse().expect("a number"),
-        Values::Boolean(_) => panic!("not a type of these fields: {values:?}"),
+        Values::Boolean(values) => i64::from(values[row]),
     }
 }
 
@@ -258,8 +266,8 @@ impl Run {
         (builder, keys)
     }
 
-    /// Everything that can be read.
-    pub async fn read(&self, descending: bool) -> Found {
+    /// Everything that can be read; with `is_damaged` that need not be everything.
+    pub async fn read(&self, descending: bool, is_damaged: bool) -> Found {
         let mut found = Found::new();
         for view in self.engines.iter().flat_map(Engine::views) {
             for series in 0..SERIES {
@@ -267,8 +275,14 @@ impl Run {
                 let Some(id) = id else { continue };
                 let mut cursor = view.read(request(id, descending));
                 let mut last = None;
-                while let Some(block) = cursor.next().await.expect("a disk without faults is read") {
-                    take(&block, series, descending, &mut last, &mut found);
+                loop {
+                    match cursor.next().await {
+                        Ok(Some(block)) => take(&block, series, descending, &mut last, &mut found),
+                        Ok(None) => break,
+                        // Damage that stays is said instead of read.
+                        Err(_) if is_damaged => break,
+                        Err(error) => panic!("a disk without faults is read: {error}"),
+                    }
                 }
             }
         }

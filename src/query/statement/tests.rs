@@ -391,6 +391,9 @@ fn show_series_filters_by_tags() {
     check_series(&world, "SHOW SERIES WHERE 'a' = host", &[ALL[0], ALL[5]]);
     check_series(&world, "SHOW SERIES WHERE host = 1", &ALL);
     check_series(&world, "SHOW SERIES WHERE usage = 'x'", &[]);
+    check_series(&world, "SHOW SERIES FROM cpu WHERE host = region", &[]);
+    check_series(&world, "SHOW SERIES WHERE region = only", &[]);
+    check_series(&world, "SHOW SERIES WHERE region != only", &[ALL[0], ALL[1], ALL[4]]);
     check_series(&world, "SHOW SERIES WHERE false", &[]);
     check_series(&world, "SHOW SERIES WHERE true", &ALL);
     check_error(&world, "sh", "SHOW SERIES WHERE usage > 1", "invalid tag comparison operator");
@@ -792,7 +795,12 @@ fn deletes_are_checked_and_forget_a_measurement_without_series() {
     let time = "DROP SERIES doesn't support time in WHERE clause";
     check_error(&world, "sh", "DROP SERIES WHERE time > 0", time);
     let field = "shard 1: fields not supported in WHERE clause during deletion";
-    check_error(&world, "sh", "DELETE FROM cpu WHERE usage > 1", field);
+    for condition in ["usage > 1", "host = 5", "host = 'a' AND host = 5", "host::field = 'a'", "host + 1 = 2"] {
+        check_error(&world, "sh", &format!("DELETE FROM cpu WHERE {condition}"), field);
+        check_error(&world, "sh", &format!("DROP SERIES WHERE {condition}"), field);
+    }
+    world.check("sh", "DELETE FROM cpu WHERE host = only; DELETE FROM cpu WHERE nosuch = another", "[{},{}]");
+    world.check("sh", "DELETE FROM nosuch WHERE host = 5", "[{}]");
     assert!(world.0.forgotten.borrow().is_empty());
     world.check("sh", "DELETE FROM cpu", "[{}]");
     assert_eq!(*world.0.forgotten.borrow(), [Bytes::from(&b"cpu"[..])]);
