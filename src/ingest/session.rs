@@ -112,6 +112,10 @@ struct Missing {
     /// Of each layout once.
     claims: Vec<Claim>,
     claimed: HashSet<Claim>,
+    /// What the claims ask for, by shard group and measurement.
+    asked: HashMap<(GroupId, Bytes), HashMap<Bytes, FieldType>>,
+    /// Where a claim asks for another type than one before it: as in stock nothing behind that makes a field.
+    broken: HashSet<GroupId>,
 }
 
 impl<O: Owners> Session<O> {
@@ -203,7 +207,8 @@ impl<O: Owners> Session<O> {
 
     /// Sends all batches to their owners and waits until they are durable and visible.
     pub async fn finish(mut self) -> Result<Written, WriteError> {
-        if self.rows.parsed > 0
+        // A body of bad lines alone is told so; one of comments, or of nothing, is not.
+        if (self.rows.parsed > 0 || self.errors.is_empty())
             && let Some(error) = self.refused
         {
             return Err(error);
@@ -566,7 +571,7 @@ impl Walk<'_> {
             }
             conflict = true;
         }
-        if conflict {
+        if conflict || self.rows.conflicts.contains(&group) {
             return Err(Hindrance::Conflict(group));
         }
         let mut stored = point.fields.iter().filter(|field| field.name != b"time");
@@ -605,7 +610,7 @@ impl Walk<'_> {
         let schema = self.cache.schema_number(group, measurement);
         let schema = self.cache.schema(schema);
         // A point that will be refused gives no field its type.
-        if conflicting(&schema.types, point).next().is_some() {
+        if self.rows.conflicts.contains(&group) || conflicting(&schema.types, point).next().is_some() {
             return;
         }
         let mut unknown: Vec<(Bytes, FieldType)> = Vec::new();
@@ -625,8 +630,21 @@ impl Walk<'_> {
 }
 
 impl Missing {
-    fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, fields: Vec<(Bytes, FieldType)>) {
+    fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, mut fields: Vec<(Bytes, FieldType)>) {
+        if self.broken.contains(&group) {
+            return;
+        }
         let (database, policy) = (target.database, target.policy);
+        let asked = self.asked.entry((group, measurement.clone())).or_default();
+        let is_other = |(name, asks): &(Bytes, FieldType)| asked.get(name).is_some_and(|known| known != asks);
+        if let Some(first) = fields.iter().position(is_other) {
+            self.broken.insert(group);
+            fields.truncate(first);
+        }
+        if fields.is_empty() {
+            return;
+        }
+        asked.extend(fields.iter().cloned());
         let claim = Claim { database, policy, group, measurement, fields };
         // In the order of the lines: the earliest point of the batch fixes the type.
         if self.claimed.insert(claim.clone()) {

@@ -402,12 +402,14 @@ fn show_series_filters_by_tags() {
 }
 
 #[test]
-fn show_series_with_time_reads_points_of_one_policy() {
+fn show_series_with_time_looks_at_shard_groups_of_one_policy() {
     let world = show_world();
     check_series(&world, "SHOW SERIES WHERE time > '2020-06-01'", &["cpu,host=d"]);
     let in_2020 = "SHOW SERIES WHERE time > '2019-12-31' AND time < '2020-06-01'";
     check_series(&world, in_2020, &[&ALL[..3], &ALL[5..7]].concat());
-    check_series(&world, "SHOW SERIES WHERE time > '2020-01-02' AND time < '2020-01-04'", &[]);
+    let behind_their_points = "SHOW SERIES WHERE time > '2020-01-02' AND time < '2020-01-04'";
+    check_series(&world, behind_their_points, &[&ALL[..3], &ALL[5..7]].concat());
+    check_series(&world, "SHOW SERIES WHERE time > '2020-01-06' AND time < '2020-01-08'", &[]);
     check_series(&world, "SHOW SERIES WHERE time > now() - 1h AND host = 'a'", &[]);
     check_series(&world, "SHOW SERIES WHERE time > '2020-06-01' AND usage > 1", &[]);
 }
