@@ -72,6 +72,7 @@ fn value(partial: Partial) -> Option<i64> {
         Cell::Float(value) => number(&Values::Float(vec![value]), 0),
         Cell::Unsigned(value) => number(&Values::Unsigned(vec![value]), 0),
         Cell::String(value) => number(&Values::String(vec![value]), 0),
+        Cell::Boolean(value) => number(&Values::Boolean(vec![value]), 0),
         other => panic!("not a type of these fields: {other:?}"),
     })
 }
