@@ -26,11 +26,11 @@ use crate::exec::view::ReadAll;
 use crate::model::Cell;
 use crate::model::FieldValue;
 use crate::shard::Deletion;
-use crate::shard::Durability;
 use crate::shard::Live;
 use crate::shard::OldLogs;
 use crate::shard::Options;
 use crate::shard::PartitionKey;
+use crate::shard::tests::run_options;
 
 use super::*;
 
@@ -91,23 +91,12 @@ impl Run {
             }
             let old_logs = OldLogs::list(&disk, "/data".as_ref(), 1, 1).await.unwrap();
             let options = Options {
-                dir: "/data".into(),
                 shard_count: 1,
-                core: 0,
-                core_count: 1,
                 generation: old_logs.next_generation(),
-                memtable_bytes: 1 << 30,
-                wal_bytes: 1 << 30,
-                cold_flush_ns: u64::MAX,
                 pending_bytes: 1 << 24,
                 write_wait_ns: u64::MAX,
-                commit_delay_ns: 0,
-                reserve_bytes: 0,
-                durability: Durability::Always,
-                page_cache_bytes: 1 << 20,
-                compact_bytes_per_second: 0,
-                compact_burst_bytes: 0,
                 compact_cold_ns: compact_cold_ns.unwrap_or(u64::MAX),
+                ..run_options("/data".as_ref(), 0, 1, 1 << 30)
             };
             Engine::open(disk, options, live, old_logs).await.unwrap().0
         };

@@ -104,12 +104,12 @@ mod tests {
     use crate::model::GroupId;
     use crate::model::PolicyId;
     use crate::model::TimeRange;
-    use crate::shard::Durability;
     use crate::shard::Live;
     use crate::shard::OldLogs;
     use crate::shard::Options;
     use crate::shard::PartitionKey;
     use crate::shard::WriteError;
+    use crate::shard::tests::run_options;
 
     const KEY: PartitionKey = PartitionKey { database: DatabaseId(1), policy: PolicyId(1), group: GroupId(1) };
     const SECOND_NS: u64 = 1_000_000_000;
@@ -117,23 +117,11 @@ mod tests {
     /// An engine of one shard whose loops run; only what the device says makes it flush.
     fn start(simulation: &mut Simulation, reserve_bytes: u64) -> Rc<Engine<SimDisk>> {
         let options = Options {
-            dir: "/data".into(),
             shard_count: 1,
-            core: 0,
-            core_count: 1,
-            generation: 1,
-            memtable_bytes: 1 << 30,
             wal_bytes: 1 << 40,
-            cold_flush_ns: u64::MAX,
-            pending_bytes: 1 << 20,
             write_wait_ns: SECOND_NS,
-            commit_delay_ns: 0,
             reserve_bytes,
-            durability: Durability::Always,
-            page_cache_bytes: 1 << 20,
-            compact_bytes_per_second: 0,
-            compact_burst_bytes: 0,
-            compact_cold_ns: u64::MAX,
+            ..run_options("/data".as_ref(), 0, 1, 1 << 30)
         };
         let mut live = Live::default();
         live.databases.insert(KEY.database);

@@ -33,7 +33,8 @@ fn live() -> Live {
     live
 }
 
-fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes: usize) -> Options {
+/// Of a core that only freezes by size and never compacts what is cold.
+pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes: usize) -> Options {
     Options {
         dir: dir.to_path_buf(),
         shard_count: SHARDS,
