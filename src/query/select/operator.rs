@@ -190,18 +190,15 @@ impl Pipeline {
         self.operators.iter_mut().zip(&self.queues).find(is_due).map(|(operator, _)| operator)
     }
 
-    /// Moves rows on until the last queue has some, all is done, input is missing, or an operator has to compute.
-    pub fn pump(&mut self) {
-        while self.head().is_none() && !self.is_ended() {
-            let mut moved = false;
-            for index in 0..self.operators.len() {
-                let (before, behind) = self.queues.split_at_mut(index + 1);
-                moved |= step(&mut self.operators[index], &mut before[index], &mut behind[0]);
-            }
-            if !moved {
-                return;
-            }
+    /// Moves some rows on through each operator; whether anything changed. If not, input is missing, all is done, or an
+    /// operator has to compute. What fill() makes and another operator takes in may be endless.
+    pub fn pump(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.operators.len() {
+            let (before, behind) = self.queues.split_at_mut(index + 1);
+            moved |= step(&mut self.operators[index], &mut before[index], &mut behind[0]);
         }
+        moved
     }
 }
 

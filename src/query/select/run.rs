@@ -283,12 +283,17 @@ impl<F: Fabric> SelectRun<F> {
                 if pipeline.head().is_some() {
                     break;
                 }
-                pipeline.pump();
+                let moved = pipeline.pump();
                 if pipeline.head().is_some() || pipeline.is_ended() {
                     break;
                 }
                 if let Some(operator) = pipeline.due() {
                     operator.compute().await;
+                    continue;
+                }
+                if moved {
+                    self.check_memory()?;
+                    futures_lite::future::yield_now().await;
                     continue;
                 }
                 self.feed(self.plan.chains[index].demand).await?;
