@@ -200,11 +200,12 @@ impl Scope<'_> {
     }
 
     fn series<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
+        let targets = self.targets(show)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
         let mode = if range.is_some() { Mode::Select } else { Mode::Index };
         let filter = rest.map(|rest| condition::translate(&rest, mode)).transpose()?;
         let mut requests = Vec::new();
-        for target in self.targets(show)? {
+        for target in targets {
             let within = match range {
                 // Time chooses among shard groups, not among points.
                 Some(range) => Within::Groups(target.policy, range),
@@ -280,8 +281,8 @@ impl Scope<'_> {
         if timed && count != Count::TagValues {
             return Err(format!("{title} doesn't support time in WHERE clause"));
         }
-        let dimensions = dimensions(&statement.dimensions)?;
         let targets = self.targets(show)?;
+        let dimensions = dimensions(&statement.dimensions)?;
         // Stock looks for a field called time there and finds none.
         let (rest, _) = self.split(show.condition.as_ref())?;
         let mut filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;

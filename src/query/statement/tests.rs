@@ -369,6 +369,8 @@ fn cardinalities_of_one_policy() {
     check_error(&world, "sh", "SHOW SERIES EXACT CARDINALITY GROUP BY time", refused);
     let refused = "only time and tag dimensions allowed";
     check_error(&world, "sh", "SHOW SERIES EXACT CARDINALITY GROUP BY host + 1", refused);
+    check_error(&world, "sh", "SHOW SERIES ON nodb WHERE h > 1", "database not found: nodb");
+    check_error(&world, "sh", "SHOW SERIES EXACT CARDINALITY ON nodb GROUP BY h + 1", "database not found: nodb");
     let refused = "GROUP BY time(1m) is not supported for cardinalities";
     check_error(&world, "sh", "SHOW SERIES EXACT CARDINALITY GROUP BY time(1m)", refused);
     check("SHOW TAG VALUES CARDINALITY WITH KEY IN (host, region)", &[("cpu", "", 6), ("disk", "", 1)]);
