@@ -74,6 +74,8 @@ use crate::shard::Recovery;
 const IO_MEMORY_BYTES: usize = 10 << 20;
 /// Submissions one ring holds. glommio has three for each executor.
 const RING_DEPTH: usize = 512;
+/// Longest a core looks away from its rings while a query or background work keeps it busy; glommio's own is 100 ms.
+const TURN_MAX: Duration = Duration::from_millis(5);
 /// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.
 const MESH_ROOM: Room = Room { asks: 1024, bytes: 64 << 20 };
 /// Longest wait for all shards to open. Replay runs at hundreds of MiB/s; this is for the worst of disks.
@@ -130,6 +132,7 @@ pub fn run(
             .name("core")
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
+            .preempt_timer(TURN_MAX)
             .spawn(move || run_core(core, seat, start, lead));
         threads.push(thread.map_err(|error| format!("core {core} cannot be started: {error}"))?);
     }
