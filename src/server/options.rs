@@ -49,7 +49,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         core_count,
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
-        wal_bytes: WAL_BYTES,
+        wal_bytes: config.data.log_bytes.map_or(WAL_BYTES, |all| (all / u64::from(core_count)).max(1 << 20)),
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
