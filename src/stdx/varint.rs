@@ -64,6 +64,11 @@ impl<'a> Reader<'a> {
             self.rest = &self.rest[1..];
             return Some(u64::from(first));
         }
+        // Two bytes are nearly as common as one.
+        if let Some(&second) = self.rest.get(1).filter(|second| **second < 0x80) {
+            self.rest = &self.rest[2..];
+            return Some(u64::from(first & 0x7f) | u64::from(second) << 7);
+        }
         self.varint_long()
     }
 
