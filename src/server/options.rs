@@ -25,6 +25,8 @@ const WAL_BYTES: u64 = 256 << 20;
 const PENDING_BYTES: usize = 64 << 20;
 /// Index pages and blocks of segments that each core keeps.
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
+/// Series log of a shard that is not worth writing anew: a start reads it in milliseconds.
+const SERIES_LOG_BYTES: u64 = 1 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
@@ -62,6 +64,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         compact_bytes_per_second: config.data.compact_bytes_per_second / u64::from(core_count),
         compact_burst_bytes: config.data.compact_burst_bytes / u64::from(core_count),
         compact_cold_ns: config.data.compact_cold_ns,
+        series_log_bytes: SERIES_LOG_BYTES,
     }
 }
 
@@ -113,6 +116,7 @@ pub fn engine_statistic(sizes: &Sizes) -> Statistic {
             ("memtableBytes", value(sizes.memtable_bytes)),
             ("segmentBytes", value(sizes.segment_bytes)),
             ("segments", value(sizes.segments)),
+            ("segmentsUnreadable", value(sizes.unreadable_segments)),
             ("series", value(sizes.series)),
             ("walBytes", value(sizes.wal_bytes)),
         ],

@@ -75,7 +75,8 @@ impl<P: Disk + Clock> Engine<P> {
         if let Some(failure) = &state.log_failure {
             return Err(Some(WriteError::Log(failure.clone())));
         }
-        let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
+        let is_long = state.active_log_bytes >= self.options.wal_bytes;
+        let full = state.frozen.is_some() && (is_long || state.active_bytes >= self.options.memtable_bytes);
         let queued = state.pending_bytes >= self.options.pending_bytes;
         if full || queued { Err(None) } else { Ok(()) }
     }

@@ -205,7 +205,7 @@ fn pick<P: Disk>(
     tombstones: &[Tombstone],
     is_cold: bool,
 ) -> Option<Range<usize>> {
-    if partition.has_unreadable {
+    if partition.unreadable > 0 || !partition.unopened.is_empty() {
         return None;
     }
     let candidates = partition.segments.iter().map(|settled| Candidate {

@@ -10,7 +10,6 @@ use crate::disk::Disk;
 use crate::disk::names;
 use crate::memtable::FlushCursor;
 use crate::memtable::Memtable;
-use crate::model::DatabaseId;
 use crate::model::SeriesId;
 use crate::segment::Segment;
 use crate::segment::SegmentId;
@@ -19,14 +18,12 @@ use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Phase;
 use crate::shard::manifest::Change;
+use crate::shard::manifest::Listed;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
 use crate::shard::state::Settled;
 use crate::shard::tombstone::Deletion;
-use crate::wal::Log;
 
-/// Series written to the series log in one step.
-const SAVE_SERIES: usize = 4096;
 /// Pause before a failed flush is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
 /// A stop does not wait longer for a disk that fails: the logs keep what could not be flushed.
@@ -85,26 +82,46 @@ impl<P: Disk + Clock> Engine<P> {
         self.state.borrow_mut().frozen = None;
         self.room.notify_all();
         self.commit_work.notify_all();
+        for shard in self.options.shards() {
+            self.shorten_series_log(shard).await;
+        }
         Ok(())
     }
 
     async fn flush_shard(&self, shard: u16, age: (u32, u32)) -> io::Result<()> {
-        let partitions = self.frozen_partitions(shard);
         self.save_series(shard).await?;
         let mut segments = Vec::new();
-        for (key, memtable) in partitions {
+        let written = self.write_frozen(shard, &mut segments).await;
+        let paths = segments.iter().map(|(_, segment)| segment.path().to_path_buf()).collect::<Vec<_>>();
+        if let Err(error) = written {
+            // They are written anew with the next try.
+            self.state.borrow_mut().garbage.extend(paths);
+            return Err(error);
+        }
+        let (mut visible, mut named) = {
+            let state = self.state.borrow();
+            (state.shards[&shard].unlisted.clone(), state.shards[&shard].named())
+        };
+        let last = segments.iter().filter_map(|(_, segment)| segment.series().max()).max();
+        named = named.max(last.map_or(0, |last| last.saturating_add(1)));
+        visible.extend(segments.iter().map(|(key, segment)| (*key, Listed { number: segment.id().number, age })));
+        let tombstones = self.unsaved_tombstones(shard, age);
+        let change = Change::Flush { flushed: age, named, segments: visible, tombstones };
+        if let Err(error) = self.change_manifest(shard, change).await {
+            // The manifest may name them after a crash. Not any more once it could be written.
+            self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").doubtful.extend(paths);
+            return Err(error);
+        }
+        self.publish(shard, age, segments);
+        Ok(())
+    }
+
+    async fn write_frozen(&self, shard: u16, segments: &mut Vec<(PartitionKey, Segment<P>)>) -> io::Result<()> {
+        for (key, memtable) in self.frozen_partitions(shard) {
             let segment = self.write_segment(shard, &memtable).await?;
             segments.push((key, segment));
         }
-        let dir = names::shard_dir(&self.options.dir, shard);
-        if !segments.is_empty() {
-            self.platform.sync_dir(&dir).await?;
-        }
-        let visible = segments.iter().map(|(key, segment)| (segment.id().number, *key)).collect();
-        let tombstones = self.unsaved_tombstones(shard, age);
-        self.change_manifest(shard, Change::Flush { flushed: age, segments: visible, tombstones }).await?;
-        self.publish(shard, age, segments);
-        Ok(())
+        self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await
     }
 
     /// Deletions of the logs that go with this flush.
@@ -121,56 +138,21 @@ impl<P: Disk + Clock> Engine<P> {
         partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.as_ref()?.memtable.clone()))).collect()
     }
 
-    /// Every id that a segment may name must be in the series log before the segment is visible.
-    async fn save_series(&self, shard: u16) -> io::Result<()> {
-        let (mut log, series) = {
-            let mut state = self.state.borrow_mut();
-            let shard = state.shards.get_mut(&shard).expect("own shard");
-            let series = std::mem::take(&mut shard.unsaved_series);
-            if series.is_empty() {
-                return Ok(());
-            }
-            (shard.series_log.take(), series)
-        };
-        let path = names::shard_dir(&self.options.dir, shard).join(names::SERIES_LOG);
-        let mut result = Ok(());
-        let mut saved = 0;
-        // A million new series are no reason to hold up the core.
-        for some in series.chunks(SAVE_SERIES) {
-            let records = self.series_records(shard, some);
-            result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
-            if result.is_err() {
-                break;
-            }
-            saved += some.len();
-            self.platform.yield_now().await;
-        }
-        let mut state = self.state.borrow_mut();
-        let shard = state.shards.get_mut(&shard).expect("own shard");
-        shard.series_log = log;
-        if result.is_err() {
-            let unsaved = series[saved..].to_vec();
-            let newer = std::mem::replace(&mut shard.unsaved_series, unsaved);
-            shard.unsaved_series.extend(newer);
-        }
-        result
-    }
-
-    fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
-        let state = self.state.borrow();
-        let shard = &state.shards[&shard];
-        let record = |&(database, id): &(DatabaseId, SeriesId)| {
-            Some(record::encode_series(database, id, &shard.unsaved_key(database, id)?))
-        };
-        series.iter().filter_map(record).collect()
-    }
-
-    async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
+    /// A segment that is not yet visible, nor its name durable; no file is left of a failure.
+    pub(super) async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
         let (path, id) = self.next_segment(shard);
+        let written = self.write_rows(&path, id, memtable).await;
+        if written.is_err() {
+            self.state.borrow_mut().garbage.push(path);
+        }
+        written
+    }
+
+    async fn write_rows(&self, path: &Path, id: SegmentId, memtable: &Memtable) -> io::Result<Segment<P>> {
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
-        let mut writer = SegmentWriter::create(&self.platform, &path, id).await?;
+        let mut writer = SegmentWriter::create(&self.platform, path, id).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
             writer.add(SeriesId(rows.series), &rows.measurement, &rows.fields, &rows.block).await?;
@@ -178,7 +160,7 @@ impl<P: Disk + Clock> Engine<P> {
         }
         let summary = writer.finish().await?;
         self.state.borrow_mut().work.flushed_bytes += summary.bytes;
-        Segment::open(&self.platform, &path, &self.page_cache).await.map_err(io::Error::other)
+        Segment::open(&self.platform, path, &self.page_cache).await.map_err(io::Error::other)
     }
 
     /// A file name that was never used in this shard.
@@ -206,6 +188,13 @@ impl<P: Disk + Clock> Engine<P> {
                 None => state.garbage.push(segment.path().to_path_buf()),
             }
         }
+        state.garbage.append(&mut shard.doubtful);
+        for (key, listed) in std::mem::take(&mut shard.unlisted) {
+            let partition = shard.partitions.get(&key);
+            let settled = partition.iter().flat_map(|partition| &partition.segments);
+            let now_listed = settled.filter(|settled| settled.segment.id().number == listed.number);
+            now_listed.for_each(|settled| settled.is_fixed.set(false));
+        }
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.drop_spent_tombstones();
         self.compact_work.notify_all();
@@ -219,21 +208,6 @@ impl<P: Disk + Clock> Engine<P> {
             }
         }
     }
-}
-
-/// Appends to a log; one that failed before is first read back and reopened, which cuts what was not acknowledged.
-async fn append_or_reopen<P: Disk>(
-    platform: &P,
-    path: &Path,
-    log: &mut Option<Log<P>>,
-    id: u64,
-    records: &[Vec<u8>],
-) -> io::Result<()> {
-    let open = match log.take() {
-        Some(open) if !open.has_failed() => open,
-        _ => Log::open(platform, path, id, |_| ()).await?.0,
-    };
-    log.insert(open).append(records).await
 }
 
 pub(super) async fn remove_if_there<P: Disk>(platform: &P, path: &Path) -> io::Result<()> {

@@ -9,9 +9,11 @@
 //! write    -> pending -> one frame of the log, one sync -> memtables -> acknowledged        (commit.rs)
 //! freeze   -> new log file; every active memtable becomes frozen                            (commit.rs)
 //! flush    -> series log, segments, manifest; then the frozen logs are removed              (flush.rs)
+//! series   -> series log: appended to by flushes, written anew when much of it is dead      (series_log.rs)
 //! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
 //! manifest <- changes of flushes and compactions, one at a time                             (amend.rs)
-//! open     <- manifest, segments, series log, then the logs that are not in segments        (recover.rs)
+//! open     <- series log, manifest, segments of today, then the logs that are not in segments (recover.rs, replay.rs)
+//! cold     <- older segments, once the core serves                                          (cold.rs)
 //! ```
 //!
 //! Log files and memtables change together: a freeze starts a new file, so the files before it hold just what the
@@ -20,6 +22,7 @@
 //! read by every core, each for its own shards, so the number of cores may change from start to start.
 
 mod amend;
+mod cold;
 mod commit;
 mod compact;
 mod flush;
@@ -28,6 +31,8 @@ mod manifest;
 mod read;
 mod record;
 mod recover;
+mod replay;
+mod series_log;
 mod state;
 mod tombstone;
 
@@ -41,6 +46,7 @@ pub use read::ShardView;
 pub use record::Age;
 pub use record::LogRecord;
 pub use record::PartitionKey;
+pub use record::SeriesRecord;
 pub use record::decode_log;
 pub use record::decode_series;
 pub use recover::OldLogs;
@@ -60,6 +66,7 @@ use roaring::RoaringBitmap;
 use crate::batch::Batch;
 use crate::disk::Clock;
 use crate::disk::Disk;
+use crate::disk::names;
 use crate::disk::names::WalName;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
@@ -67,6 +74,7 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
+use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
@@ -122,12 +130,19 @@ pub struct Options {
     pub compact_burst_bytes: u64,
     /// A partition without a flush for so long is compacted as a whole, ns.
     pub compact_cold_ns: u64,
+    /// Series logs up to this length are not written anew, whatever they hold.
+    pub series_log_bytes: u64,
 }
 
 impl Options {
     /// The shards of this core.
     pub fn shards(&self) -> impl Iterator<Item = u16> + use<> {
         (self.core..self.shard_count).step_by(usize::from(self.core_count))
+    }
+
+    fn log_name(&self, epoch: u32) -> WalName {
+        let Options { generation, core, core_count, .. } = *self;
+        WalName { generation, epoch, core, core_count: Some(core_count) }
     }
 }
 
@@ -184,6 +199,8 @@ pub struct Sizes {
     pub segment_bytes: u64,
     /// Their blocks found damaged since the start.
     pub damaged_blocks: u64,
+    /// Segment files that are damaged such that nothing of them can be read.
+    pub unreadable_segments: u64,
     /// Series.
     pub series: u64,
     /// Bytes of segments that flushes wrote since the start.
@@ -212,6 +229,8 @@ pub struct Engine<P: Disk + Clock> {
     room: Notify,
     /// A manifest was given back.
     manifest_returned: Notify,
+    /// A partition was opened, or could not be.
+    partition_opened: Notify,
     page_cache: Rc<PageCache>,
 }
 
@@ -327,16 +346,21 @@ impl<P: Disk + Clock> Engine<P> {
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;
         for deletion in deletions {
-            self.settle(deletion.shard, deletion.database, &deletion.series, true).await;
+            self.settle(deletion.shard, deletion.database, &deletion.series).await;
         }
         Ok(())
     }
 
-    /// Takes those of some series out of the index that have no point left; they were counted or are not yet.
-    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap, were_counted: bool) {
+    /// Takes those of some series out of the index that have no point left. Nothing is known of them while some
+    /// partition cannot be opened.
+    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap) {
+        if let Err(error) = self.opened(database, None, TimeRange::ALWAYS).await {
+            tracing::error!("series without a point stay in the index: {error}");
+            return;
+        }
         for (count, series) in series.iter().enumerate() {
             let gone = self.settle_one(shard, database, SeriesId(series)).await;
-            if gone && were_counted {
+            if gone {
                 limits::uncount(&self.state.borrow().live, database, 1);
             }
             if count % SETTLE_SERIES == 0 {
@@ -369,8 +393,9 @@ impl<P: Disk + Clock> Engine<P> {
     pub fn set_live(&self, live: Live) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        for shard in state.shards.values_mut() {
-            shard.drop_all_but(&live, &mut state.garbage);
+        for (number, shard) in &mut state.shards {
+            let folder = names::shard_dir(&self.options.dir, *number);
+            shard.drop_all_but(&live, &folder, &mut state.garbage);
         }
         state.live = live;
         self.flush_work.notify_all();

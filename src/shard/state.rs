@@ -1,10 +1,10 @@
 //! What one shard holds: its series and its partitions.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 use crate::batch::Reader;
 use crate::batch::SeriesRef;
 use crate::disk::Disk;
+use crate::disk::names;
 use crate::memtable::Memtable;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
@@ -23,8 +24,11 @@ use crate::model::TimeRange;
 use crate::segment::Segment;
 use crate::series::Index;
 use crate::series::InsertError;
+use crate::series::block::Shape;
+use crate::series::key::KeyError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
+use crate::shard::manifest::Listed;
 use crate::shard::manifest::Manifest;
 use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
@@ -51,21 +55,41 @@ pub struct ShardState<P: Disk> {
     pub next_segment: u64,
     pub indexes: BTreeMap<DatabaseId, Index>,
     pub partitions: BTreeMap<PartitionKey, Partition<P>>,
-    /// Series that are in the core's log but not yet in the series log; their keys stand in the index.
+    /// Series that are in the core's log but not yet in the series log, or are not what they are there: in the index or
+    /// dormant. Their keys stand in the one or the other.
     pub unsaved_series: Vec<(DatabaseId, SeriesId)>,
     /// `None` while a flush uses it.
     pub series_log: Option<Log<P>>,
+    /// What it holds.
+    pub saved: SavedSeries,
     /// `None` while somebody appends to it, and after a failure until it could be opened again.
     pub manifest: Option<Log<P>>,
     /// Somebody appends to the manifest.
     pub manifest_is_taken: bool,
     /// What the manifest says.
     pub listed: Manifest,
+    /// Segments of flushes that failed when the manifest should name them.
+    pub doubtful: Vec<PathBuf>,
+    /// Segments of the logs of earlier runs that the manifest will name with the next flush.
+    pub unlisted: Vec<(PartitionKey, Listed)>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
-    pub dormant: HashMap<SeriesId, (DatabaseId, Box<[u8]>)>,
+    pub dormant: BTreeMap<SeriesId, (DatabaseId, Box<[u8]>)>,
     dormant_keys: HashMap<(DatabaseId, Box<[u8]>), SeriesId>,
+}
+
+/// What a series log holds, as far as it matters for when to write it anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SavedSeries {
+    /// Series, those named twice and those that are gone among them.
+    pub series: u64,
+    /// Records.
+    pub records: u64,
+    /// Records when it was last written anew in this run.
+    pub records_whole: u64,
+    /// Some were lost. It stays as it is: written anew, it would look as if they were gone.
+    pub is_damaged: bool,
 }
 
 /// The part of a shard that lies in one shard group.
@@ -77,8 +101,12 @@ pub struct Partition<P: Disk> {
     pub frozen: Option<Frozen>,
     /// Oldest first: a later one wins.
     pub segments: Vec<Settled<P>>,
-    /// A segment could not be opened: the rest is not compacted.
-    pub has_unreadable: bool,
+    /// Not opened since the start, oldest first; older than all of `segments`.
+    pub unopened: Vec<Listed>,
+    /// Somebody opens them.
+    pub is_opening: bool,
+    /// Segments that are damaged such that they could not be opened; the rest is not compacted.
+    pub unreadable: u64,
     /// When a flush last added a segment, by the monotonic clock.
     pub changed_ns: u64,
     /// Counts changes of `frozen` and `segments`.
@@ -106,7 +134,7 @@ pub struct Settled<P: Disk> {
     /// Deletions of this age and before are applied to it or came before its points.
     pub age: Age,
     pub segment: Rc<Segment<P>>,
-    /// Found damaged: it is not compacted.
+    /// Found damaged, or not yet in the manifest: it is not compacted.
     pub is_fixed: Cell<bool>,
 }
 
@@ -141,7 +169,9 @@ impl<P: Disk> Partition<P> {
             active: Memtable::default(),
             frozen: None,
             segments: Vec::new(),
-            has_unreadable: false,
+            unopened: Vec::new(),
+            is_opening: false,
+            unreadable: 0,
             changed_ns: 0,
             version: 0,
             series_cache: RefCell::new(None),
@@ -163,6 +193,14 @@ impl<P: Disk> Partition<P> {
     pub fn add_segment(&mut self, settled: Settled<P>) {
         self.segments.push(settled);
         self.frozen = None;
+        self.version += 1;
+    }
+
+    /// Takes what was not open, without what is unreadable.
+    pub fn take_opened(&mut self, segments: Vec<Settled<P>>) {
+        let unopened = std::mem::take(&mut self.unopened);
+        self.unreadable += (unopened.len() - segments.len()) as u64;
+        self.segments.splice(..0, segments);
         self.version += 1;
     }
 
@@ -218,6 +256,7 @@ impl<P: Disk> Partition<P> {
     fn has_older(&self, age: (u32, u32)) -> bool {
         self.frozen.as_ref().is_some_and(|frozen| frozen.age < age)
             || self.segments.iter().any(|settled| settled.age < age)
+            || self.unopened.iter().any(|listed| listed.age < age)
     }
 
     /// Whether a memtable holds a point of the series.
@@ -251,11 +290,14 @@ impl<P: Disk> ShardState<P> {
             partitions: BTreeMap::new(),
             unsaved_series: Vec::new(),
             series_log: None,
+            saved: SavedSeries::default(),
             manifest: None,
             manifest_is_taken: false,
             listed: Manifest::default(),
+            doubtful: Vec::new(),
+            unlisted: Vec::new(),
             tombstones: Vec::new(),
-            dormant: HashMap::new(),
+            dormant: BTreeMap::new(),
             dormant_keys: HashMap::new(),
         }
     }
@@ -279,14 +321,6 @@ impl<P: Disk> ShardState<P> {
         Ok((id, true))
     }
 
-    /// The key of a series that is to go into the series log; `None` when nothing names its id any more.
-    pub fn unsaved_key(&self, database: DatabaseId, id: SeriesId) -> Option<Cow<'_, [u8]>> {
-        if let Some(key) = self.indexes.get(&database).and_then(|index| index.key(id)) {
-            return Some(Cow::Owned(key));
-        }
-        self.dormant.get(&id).map(|(_, key)| Cow::Borrowed(&**key))
-    }
-
     /// Takes back ids whose batch never became durable; how many were series.
     pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) -> u64 {
         let index = self.indexes.get_mut(&database);
@@ -305,13 +339,16 @@ impl<P: Disk> ShardState<P> {
         key: &[u8],
         saved: bool,
     ) -> Result<(), InsertError> {
-        self.next_series = self.next_series.max(id.0.saturating_add(1));
+        self.keep_id(id);
+        self.dormant.remove(&id);
         let index = self.indexes.entry(database).or_default();
         if let Some(known) = index.lookup(key) {
             if known >= id {
                 return Ok(());
             }
             index.remove(known);
+            // Deleted points of it may be in segments, which must not name what the series log does not.
+            self.dormant.insert(known, (database, key.into()));
         }
         index.insert(id, key)?;
         if !saved {
@@ -320,8 +357,31 @@ impl<P: Disk> ShardState<P> {
         Ok(())
     }
 
+    /// Series of the series log, of a database that is there. As for [`ShardState::restore_series`] the newest id of a
+    /// key counts.
+    pub fn restore_shape(&mut self, database: DatabaseId, shape: &Shape<'_>) -> Result<(), KeyError> {
+        self.indexes.entry(database).or_default().restore(shape)?;
+        let mut key = Vec::new();
+        for (row, member) in shape.members.iter().enumerate() {
+            if member.is_dormant {
+                shape.write_key(row, &mut key);
+                self.indexes.entry(database).or_default().remove(member.id);
+                self.dormant.insert(member.id, (database, key.as_slice().into()));
+            } else if !self.dormant.is_empty() {
+                self.dormant.remove(&member.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// This id is not to be given out.
+    pub fn keep_id(&mut self, id: SeriesId) {
+        self.next_series = self.next_series.max(id.0.saturating_add(1));
+    }
+
     /// Ids that data names are not given out again, should the series log have lost some.
     pub fn keep_known_ids(&mut self) {
+        self.next_series = self.next_series.max(self.listed.named);
         let partitions = self.partitions.values();
         let known = partitions.flat_map(|partition| {
             let segments = partition.segments.iter().filter_map(|settled| settled.segment.series().max());
@@ -331,8 +391,15 @@ impl<P: Disk> ShardState<P> {
         self.next_series = self.next_series.max(next);
     }
 
-    /// Drops what the catalog no longer holds; files to remove go to `garbage`.
-    pub fn drop_all_but(&mut self, live: &Live, garbage: &mut Vec<PathBuf>) {
+    /// The id behind the last one that a segment names.
+    pub fn named(&self) -> u32 {
+        let segments = self.partitions.values().flat_map(|partition| &partition.segments);
+        let last = segments.filter_map(|settled| settled.segment.series().max()).max();
+        self.listed.named.max(last.map_or(0, |last| last.saturating_add(1)))
+    }
+
+    /// Drops what the catalog no longer holds; files to remove, in `folder`, go to `garbage`.
+    pub fn drop_all_but(&mut self, live: &Live, folder: &Path, garbage: &mut Vec<PathBuf>) {
         self.indexes.retain(|database, _| live.databases.contains(database));
         self.unsaved_series.retain(|series| live.databases.contains(&series.0));
         self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
@@ -342,6 +409,8 @@ impl<P: Disk> ShardState<P> {
             let stays = live.groups.contains_key(key);
             if !stays {
                 garbage.extend(partition.segments.iter().map(|settled| settled.segment.path().to_path_buf()));
+                let unopened = partition.unopened.iter();
+                garbage.extend(unopened.map(|listed| folder.join(names::segment_name(listed.number))));
             }
             stays
         });
@@ -358,7 +427,8 @@ impl<P: Disk> ShardState<P> {
         partition.active.bytes() - before
     }
 
-    /// Puts dormant series of a batch, which will be applied next, back into the index; how many.
+    /// Puts dormant series of a batch, which will be applied next, back into the index; how many. The series log hears
+    /// of it again: it may hold them as dormant.
     pub fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) -> u64 {
         let mut revived = 0;
         for id in self.dormant_of(batch, ids) {
@@ -366,6 +436,7 @@ impl<P: Disk> ShardState<P> {
             self.dormant_keys.remove(&(database, key.clone()));
             // It was there before: its key is canonical and its id its own.
             revived += u64::from(self.indexes.entry(database).or_default().insert(id, &key).is_ok());
+            self.unsaved_series.push((database, id));
         }
         revived
     }
@@ -413,11 +484,11 @@ impl<P: Disk> ShardState<P> {
         self.tombstones.push(Tombstone { age, deletion: deletion.clone(), is_saved: false });
     }
 
-    /// Where a point of a series may be left in segments; `None` when a memtable holds one.
+    /// Where a point of a series may be left in segments; `None` when a memtable holds one, or some are not open.
     pub fn looks(&self, database: DatabaseId, series: SeriesId) -> Option<Vec<Look<P>>> {
         let mut looks = Vec::new();
         for (_, partition) in self.partitions.iter().filter(|(key, _)| key.database == database) {
-            if partition.has_in_memory(database, series, &self.tombstones) {
+            if !partition.unopened.is_empty() || partition.has_in_memory(database, series, &self.tombstones) {
                 return None;
             }
             looks.extend(partition.looks(database, series, &self.tombstones));
@@ -438,6 +509,8 @@ impl<P: Disk> ShardState<P> {
         index.remove(series);
         self.dormant_keys.insert((database, key.clone()), series);
         self.dormant.insert(series, (database, key));
+        // Its deletion may be forgotten one day, and it must not come back with a start then.
+        self.unsaved_series.push((database, series));
         Some(true)
     }
 
@@ -478,6 +551,7 @@ impl<P: Disk> ShardState<P> {
             sizes.segment_bytes += settled.segment.bytes();
             sizes.damaged_blocks += settled.segment.quarantined_count();
         }
+        sizes.unreadable_segments += self.partitions.values().map(|partition| partition.unreadable).sum::<u64>();
         sizes.series += u64::from(self.next_series);
     }
 }

@@ -100,10 +100,11 @@ impl<'a> Verifier<'a> {
     fn check_format(&mut self) {
         let name = layout::FORMAT_NAME;
         let bytes = fs::read(self.directory.path(name)).unwrap_or_default();
-        if let Some(problem) = &self.directory.format_problem {
-            return self.report.damage(name, 0, bytes.len() as u64, problem.as_str());
-        }
-        let expected = layout::format_text(self.directory.shard_count).into_bytes();
+        let format = match &self.directory.format {
+            Ok(format) => format,
+            Err(problem) => return self.report.damage(name, 0, bytes.len() as u64, problem.as_str()),
+        };
+        let expected = format.text().into_bytes();
         let length = bytes.len().max(expected.len());
         if let Some(offset) = (0..length).find(|&index| bytes.get(index) != expected.get(index)) {
             let bytes = length.saturating_sub(offset) as u64;

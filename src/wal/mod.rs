@@ -25,9 +25,10 @@ mod tail;
 
 pub use replay::Damage;
 pub use replay::Frame;
+pub use replay::Frames;
 pub use replay::Replayed;
-pub use replay::replay;
 pub use replay::scan;
+pub use replay::settle;
 pub use tail::is_torn;
 
 use std::io;

@@ -19,7 +19,9 @@ fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(RealDisk, PathBuf) -> F) {
 
 async fn records(disk: &RealDisk, path: &Path, id: u64) -> (Vec<Vec<u8>>, Replayed) {
     let mut records = Vec::new();
-    let replayed = replay(disk, path, id, |record| records.push(record.to_vec())).await.unwrap();
+    let file = disk.open(path).await.unwrap();
+    let replayed = scan(&file, id, |frame| records.extend(frame.records().map(<[u8]>::to_vec))).await.unwrap();
+    file.close().await.unwrap();
     (records, replayed)
 }
 
