@@ -159,7 +159,8 @@ impl<'a> Rows<'a> {
         Some(Row { series, layout, time: self.last_time })
     }
 
-    /// The bits of the next value of the row, which is no string: those of the number, or 0 or 1.
+    /// The next value of the row in the bits of its type, if that is not string. Not a [`FieldValue`], which is copied
+    /// in pieces.
     #[inline(always)]
     pub fn bits(&mut self, field_type: FieldType) -> Result<u64, BatchError> {
         let bits = match field_type {

@@ -29,7 +29,6 @@ use roaring::RoaringBitmap;
 
 use crate::batch::BatchError;
 use crate::batch::Reader;
-use crate::batch::Rows;
 use crate::batch::SeriesRef;
 use crate::memtable::order::Order;
 use crate::model::Bytes;
@@ -54,8 +53,7 @@ pub struct Memtable {
     deletions: Vec<Deleted>,
     series: BitSet,
     bytes: usize,
-    time_min: Option<i64>,
-    time_max: Option<i64>,
+    times: Option<TimeRange>,
 }
 
 /// Rows before `sequence` of these series and times are gone.
@@ -94,6 +92,14 @@ impl Chunk {
         self.order.get_or_init(|| Order::of(&self.rows, stride))
     }
 
+    /// Keeps a string; the word that stands for it. Nothing else is a string.
+    fn keep_string(&mut self, value: FieldValue<'_>) -> u64 {
+        let FieldValue::String(string) = value else { return 0 };
+        let start = self.strings.len() as u64;
+        self.strings.extend_from_slice(string);
+        start << 32 | string.len() as u64
+    }
+
     fn string(&self, slot: u64) -> &[u8] {
         let start = (slot >> 32) as usize;
         &self.strings[start..start + (slot as u32) as usize]
@@ -118,19 +124,25 @@ impl Memtable {
             let chunk = writable_chunk(&mut arena.chunks, stride);
             let before = chunk.rows.len();
             let strings_before = chunk.strings.len();
-            chunk.rows.resize(before + stride, 0);
-            let words = &mut chunk.rows[before..];
-            words[TIME] = row.time as u64;
-            words[SERIES] = u64::from(series.0) << 32 | u64::from(self.next_sequence);
-            if let Err(error) = read_values(&mut rows, &arena.fields, &mut words[VALUES..], &mut chunk.strings) {
-                chunk.rows.truncate(before);
-                return Err(error);
+            chunk.rows.extend([row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)]);
+            for &(_, field_type) in &arena.fields {
+                let word = match field_type {
+                    FieldType::String => rows.value(field_type).map(|value| chunk.keep_string(value)),
+                    number => rows.bits(number),
+                };
+                match word {
+                    Ok(word) => chunk.rows.push(word),
+                    Err(error) => {
+                        chunk.rows.truncate(before);
+                        return Err(error);
+                    }
+                }
             }
             self.bytes += stride * 8 + chunk.strings.len() - strings_before;
             self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
             self.series.insert(series.0);
-            self.time_min = Some(self.time_min.map_or(row.time, |min| min.min(row.time)));
-            self.time_max = Some(self.time_max.map_or(row.time, |max| max.max(row.time)));
+            let times = self.times.get_or_insert(TimeRange::NEVER);
+            *times = TimeRange { min: times.min.min(row.time), max: times.max.max(row.time) };
         }
         Ok(())
     }
@@ -192,7 +204,7 @@ impl Memtable {
 
     /// First and last time; `None` when empty.
     pub fn time_range(&self) -> Option<(i64, i64)> {
-        Some((self.time_min?, self.time_max?))
+        self.times.map(|times| (times.min, times.max))
     }
 
     /// Measurement, field name and type of everything ever written here; a pair may come more than once.
@@ -211,30 +223,10 @@ fn writable_chunk(chunks: &mut Vec<Chunk>, stride: usize) -> &mut Chunk {
         chunks.push(Chunk { rows, ..Chunk::default() });
     }
     let chunk = chunks.last_mut().expect("one was pushed if there was none");
-    chunk.order.take();
-    chunk
-}
-
-/// The values of a row, a word each; of a string its place.
-#[inline]
-fn read_values(
-    rows: &mut Rows<'_>,
-    fields: &[(Bytes, FieldType)],
-    words: &mut [u64],
-    strings: &mut Vec<u8>,
-) -> Result<(), BatchError> {
-    for (word, (_, field_type)) in words.iter_mut().zip(fields) {
-        *word = match field_type {
-            FieldType::String => {
-                let FieldValue::String(string) = rows.value(FieldType::String)? else { return Ok(()) };
-                let start = strings.len() as u64;
-                strings.extend_from_slice(string);
-                start << 32 | string.len() as u64
-            }
-            number => rows.bits(*number)?,
-        };
+    if chunk.order.get().is_some() {
+        chunk.order.take();
     }
-    Ok(())
+    chunk
 }
 
 #[cfg(test)]

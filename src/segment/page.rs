@@ -14,6 +14,7 @@
 
 use std::rc::Rc;
 
+use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
 use crate::model::TimeRange;
@@ -25,6 +26,8 @@ use crate::stdx::varint::Reader;
 
 /// A block with fewer rows is decoded as quickly as its summary would be looked up.
 pub const SUMMARY_ROWS_MIN: usize = 64;
+/// Four numbers as they are, and what says so.
+const SUMMARY_CODED_BYTES: usize = 40;
 
 /// Where one block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,17 @@ pub struct Summary {
     pub missing: u32,
     /// The values.
     pub values: SummaryValues,
+}
+
+/// What is known of a block without reading it, for a reader of some fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSummary {
+    /// First and last time.
+    pub range: TimeRange,
+    /// Rows.
+    pub rows: u32,
+    /// One for each field asked for; `None`: no row has it.
+    pub columns: Vec<Option<Summary>>,
 }
 
 /// By type.
@@ -180,12 +194,34 @@ impl Block {
 
     /// What is known of its columns, in the order of its layout; `None` for a block of few rows.
     pub(super) fn summaries(&self, columns: &[u32], fields: &[FieldEntry]) -> Option<Vec<Summary>> {
-        if (self.rows as usize) < SUMMARY_ROWS_MIN {
-            return None;
-        }
-        let start = self.page.summary_starts[self.index] as usize;
-        let mut reader = Reader::new(&self.page.summaries[start..]);
+        let mut reader = self.coded_summaries()?;
         columns.iter().map(|&column| decode_summary(&mut reader, fields.get(column as usize)?.field_type)).collect()
+    }
+
+    /// The same of the columns called `names` alone.
+    pub(super) fn summary(&self, columns: &[u32], fields: &[FieldEntry], names: &[Bytes]) -> Option<BlockSummary> {
+        let mut reader = self.coded_summaries()?;
+        let mut found = vec![None; names.len()];
+        let mut missing = names.len();
+        for &column in columns {
+            let field = fields.get(column as usize)?;
+            match names.iter().position(|name| *name == field.name) {
+                Some(index) => {
+                    found[index] = Some(decode_summary(&mut reader, field.field_type)?);
+                    missing -= 1;
+                }
+                None => skip_summary(&mut reader, field.field_type)?,
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        Some(BlockSummary { range: self.range, rows: self.rows, columns: found })
+    }
+
+    fn coded_summaries(&self) -> Option<Reader<'_>> {
+        let start = self.page.summary_starts[self.index] as usize;
+        (self.rows as usize >= SUMMARY_ROWS_MIN).then(|| Reader::new(&self.page.summaries[start..]))
     }
 }
 
@@ -261,15 +297,40 @@ impl PageBuilder {
 
 /// Smallest, largest, first and last of some values; `None` of none.
 fn extremes<T: Copy + PartialOrd>(column: &Column, values: &[T]) -> Option<Extremes<T>> {
+    if column.valid.is_none() {
+        return extremes_of_all(values);
+    }
     let mut present = values.iter().enumerate().filter(|(row, _)| column.is_valid(*row)).map(|(_, value)| *value);
     let first = present.next()?;
     let start = Extremes { min: first, max: first, first, last: first };
-    Some(present.fold(start, |so_far, value| Extremes {
-        min: if value < so_far.min { value } else { so_far.min },
-        max: if value > so_far.max { value } else { so_far.max },
-        last: value,
-        ..so_far
-    }))
+    Some(present.fold(start, |so_far, value| Extremes { last: value, ..so_far.with(value) }))
+}
+
+fn extremes_of_all<T: Copy + PartialOrd>(values: &[T]) -> Option<Extremes<T>> {
+    let (&first, &last) = (values.first()?, values.last()?);
+    let start = Extremes { min: first, max: first, first, last };
+    // Four parts side by side, since each comparison waits for the one before; joined in their order, so that of equal
+    // ones the first still counts.
+    let part = values.len() / 4;
+    let (mut parts, (fourth, rest)) = ([start; 4], values[part * 3..].split_at(part));
+    for (index, &last) in fourth.iter().enumerate() {
+        let four = [values[index], values[part + index], values[2 * part + index], last];
+        for (part, value) in parts.iter_mut().zip(four) {
+            *part = part.with(value);
+        }
+    }
+    let joined = parts.iter().fold(start, |so_far, part| so_far.with(part.min).with(part.max));
+    Some(rest.iter().fold(joined, |so_far, &value| so_far.with(value)))
+}
+
+impl<T: Copy + PartialOrd> Extremes<T> {
+    fn with(self, value: T) -> Extremes<T> {
+        Extremes {
+            min: if value < self.min { value } else { self.min },
+            max: if value > self.max { value } else { self.max },
+            ..self
+        }
+    }
 }
 
 /// The summary of a column; `None` when no row has a value.
@@ -292,26 +353,24 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     Some(Summary { missing, values })
 }
 
-fn encode_summary(column: &Column, mut hints: codec::Hints, out: &mut Vec<u8>) {
+fn encode_summary(column: &Column, hints: codec::Hints, out: &mut Vec<u8>) {
     let summary = summarize(column).expect("a column of a block has a value");
     varint::put(out, u64::from(summary.missing));
-    let mut put = |values: Values, sum: Option<i64>| {
-        let mut coded = Vec::new();
-        codec::encode_with(&mut hints, &values, &mut coded);
-        varint::put_bytes(out, &coded);
-        if let Some(sum) = sum {
-            varint::put_signed(out, sum);
-        }
-    };
+    let mut coded = Vec::with_capacity(SUMMARY_CODED_BYTES);
     match summary.values {
         SummaryValues::Float(Extremes { min, max, first, last }) => {
-            put(Values::Float(vec![min, max, first, last]), None)
+            codec::encode_few_floats(hints, &[min, max, first, last], &mut coded);
+            varint::put_bytes(out, &coded);
         }
         SummaryValues::Integer(Extremes { min, max, first, last }, sum) => {
-            put(Values::Integer(vec![min, max, first, last]), Some(sum));
+            codec::encode_few_integers(&[min, max, first, last], &mut coded);
+            varint::put_bytes(out, &coded);
+            varint::put_signed(out, sum);
         }
         SummaryValues::Unsigned(Extremes { min, max, first, last }, sum) => {
-            put(Values::Unsigned(vec![min, max, first, last]), Some(sum as i64));
+            codec::encode_few_integers(&[min, max, first, last].map(|value| value as i64), &mut coded);
+            varint::put_bytes(out, &coded);
+            varint::put_signed(out, sum as i64);
         }
         SummaryValues::Boolean(Extremes { min, max, first, last }) => {
             out.push([min, max, first, last].iter().enumerate().map(|(bit, set)| u8::from(*set) << bit).sum());
@@ -346,7 +405,51 @@ fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summ
     Some(Summary { missing, values })
 }
 
+/// Past a summary that is not wanted.
+fn skip_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<()> {
+    reader.varint_u32()?;
+    match field_type {
+        FieldType::Float => drop(reader.bytes()?),
+        FieldType::Integer | FieldType::Unsigned => {
+            reader.bytes()?;
+            reader.signed()?;
+        }
+        FieldType::Boolean => drop(reader.u8()?),
+        FieldType::String => (),
+    }
+    Some(())
+}
+
 fn as_extremes<T: Copy>(values: &[T]) -> Option<Extremes<T>> {
     let &[min, max, first, last] = values else { return None };
     Some(Extremes { min, max, first, last })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Values;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_equal_extremes_the_first_counts_with_gaps_and_without(
+            values in proptest::collection::vec(
+                prop_oneof![Just(0.0), Just(-0.0), Just(f64::NAN), Just(1.0), Just(-1.0), any::<f64>()],
+                1..40,
+            )
+        ) {
+            let bits = |extremes: Extremes<f64>| {
+                let Extremes { min, max, first, last } = extremes;
+                [min, max, first, last].map(f64::to_bits)
+            };
+            let whole = Column { values: Values::Float(values.clone()), valid: None };
+            let gappy = Column { valid: Some(vec![true; values.len()]), ..whole.clone() };
+            // The one with gaps goes value by value.
+            prop_assert_eq!(extremes(&whole, &values).map(bits), extremes(&gappy, &values).map(bits));
+        }
+    }
 }

@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 
 use crate::disk::Disk;
 use crate::disk::File;
+use crate::disk::names;
 use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
@@ -30,6 +31,7 @@ use crate::segment::checksum;
 use crate::segment::codec;
 use crate::segment::page::Block;
 use crate::segment::page::BlockEntry;
+use crate::segment::page::BlockSummary;
 use crate::segment::page::Page;
 use crate::segment::page::Summary;
 use crate::stdx::varint::Reader;
@@ -108,6 +110,13 @@ struct Index {
     series: RoaringBitmap,
 }
 
+/// Which segment a path in a data directory names: a device may have put another one there, whole.
+fn named(path: &Path) -> Option<SegmentId> {
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    let (shard, number) = (names::parse_shard(&name(path.parent()?)?)?, names::parse_segment(&name(path)?)?);
+    Some(SegmentId { shard, number })
+}
+
 impl<P: Disk> Segment<P> {
     /// Opens a finished segment and reads its index; pages come through `cache`.
     pub async fn open(platform: &P, path: &Path, cache: &Rc<PageCache>) -> Result<Segment<P>, SegmentError> {
@@ -127,6 +136,9 @@ impl<P: Disk> Segment<P> {
         let footer = file.read_at(footer_offset, FOOTER_BYTES).await.map_err(io_error)?;
         let footer = Footer::read(&footer, &name, footer_offset)?;
         let damaged = |what| SegmentError::Damaged { path: name.clone(), offset: footer.index_offset, what };
+        if named(path).is_some_and(|named| named != footer.id) {
+            return Err(damaged("the content of another segment"));
+        }
         if footer.index_offset.checked_add(footer.index_bytes).is_none_or(|end| end > footer_offset) {
             return Err(damaged("index outside the file"));
         }
@@ -298,6 +310,15 @@ impl<P: Disk> Segment<P> {
     /// What is known of the columns of a block without reading it, in the order of [`Segment::columns`].
     pub fn summaries(&self, block: &Block) -> Option<Vec<Summary>> {
         block.summaries(self.columns(block), &self.index.fields)
+    }
+
+    /// What is known of the columns of a block called `names`, without reading it; `None` for a block that has few rows
+    /// or is known to be damaged.
+    pub fn summary(&self, block: &Block, names: &[Bytes]) -> Option<BlockSummary> {
+        if self.quarantined.borrow().contains(&block.offset) {
+            return None;
+        }
+        block.summary(self.columns(block), &self.index.fields, names)
     }
 
     /// Blocks and pages found damaged in this run.

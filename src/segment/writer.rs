@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -53,10 +54,13 @@ pub struct SegmentWriter<P: Disk> {
     written: u64,
     fields: Vec<FieldEntry>,
     field_ids: HashMap<FieldEntry, u32>,
+    last: Named,
     /// What the last block of each column taught, by its id.
     hints: Vec<codec::Hints>,
     layouts: Vec<Box<[u32]>>,
     layout_ids: HashMap<Box<[u32]>, u32>,
+    /// A column, for its length to be known before it is put down.
+    coded: Vec<u8>,
     page: PageBuilder,
     /// Encoded, for the index.
     pages: Vec<u8>,
@@ -67,6 +71,14 @@ pub struct SegmentWriter<P: Disk> {
     blocks: u32,
     rows: u64,
     range: TimeRange,
+}
+
+/// What the rows added last were of: series of a measurement mostly have the same fields.
+#[derive(Debug, Default)]
+struct Named {
+    measurement: Bytes,
+    fields: Vec<(Bytes, FieldType)>,
+    ids: Rc<[u32]>,
 }
 
 impl<P: Disk> SegmentWriter<P> {
@@ -80,9 +92,11 @@ impl<P: Disk> SegmentWriter<P> {
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
+            last: Named::default(),
             hints: Vec::new(),
             layouts: Vec::new(),
             layout_ids: HashMap::new(),
+            coded: Vec::new(),
             page: PageBuilder::default(),
             pages: Vec::new(),
             page_count: 0,
@@ -121,12 +135,7 @@ impl<P: Disk> SegmentWriter<P> {
         rows: &RowBlock,
     ) -> io::Result<()> {
         assert!(series.0 >= self.last_series, "series come in order");
-        let entry = |(name, field_type): &(Bytes, FieldType)| FieldEntry {
-            measurement: measurement.clone(),
-            name: name.clone(),
-            field_type: *field_type,
-        };
-        let ids: Vec<u32> = fields.iter().map(|field| self.declare(entry(field))).collect();
+        let ids = self.ids(measurement, fields);
         let mut start = 0;
         while start < rows.times.len() {
             let end = rows.times.len().min(start + BLOCK_ROWS_MAX);
@@ -146,6 +155,19 @@ impl<P: Disk> SegmentWriter<P> {
         Ok(())
     }
 
+    fn ids(&mut self, measurement: &Bytes, fields: &[(Bytes, FieldType)]) -> Rc<[u32]> {
+        if self.last.measurement != *measurement || self.last.fields != fields {
+            let entry = |(name, field_type): &(Bytes, FieldType)| FieldEntry {
+                measurement: measurement.clone(),
+                name: name.clone(),
+                field_type: *field_type,
+            };
+            let ids = fields.iter().map(|field| self.declare(entry(field))).collect();
+            self.last = Named { measurement: measurement.clone(), fields: fields.to_vec(), ids };
+        }
+        self.last.ids.clone()
+    }
+
     fn add_block(&mut self, series: SeriesId, ids: &[u32], rows: &RowBlock) {
         let present = ids.iter().zip(&rows.columns);
         let present =
@@ -155,7 +177,7 @@ impl<P: Disk> SegmentWriter<P> {
         let offset = self.bytes();
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        encode_block(&ids, &columns, &rows.times, &mut self.hints, &mut self.pending);
+        self.encode_block(&ids, &columns, &rows.times);
         let checksum = checksum(self.id, offset, &self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         let entry = BlockEntry {
@@ -173,6 +195,26 @@ impl<P: Disk> SegmentWriter<P> {
         self.last_series = series.0;
         self.blocks += 1;
         self.rows += rows.times.len() as u64;
+    }
+
+    fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
+        let SegmentWriter { hints, pending, coded, .. } = self;
+        coded.clear();
+        codec::encode_times(times, coded);
+        varint::put_bytes(pending, coded);
+        for (id, column) in ids.iter().zip(columns) {
+            coded.clear();
+            codec::encode_with(&mut hints[*id as usize], &column.values, coded);
+            // A column that has a value in every row needs no map of them, however it came.
+            let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
+            varint::put(pending, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
+            if let Some(valid) = valid {
+                let mut gaps = Vec::new();
+                codec::encode_valid(valid, &mut gaps);
+                varint::put_bytes(pending, &gaps);
+            }
+            pending.extend_from_slice(coded);
+        }
     }
 
     fn layout(&mut self, ids: &[u32]) -> u32 {
@@ -273,24 +315,4 @@ impl<P: Disk> SegmentWriter<P> {
 
 fn has_value(column: &Column) -> bool {
     column.valid.as_ref().is_none_or(|valid| valid.contains(&true))
-}
-
-fn encode_block(ids: &[u32], columns: &[&Column], times: &[i64], hints: &mut [codec::Hints], out: &mut Vec<u8>) {
-    let mut coded = Vec::new();
-    codec::encode_times(times, &mut coded);
-    varint::put_bytes(out, &coded);
-    let mut gaps = Vec::new();
-    for (id, column) in ids.iter().zip(columns) {
-        coded.clear();
-        codec::encode_with(&mut hints[*id as usize], &column.values, &mut coded);
-        // A column that has a value in every row needs no map of them, however it came.
-        let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
-        varint::put(out, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
-        if let Some(valid) = valid {
-            gaps.clear();
-            codec::encode_valid(valid, &mut gaps);
-            varint::put_bytes(out, &gaps);
-        }
-        out.extend_from_slice(&coded);
-    }
 }

@@ -162,7 +162,7 @@ impl Index {
             varint::put(&mut record, u64::from(ordinal));
             varint::put(&mut record, shape.columns.len() as u64);
             for (position, (part, column)) in parts.columns.iter_mut().zip(&shape.columns).enumerate() {
-                let (text, ordinals) = &mut part.values[column.rows[row] as usize];
+                let ValueParts { text, ordinals } = &mut part.values[column.rows[row] as usize];
                 let (name, value) = match *ordinals {
                     Some((name, value)) => {
                         measurement.insert_known_tag(name, value, id);
@@ -257,11 +257,12 @@ impl Index {
         self.ordinals.get(name).map(|&ordinal| self.by_ordinal(ordinal))
     }
 
-    /// The series of one measurement of this index in the order SHOW SERIES prints them: by tags, see [`compare_tags`].
+    /// The series of one measurement of this index in the order SHOW SERIES prints them: tag by tag, key
+    /// before value, and what ends first comes first.
     pub fn ordered<'a>(&'a self, measurement: &'a MeasurementIndex) -> &'a [u32] {
         measurement.ordered.get_or_init(|| {
             let mut ids: Box<[u32]> = measurement.series().iter().collect();
-            ids.sort_by(|&left, &right| self.compare(SeriesId(left), SeriesId(right)));
+            ids.sort_unstable_by(|&left, &right| self.compare(measurement, SeriesId(left), SeriesId(right)));
             ids
         })
     }
@@ -300,10 +301,16 @@ impl Index {
         })
     }
 
-    fn compare(&self, left: SeriesId, right: SeriesId) -> Ordering {
-        match (self.tags_of(left), self.tags_of(right)) {
-            (Some(left), Some(right)) => compare_tags(left, right),
-            (left, right) => left.is_some().cmp(&right.is_some()),
+    /// Of two series of `measurement`. Their ordinals tell where they differ: texts are read of that tag alone.
+    fn compare(&self, measurement: &MeasurementIndex, left: SeriesId, right: SeriesId) -> Ordering {
+        let tags = |id| Some(Record::read(self.records.get(self.places.get(id)?)).tags);
+        let (Some(mut left), Some(mut right)) = (tags(left), tags(right)) else { return Ordering::Equal };
+        let text = |(key, value)| measurement.tag_text(key, value);
+        loop {
+            match (left.next(), right.next()) {
+                (Some(left), Some(right)) if left == right => continue,
+                (left, right) => return left.map(text).cmp(&right.map(text)),
+            }
         }
     }
 
@@ -331,14 +338,6 @@ impl Index {
     }
 }
 
-/// Order of two series of one measurement: tag by tag, key before value; the one that ends first is less.
-pub fn compare_tags<'a>(
-    left: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    right: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-) -> Ordering {
-    left.cmp(right)
-}
-
 /// A shape, decoded, and what its texts have become in an index.
 struct ShapeParts {
     measurement: Vec<u8>,
@@ -348,8 +347,13 @@ struct ShapeParts {
 
 struct ColumnParts {
     name: Vec<u8>,
-    /// Each value, and the ordinals of its key and its own.
-    values: Vec<(Vec<u8>, Option<(u32, u32)>)>,
+    values: Vec<ValueParts>,
+}
+
+struct ValueParts {
+    text: Vec<u8>,
+    /// Of its key and its own.
+    ordinals: Option<(u32, u32)>,
 }
 
 impl ShapeParts {
@@ -359,7 +363,8 @@ impl ShapeParts {
             return Err(KeyError);
         }
         let columns = shape.columns.iter().map(|column| {
-            let values = column.values.iter().map(|value| Ok((key::canonical_tag(value)?, None)));
+            let part = |value: &&[u8]| Ok(ValueParts { text: key::canonical_tag(value)?, ordinals: None });
+            let values = column.values.iter().map(part);
             Ok(ColumnParts { name: key::canonical_tag(column.name)?, values: values.collect::<Result<_, _>>()? })
         });
         let measurement = key::canonical_measurement(shape.measurement)?;
@@ -368,7 +373,7 @@ impl ShapeParts {
 
     fn forget_ordinals(&mut self) {
         self.ordinal = None;
-        self.columns.iter_mut().flat_map(|column| &mut column.values).for_each(|value| value.1 = None);
+        self.columns.iter_mut().flat_map(|column| &mut column.values).for_each(|value| value.ordinals = None);
     }
 }
 

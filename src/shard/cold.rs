@@ -58,6 +58,7 @@ impl<P: Disk + Clock> Engine<P> {
             }
             self.platform.yield_now().await;
         }
+        self.find_orphans();
         recovery
     }
 

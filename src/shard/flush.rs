@@ -37,6 +37,7 @@ impl<P: Disk + Clock> Engine<P> {
         loop {
             let changed = self.flush_work.notified();
             self.remove_garbage().await;
+            self.settle_orphans().await;
             let frozen = self.state.borrow().frozen.clone();
             if let Some(frozen) = frozen {
                 if let Err(error) = self.flush(&frozen).await {
@@ -79,7 +80,11 @@ impl<P: Disk + Clock> Engine<P> {
         if let Some(old_logs) = &frozen.old_logs {
             old_logs.release(&self.platform, &dir).await?;
         }
-        self.state.borrow_mut().frozen = None;
+        {
+            let mut state = self.state.borrow_mut();
+            state.frozen = None;
+            state.space.look_again();
+        }
         self.room.notify_all();
         self.commit_work.notify_all();
         for shard in self.options.shards() {
@@ -90,14 +95,16 @@ impl<P: Disk + Clock> Engine<P> {
 
     async fn flush_shard(&self, shard: u16, age: (u32, u32)) -> io::Result<()> {
         self.save_series(shard).await?;
-        let mut segments = Vec::new();
-        let written = self.write_frozen(shard, &mut segments).await;
-        let paths = segments.iter().map(|(_, segment)| segment.path().to_path_buf()).collect::<Vec<_>>();
-        if let Err(error) = written {
-            // They are written anew with the next try.
-            self.state.borrow_mut().garbage.extend(paths);
-            return Err(error);
-        }
+        let mut paths = Vec::new();
+        let segments = match self.write_frozen(shard, &mut paths).await {
+            Ok(segments) => segments,
+            Err(error) => {
+                for path in &paths {
+                    self.remove_useless(path).await;
+                }
+                return Err(error);
+            }
+        };
         let (mut visible, mut named) = {
             let state = self.state.borrow();
             (state.shards[&shard].unlisted.clone(), state.shards[&shard].named())
@@ -108,20 +115,25 @@ impl<P: Disk + Clock> Engine<P> {
         let tombstones = self.unsaved_tombstones(shard, age);
         let change = Change::Flush { flushed: age, named, segments: visible, tombstones };
         if let Err(error) = self.change_manifest(shard, change).await {
-            // The manifest may name them after a crash. Not any more once it could be written.
-            self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").doubtful.extend(paths);
+            // Until the next change the manifest may name them.
+            self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").useless_later.extend(paths);
             return Err(error);
         }
         self.publish(shard, age, segments);
         Ok(())
     }
 
-    async fn write_frozen(&self, shard: u16, segments: &mut Vec<(PartitionKey, Segment<P>)>) -> io::Result<()> {
+    /// Writes a segment of each frozen memtable; `paths` are the files begun, also when one fails.
+    async fn write_frozen(&self, shard: u16, paths: &mut Vec<PathBuf>) -> io::Result<Vec<(PartitionKey, Segment<P>)>> {
+        let mut segments = Vec::new();
         for (key, memtable) in self.frozen_partitions(shard) {
-            let segment = self.write_segment(shard, &memtable).await?;
-            segments.push((key, segment));
+            let (path, id) = self.next_segment(shard);
+            paths.push(path.clone());
+            segments.push((key, self.write_segment(&path, id, &memtable).await?));
         }
-        self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await
+        // Also for those that were written while logs were replayed.
+        self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await?;
+        Ok(segments)
     }
 
     /// Deletions of the logs that go with this flush.
@@ -138,24 +150,20 @@ impl<P: Disk + Clock> Engine<P> {
         partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.as_ref()?.memtable.clone()))).collect()
     }
 
-    /// A segment that is not yet visible, nor its name durable; no file is left of a failure.
-    pub(super) async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
-        let (path, id) = self.next_segment(shard);
-        let written = self.write_rows(&path, id, memtable).await;
-        if written.is_err() {
-            self.state.borrow_mut().garbage.push(path);
-        }
-        written
-    }
-
-    async fn write_rows(&self, path: &Path, id: SegmentId, memtable: &Memtable) -> io::Result<Segment<P>> {
+    /// A segment that is not yet visible, nor its name durable.
+    pub(super) async fn write_segment(
+        &self,
+        path: &Path,
+        id: SegmentId,
+        memtable: &Memtable,
+    ) -> io::Result<Segment<P>> {
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
         let mut writer = SegmentWriter::create(&self.platform, path, id).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
-            writer.add(SeriesId(rows.series), &rows.measurement, &rows.fields, &rows.block).await?;
+            writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;
             self.platform.yield_now().await;
         }
         let summary = writer.finish().await?;
@@ -188,7 +196,7 @@ impl<P: Disk + Clock> Engine<P> {
                 None => state.garbage.push(segment.path().to_path_buf()),
             }
         }
-        state.garbage.append(&mut shard.doubtful);
+        state.garbage.append(&mut shard.useless_later);
         for (key, listed) in std::mem::take(&mut shard.unlisted) {
             let partition = shard.partitions.get(&key);
             let settled = partition.iter().flat_map(|partition| &partition.segments);
@@ -198,6 +206,13 @@ impl<P: Disk + Clock> Engine<P> {
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.drop_spent_tombstones();
         self.compact_work.notify_all();
+    }
+
+    /// Removes a file that the manifest does not name.
+    pub(super) async fn remove_useless(&self, path: &Path) {
+        if let Err(error) = remove_if_there(&self.platform, path).await {
+            tracing::warn!("an unfinished segment could not be removed, a restart will try again: {error}");
+        }
     }
 
     async fn remove_garbage(&self) {

@@ -28,15 +28,16 @@ mod compact;
 mod flush;
 mod limits;
 mod manifest;
+mod orphans;
 mod read;
 mod record;
 mod recover;
 mod replay;
 mod series_log;
+mod space;
 mod state;
 mod tombstone;
 
-pub use commit::log_id;
 pub use limits::TagAnswer;
 pub use limits::TagAsk;
 pub use manifest::Listed;
@@ -49,6 +50,9 @@ pub use record::PartitionKey;
 pub use record::SeriesRecord;
 pub use record::decode_log;
 pub use record::decode_series;
+pub use record::log_id;
+pub use record::manifest_id;
+pub use record::series_log_id;
 pub use recover::OldLogs;
 pub use recover::OpenError;
 pub use recover::Recovery;
@@ -76,6 +80,8 @@ use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::segment::PageCache;
+use crate::shard::orphans::Orphans;
+use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
 use crate::stdx::notify::Notify;
@@ -120,6 +126,8 @@ pub struct Options {
     pub write_wait_ns: u64,
     /// Waits this long for company before each sync, ns (stock's `wal-fsync-delay`).
     pub commit_delay_ns: u64,
+    /// Bytes of the device that writes leave free, beyond what flushes will need; 0: its room is not looked at.
+    pub reserve_bytes: u64,
     /// When to acknowledge.
     pub durability: Durability,
     /// Index pages and blocks of segments that stay in memory, bytes.
@@ -261,9 +269,12 @@ struct State<P: Disk> {
     compact_loop_ended: bool,
     /// Segments of dropped partitions, and those that were compacted, whose files are to be removed.
     garbage: Vec<PathBuf>,
+    /// Series of dropped partitions that may have to leave the index.
+    orphans: Orphans,
     work: Work,
     last_sync_ns: u64,
     unsynced: bool,
+    space: Space,
 }
 
 /// Background work since the start.
@@ -393,9 +404,11 @@ impl<P: Disk + Clock> Engine<P> {
     pub fn set_live(&self, live: Live) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        for (number, shard) in &mut state.shards {
-            let folder = names::shard_dir(&self.options.dir, *number);
-            shard.drop_all_but(&live, &folder, &mut state.garbage);
+        for (&number, shard) in &mut state.shards {
+            let folder = names::shard_dir(&self.options.dir, number);
+            for (database, series) in shard.drop_all_but(&live, &folder, &mut state.garbage) {
+                *state.orphans.entry((number, database)).or_default() |= series;
+            }
         }
         state.live = live;
         self.flush_work.notify_all();

@@ -24,6 +24,7 @@ use crate::series::block;
 use crate::shard::tombstone::Deletion;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::wal::LogId;
 
 const BATCH: u8 = 1;
 const DELETION: u8 = 2;
@@ -164,9 +165,41 @@ pub fn log_age(name: WalName) -> Age {
     (name.generation, name.epoch)
 }
 
+/// Id of a core's log file.
+pub fn log_id(name: WalName) -> LogId {
+    LogId::from(u64::from(name.generation) << 40 ^ u64::from(name.core) << 28 ^ u64::from(name.epoch))
+}
+
+/// Id of a shard's series log.
+pub fn series_log_id(shard: u16) -> LogId {
+    shard_log_id(1, shard)
+}
+
+/// Id of a shard's manifest.
+pub fn manifest_id(shard: u16) -> LogId {
+    shard_log_id(2, shard)
+}
+
+/// Before format 3 both had the number of the shard.
+fn shard_log_id(kind: u64, shard: u16) -> LogId {
+    LogId { id: kind << 32 | u64::from(shard), earlier: Some(shard.into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_logs_have_an_id_in_common() {
+        let wal = |core, epoch| log_id(WalName { generation: 1, epoch, core, core_count: Some(9) });
+        let shards = [0, 7, u16::MAX].into_iter().flat_map(|shard| [series_log_id(shard), manifest_id(shard)]);
+        let mut ids: Vec<u64> = shards.chain([wal(0, 0), wal(8, 0), wal(8, 3)]).map(|id| id.id).collect();
+        ids.extend([0, 7, u64::from(u16::MAX)]);
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+    }
 
     #[test]
     fn records_read_back_and_cut_ones_do_not() {

@@ -36,11 +36,13 @@ use crate::shard::record;
 use crate::shard::record::Age;
 use crate::shard::record::SeriesRecord;
 use crate::shard::replay::Replay;
+use crate::shard::space::Space;
 use crate::shard::state::Partition;
 use crate::shard::state::ShardState;
 use crate::shard::tombstone::Tombstone;
 use crate::stdx::notify::Notify;
 use crate::wal::Log;
+use crate::wal::LogId;
 use crate::wal::Replayed;
 
 /// The shards could not be opened.
@@ -219,9 +221,11 @@ impl<P: Disk + Clock> Engine<P> {
                 flush_loop_ended: false,
                 compact_loop_ended: false,
                 garbage: Vec::new(),
+                orphans: BTreeMap::new(),
                 work: Work::default(),
                 last_sync_ns: 0,
                 unsynced: false,
+                space: Space::default(),
             }),
             page_cache: PageCache::new(options.page_cache_bytes),
             options,
@@ -295,7 +299,7 @@ impl<P: Disk + Clock> Opening<'_, P> {
         platform.create_dir(&folder).await?;
         let mut state = ShardState::new();
         let series_path = folder.join(names::SERIES_LOG);
-        let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
+        let (log, replayed) = open_or_create(platform, &series_path, record::series_log_id(shard), |bytes| {
             if !restore(&mut state, live, bytes) {
                 state.saved.is_damaged = true;
                 recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
@@ -309,15 +313,16 @@ impl<P: Disk + Clock> Opening<'_, P> {
         let manifest_path = folder.join(names::MANIFEST);
         let mut listed = Manifest::default();
         let mut is_whole = true;
-        let (log, replayed) =
-            open_or_create(platform, &manifest_path, shard, |bytes| match Change::decode(shard, bytes) {
+        let (log, replayed) = open_or_create(platform, &manifest_path, record::manifest_id(shard), |bytes| {
+            match Change::decode(shard, bytes) {
                 Some(change) => listed.apply(change),
                 None => {
                     is_whole = false;
                     recovery.damage.push(format!("{}: a record of an unknown kind", manifest_path.display()));
                 }
-            })
-            .await?;
+            }
+        })
+        .await?;
         state.manifest = Some(log);
         is_whole = is_whole && replayed.damage.is_empty();
         recovery.note(&manifest_path, &replayed);
@@ -406,12 +411,12 @@ fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bo
 async fn open_or_create<P: Disk>(
     platform: &P,
     path: &Path,
-    shard: u16,
+    id: LogId,
     on_record: impl FnMut(&[u8]),
 ) -> io::Result<(Log<P>, Replayed)> {
-    match Log::open(platform, path, u64::from(shard), on_record).await {
+    match Log::open(platform, path, id, on_record).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((Log::create(platform, path, u64::from(shard)).await?, Replayed::default()))
+            Ok((Log::create(platform, path, id).await?, Replayed::default()))
         }
         other => other,
     }

@@ -23,7 +23,6 @@ use crate::shard::Engine;
 use crate::shard::Live;
 use crate::shard::Recovery;
 use crate::shard::State;
-use crate::shard::commit::log_id;
 use crate::shard::manifest::Listed;
 use crate::shard::record;
 use crate::shard::record::Age;
@@ -72,7 +71,7 @@ impl<'a, P: Disk + Clock> Replay<'a, P> {
         let Engine { platform, options, .. } = self.engine;
         let path = names::wal_dir(&options.dir).join(name.file_name());
         let file = platform.open(&path).await?;
-        let mut frames = Frames::new(&file, log_id(name)).await?;
+        let mut frames = Frames::new(&file, record::log_id(name)).await?;
         while let Some(frame) = frames.next().await? {
             self.take_frame(name, &path, &frame);
             if self.bytes >= options.memtable_bytes && !self.is_stuck {
@@ -158,7 +157,11 @@ impl<P: Disk + Clock> Engine<P> {
             Some(std::mem::take(&mut partition.active))
         };
         let memtable = take(&mut self.state.borrow_mut()).unwrap_or_default();
-        let written = self.write_segment(shard, &memtable).await;
+        let (path, id) = self.next_segment(shard);
+        let written = self.write_segment(&path, id, &memtable).await;
+        if written.is_err() {
+            self.remove_useless(&path).await;
+        }
         let mut state = self.state.borrow_mut();
         let own = state.shards.get_mut(&shard).expect("own shard");
         let partition = own.partitions.get_mut(&key).expect("nothing drops partitions during a start");

@@ -27,6 +27,7 @@ use crate::shard::Phase;
 use crate::shard::record;
 use crate::shard::state::ShardState;
 use crate::wal::Log;
+use crate::wal::LogId;
 
 /// A log with more than so many times the series that there are, or the blocks that they need, is written anew.
 const DEAD_FACTOR: u64 = 2;
@@ -50,16 +51,17 @@ impl<P: Disk + Clock> Engine<P> {
         // A million new series are no reason to hold up the core.
         for some in series.chunks(SERIES_MAX) {
             let records = self.series_records(shard, some);
-            result = append_or_reopen(&self.platform, &dir, &mut log, u64::from(shard), &records).await;
+            result = append_or_reopen(&self.platform, &dir, &mut log, record::series_log_id(shard), &records).await;
             if result.is_err() {
                 break;
             }
             saved += some.len();
-            let mut state = self.state.borrow_mut();
-            let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
-            held.series += some.len() as u64;
-            held.records += records.len() as u64;
-            drop(state);
+            {
+                let mut state = self.state.borrow_mut();
+                let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
+                held.series += some.len() as u64;
+                held.records += records.len() as u64;
+            }
             self.platform.yield_now().await;
         }
         let mut state = self.state.borrow_mut();
@@ -116,7 +118,7 @@ impl<P: Disk + Clock> Engine<P> {
     async fn rewrite_series_log(&self, shard: u16) -> io::Result<()> {
         let dir = names::shard_dir(&self.options.dir, shard);
         let path = dir.join(names::NEW_SERIES_LOG);
-        let mut log = Log::create(&self.platform, &path, u64::from(shard)).await?;
+        let mut log = Log::create(&self.platform, &path, record::series_log_id(shard)).await?;
         let (mut series, mut records) = (0, 1);
         for database in self.databases(shard) {
             let mut next = Some(SeriesId(0));
@@ -208,7 +210,7 @@ async fn append_or_reopen<P: Disk>(
     platform: &P,
     dir: &Path,
     log: &mut Option<Log<P>>,
-    id: u64,
+    id: LogId,
     records: &[Vec<u8>],
 ) -> io::Result<()> {
     let open = match log.take() {

@@ -68,8 +68,8 @@ pub struct ShardState<P: Disk> {
     pub manifest_is_taken: bool,
     /// What the manifest says.
     pub listed: Manifest,
-    /// Segments of flushes that failed when the manifest should name them.
-    pub doubtful: Vec<PathBuf>,
+    /// Segments of flushes whose change of the manifest failed: they can go after the next one.
+    pub useless_later: Vec<PathBuf>,
     /// Segments of the logs of earlier runs that the manifest will name with the next flush.
     pub unlisted: Vec<(PartitionKey, Listed)>,
     /// Deletions that may hide something in segments, oldest first.
@@ -294,7 +294,7 @@ impl<P: Disk> ShardState<P> {
             manifest: None,
             manifest_is_taken: false,
             listed: Manifest::default(),
-            doubtful: Vec::new(),
+            useless_later: Vec::new(),
             unlisted: Vec::new(),
             tombstones: Vec::new(),
             dormant: BTreeMap::new(),
@@ -398,22 +398,33 @@ impl<P: Disk> ShardState<P> {
         self.listed.named.max(last.map_or(0, |last| last.saturating_add(1)))
     }
 
-    /// Drops what the catalog no longer holds; files to remove, in `folder`, go to `garbage`.
-    pub fn drop_all_but(&mut self, live: &Live, folder: &Path, garbage: &mut Vec<PathBuf>) {
+    /// Drops what the catalog no longer holds; files to remove, in `folder`, go to `garbage`. The series of dropped
+    /// partitions, by database.
+    pub fn drop_all_but(
+        &mut self,
+        live: &Live,
+        folder: &Path,
+        garbage: &mut Vec<PathBuf>,
+    ) -> BTreeMap<DatabaseId, RoaringBitmap> {
         self.indexes.retain(|database, _| live.databases.contains(database));
         self.unsaved_series.retain(|series| live.databases.contains(&series.0));
         self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
         self.dormant.retain(|_, (database, _)| live.databases.contains(database));
         self.dormant_keys.retain(|(database, _), _| live.databases.contains(database));
+        let mut dropped: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
         self.partitions.retain(|key, partition| {
             let stays = live.groups.contains_key(key);
             if !stays {
+                if live.databases.contains(&key.database) {
+                    *dropped.entry(key.database).or_default() |= &*partition.series();
+                }
                 garbage.extend(partition.segments.iter().map(|settled| settled.segment.path().to_path_buf()));
                 let unopened = partition.unopened.iter();
                 garbage.extend(unopened.map(|listed| folder.join(names::segment_name(listed.number))));
             }
             stays
         });
+        dropped
     }
 
     /// Applies a batch to its partition, made if it is not there; the memory it took.

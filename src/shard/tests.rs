@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
 use glommio::LocalExecutor;
 
@@ -31,6 +33,30 @@ fn live() -> Live {
     live
 }
 
+/// Of a core that only freezes by size and never compacts what is cold.
+pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes: usize) -> Options {
+    Options {
+        dir: dir.to_path_buf(),
+        shard_count: SHARDS,
+        core,
+        core_count,
+        generation: 1,
+        memtable_bytes,
+        wal_bytes: 1 << 30,
+        cold_flush_ns: u64::MAX,
+        pending_bytes: 1 << 20,
+        write_wait_ns: 10_000_000_000,
+        commit_delay_ns: 0,
+        reserve_bytes: 0,
+        durability: Durability::Always,
+        page_cache_bytes: 1 << 20,
+        compact_bytes_per_second: 0,
+        compact_burst_bytes: 0,
+        compact_cold_ns: u64::MAX,
+        series_log_bytes: 0,
+    }
+}
+
 /// The engines of all cores of one run, in one thread.
 struct Run {
     engines: Vec<Rc<Engine<RealDisk>>>,
@@ -54,25 +80,8 @@ impl Run {
         let old_logs = OldLogs::list(&disk, dir, usize::from(cores)).await.unwrap();
         let mut run = Run { engines: Vec::new(), tasks: Vec::new(), recovery: Recovery::default() };
         for core in 0..cores {
-            let options = Options {
-                dir: dir.to_path_buf(),
-                shard_count: SHARDS,
-                core,
-                core_count: cores,
-                generation: old_logs.next_generation(),
-                memtable_bytes,
-                wal_bytes: 1 << 30,
-                cold_flush_ns: u64::MAX,
-                pending_bytes: 1 << 20,
-                write_wait_ns: 10_000_000_000,
-                commit_delay_ns: 0,
-                durability: Durability::Always,
-                page_cache_bytes: 1 << 20,
-                compact_bytes_per_second: 0,
-                compact_burst_bytes: 0,
-                compact_cold_ns: u64::MAX,
-                series_log_bytes: 0,
-            };
+            let generation = old_logs.next_generation();
+            let options = Options { generation, ..run_options(dir, core, cores, memtable_bytes) };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
             run.recovery.join(recovery);
             for part in 0..3 {
@@ -347,14 +356,15 @@ fn a_series_log_is_written_anew_without_series_that_are_gone() {
         }
         let (mut series, mut records) = (0, 0);
         let path = &files(&dir, 0, "series.log")[0];
-        let log = Log::open(&RealDisk::new(), path, 0, |record| {
+        let disk = RealDisk::new();
+        let log = Log::open(&disk, path, series_log_id(0), |record| {
             records += 1;
             let Some(SeriesRecord::Block(_, plain)) = decode_series(record) else { return };
             series +=
                 crate::series::block::shapes(&plain).unwrap().iter().map(|shape| shape.members.len()).sum::<usize>();
         });
         log.await.unwrap().0.close().await.unwrap();
-        assert!(series >= 40 && series < 60 && records < 20, "{series} series in {records} records");
+        assert!((40..60).contains(&series) && records < 20, "{series} series in {records} records");
         let run = Run::start(&dir, 1, 1 << 30).await;
         assert!(run.recovery.damage.is_empty(), "{}", run.recovery);
         // An id that was given out is not given out again.
@@ -367,6 +377,39 @@ fn a_series_log_is_written_anew_without_series_that_are_gone() {
 }
 
 #[test]
+fn series_of_dropped_groups_leave_the_index_and_come_back_with_a_point() {
+    test(async |dir| {
+        // Of a, points are in both groups, of b in the one that is dropped, in segments and in memory.
+        let (a, b) = (KEYS[0], KEYS[1]);
+        let is_known = |run: &Run, key: &str| {
+            let mut views = run.engines.iter().flat_map(Engine::views);
+            views.any(|view| view.index(DATABASE, |index| index.lookup(key.as_bytes())).flatten().is_some())
+        };
+        let mut only_late = live();
+        only_late.groups.retain(|key, _| key.group == GroupId(2));
+        for memtable_bytes in [1, 1 << 30] {
+            let folder = dir.join(memtable_bytes.to_string());
+            std::fs::create_dir(&folder).unwrap();
+            let run = Run::start(&folder, 2, memtable_bytes).await;
+            for (key, time) in [(a, 1), (a, 1500), (b, 2)] {
+                run.write(0, key, time, 7).await;
+            }
+            run.engines.iter().for_each(|engine| engine.set_live(only_late.clone()));
+            let hopeless = Instant::now() + Duration::from_secs(30);
+            while is_known(&run, b) && Instant::now() < hopeless {
+                glommio::executor().yield_now().await;
+            }
+            assert!(is_known(&run, a) && !is_known(&run, b));
+            run.write(0, b, 1600, 8).await;
+            assert!(is_known(&run, b));
+            let expected = BTreeMap::from([((a.to_owned(), 1500), 7), ((b.to_owned(), 1600), 8)]);
+            assert_eq!(run.points(&KEYS).await, expected);
+            run.stop().await;
+        }
+    });
+}
+
+#[test]
 fn series_of_an_earlier_format_are_read() {
     test(async |dir| {
         let run = Run::start(&dir, 1, 1 << 30).await;
@@ -375,10 +418,10 @@ fn series_of_an_earlier_format_are_read() {
         run.stop().await;
         // As builds before format 3 wrote them: a record for each series.
         let disk = RealDisk::new();
-        for shard in 0..3 {
-            let record = [&[1][..], &DATABASE.0.to_le_bytes(), &0_u32.to_le_bytes(), KEYS[shard].as_bytes()].concat();
-            let path = &files(&dir, shard as u16, "series.log")[0];
-            let mut log = Log::create(&disk, path, shard as u64).await.unwrap();
+        for (shard, key) in (0..).zip(KEYS) {
+            let record = [&[1][..], &DATABASE.0.to_le_bytes(), &0_u32.to_le_bytes(), key.as_bytes()].concat();
+            let path = &files(&dir, shard, "series.log")[0];
+            let mut log = Log::create(&disk, path, u64::from(shard)).await.unwrap();
             log.append(&[record]).await.unwrap();
             log.close().await.unwrap();
         }
@@ -464,5 +507,23 @@ fn a_partition_that_is_dropped_before_it_was_opened_leaves_no_file() {
         assert_eq!(run.engines[0].open_cold().await, Recovery::default());
         run.stop().await;
         assert_eq!((0..SHARDS).flat_map(|shard| files(&dir, shard, ".seg")).count(), 0);
+    });
+}
+
+#[test]
+fn a_start_knows_no_series_whose_groups_were_dropped_while_it_was_down() {
+    test(async |dir| {
+        let run = Run::start(&dir, 2, 1).await;
+        run.write(0, KEYS[0], 1, 7).await;
+        run.stop().await;
+        let disk = RealDisk::new();
+        let old_logs = OldLogs::list(&disk, &dir, 1).await.unwrap();
+        let options = Options { generation: old_logs.next_generation(), ..run_options(&dir, 0, 1, 1) };
+        let none = Live { databases: live().databases, ..Live::default() };
+        let (engine, _) = Engine::open(disk, options, none, old_logs).await.unwrap();
+        engine.open_cold().await;
+        engine.settle_orphans().await;
+        let known = engine.views()[0].index(DATABASE, |index| index.len());
+        assert_eq!(known, Some(0));
     });
 }

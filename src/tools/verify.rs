@@ -37,6 +37,7 @@ use crate::tools::report::Report;
 use crate::tools::segment;
 use crate::tools::segment::Expected;
 use crate::tools::series::SeriesTable;
+use crate::wal::LogId;
 
 /// Checks everything. An error means that the directory itself could not be listed.
 pub fn verify(directory: &Directory, progress: &Progress) -> io::Result<Report> {
@@ -210,12 +211,16 @@ impl<'a> Verifier<'a> {
         entries.iter().for_each(|entry| self.count_file(entry.bytes));
         let mut series = SeriesTable::default();
         let mut manifest = Manifest::default();
-        self.check_shard_log(&folder, names::SERIES_LOG, shard, &entries, |record| series.take(record)).await;
+        self.check_shard_log(&folder, names::SERIES_LOG, shard::series_log_id(shard), &entries, |record| {
+            series.take(record)
+        })
+        .await;
         let take = |record: &[u8]| {
             let is_known = manifest.take(shard, record);
             if is_known { Ok(()) } else { Err("it is no record of a manifest".to_owned()) }
         };
-        let is_manifest_sound = self.check_shard_log(&folder, names::MANIFEST, shard, &entries, take).await;
+        let is_manifest_sound =
+            self.check_shard_log(&folder, names::MANIFEST, shard::manifest_id(shard), &entries, take).await;
         self.report.checked.series += series.len();
         self.check_logged_series(shard, &folder, &series);
         let orphan = if is_manifest_sound {
@@ -223,7 +228,7 @@ impl<'a> Verifier<'a> {
         } else {
             "what is left of the damaged manifest does not name it: it may hold points, and stays"
         };
-        self.check_segments(shard, &folder, &entries, &manifest, orphan, &series).await;
+        self.check_segments(&folder, &entries, &manifest, orphan, &series).await;
         Ok(())
     }
 
@@ -232,7 +237,7 @@ impl<'a> Verifier<'a> {
         &mut self,
         folder: &str,
         file: &str,
-        shard: u16,
+        id: LogId,
         entries: &[Entry],
         on_record: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> bool {
@@ -245,7 +250,7 @@ impl<'a> Verifier<'a> {
             return !self.known.has_snapshot;
         };
         self.progress.file(&name, entry.bytes);
-        let found = log::read(&self.directory.path(&name), shard.into(), self.progress, on_record).await;
+        let found = log::read(&self.directory.path(&name), id, self.progress, on_record).await;
         self.take_log(&name, entry.bytes, found);
         self.report.damage_count == damage_before
     }
@@ -263,7 +268,6 @@ impl<'a> Verifier<'a> {
 
     async fn check_segments(
         &mut self,
-        shard: u16,
         folder: &str,
         entries: &[Entry],
         manifest: &Manifest,
@@ -300,7 +304,7 @@ impl<'a> Verifier<'a> {
                 }
                 Some(&key) => {
                     let range = self.known.range(&key);
-                    let expected = Expected { shard, number, key: Some(key), range, series };
+                    let expected = Expected { key: Some(key), range, series };
                     let path = self.directory.path(&name);
                     segment::check(&path, &name, entry.bytes, expected, self.progress, &mut self.report).await;
                 }

@@ -8,6 +8,7 @@ use crate::disk::align_up;
 use crate::limits::DISK_ALIGN;
 use crate::stdx::varint::Reader;
 use crate::wal::FRAME_HEADER_BYTES;
+use crate::wal::LogId;
 use crate::wal::MAGIC;
 use crate::wal::WRITE_BYTES_MAX;
 
@@ -41,9 +42,9 @@ pub struct Replayed {
     pub next_sequence: u64,
 }
 
-/// Makes what was read of a log durable, so that nothing built on it outlives it. A killed process may have left its last frame
-/// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it.
-/// Only writing it once more helps. Frames before the last were synced before the next was written.
+/// Makes what was read of a log durable, so that nothing built on it outlives it. A killed process may have left its
+/// last frame unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not
+/// save it. Only writing it once more helps. Frames before the last were synced before the next was written.
 pub async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
     let bytes = file.read_at(replayed.last_frame, (replayed.end - replayed.last_frame) as usize).await?;
     // What is written must be what was believed, whatever the device says this time.
@@ -64,12 +65,20 @@ pub async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) 
     file.sync().await
 }
 
-pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
+pub(super) async fn replay_file<F: File>(
+    file: &F,
+    id: LogId,
+    mut on_record: impl FnMut(&[u8]),
+) -> io::Result<Replayed> {
     scan(file, id, |frame| frame.records().for_each(&mut on_record)).await
 }
 
 /// Hands every whole frame of a log to `on_frame`, in order, and changes nothing.
-pub async fn scan<F: File>(file: &F, id: u64, mut on_frame: impl FnMut(&Frame<'_>)) -> io::Result<Replayed> {
+pub async fn scan<F: File>(
+    file: &F,
+    id: impl Into<LogId>,
+    mut on_frame: impl FnMut(&Frame<'_>),
+) -> io::Result<Replayed> {
     let mut frames = Frames::new(file, id).await?;
     while let Some(frame) = frames.next().await? {
         on_frame(&frame);
@@ -80,15 +89,15 @@ pub async fn scan<F: File>(file: &F, id: u64, mut on_frame: impl FnMut(&Frame<'_
 /// The whole frames of a log, one after the other.
 pub struct Frames<'a, F> {
     window: Window<'a, F>,
-    id: u64,
+    id: LogId,
     position: u64,
     replayed: Replayed,
 }
 
 impl<'a, F: File> Frames<'a, F> {
     /// From the start of the file.
-    pub async fn new(file: &'a F, id: u64) -> io::Result<Frames<'a, F>> {
-        Ok(Frames { window: Window::new(file).await?, id, position: 0, replayed: Replayed::default() })
+    pub async fn new(file: &'a F, id: impl Into<LogId>) -> io::Result<Frames<'a, F>> {
+        Ok(Frames { window: Window::new(file).await?, id: id.into(), position: 0, replayed: Replayed::default() })
     }
 
     /// The next whole frame; `None` at the end.
@@ -134,7 +143,7 @@ impl<'a, F: File> Frames<'a, F> {
     /// The header of the whole frame at `position` that may be the next, if there is one.
     async fn whole(&mut self, position: u64) -> io::Result<Option<Header>> {
         let Some(header) = self.window.header(position).await? else { return Ok(None) };
-        if header.magic != MAGIC || header.id != self.id || header.sequence < self.replayed.next_sequence {
+        if header.magic != MAGIC || !self.id.is_of(&header) || header.sequence < self.replayed.next_sequence {
             return Ok(None);
         }
         let total = FRAME_HEADER_BYTES + header.bytes as usize;

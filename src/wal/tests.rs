@@ -55,6 +55,22 @@ fn appended_records_come_back_in_order_and_appending_goes_on() {
 }
 
 #[test]
+fn frames_of_an_earlier_version_are_read_and_those_of_another_file_are_not() {
+    on_disk(async |disk, path| {
+        let mut log = Log::create(&disk, &path, 5).await.unwrap();
+        log.append(&[b"one"]).await.unwrap();
+        log.close().await.unwrap();
+        let id = LogId { id: 7, earlier: Some(5) };
+        let (mut log, replayed) = Log::open(&disk, &path, id, |_| ()).await.unwrap();
+        assert_eq!(replayed.records, 1);
+        log.append(&[b"two"]).await.unwrap();
+        log.close().await.unwrap();
+        let of = async |id| Log::open(&disk, &path, id, |_| ()).await.unwrap().1.records;
+        assert_eq!((of(id).await, of(LogId::from(7)).await, of(LogId::from(6)).await), (2, 1, 0));
+    });
+}
+
+#[test]
 fn torn_tail_is_cut_off() {
     on_disk(async |disk, path| {
         let mut log = Log::create(&disk, &path, 5).await.unwrap();
@@ -107,7 +123,7 @@ fn tail_of(clean: &[u8], path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> (u64
     futures_lite::future::block_on(async {
         let file = ReadOnlyDisk.open(path).await.unwrap();
         let replayed = scan(&file, 5, |_| ()).await.unwrap();
-        let is_torn = is_torn(&file, 5, &replayed).await.unwrap();
+        let is_torn = is_torn(&file, 5.into(), &replayed).await.unwrap();
         (replayed.end, is_torn)
     })
 }

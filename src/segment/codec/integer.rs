@@ -17,7 +17,10 @@ use crate::segment::codec::CodecError;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
+use crate::segment::codec::frame::Cut;
 use crate::segment::codec::frame::Frame;
+use crate::segment::codec::frame::SHARE_PARTS;
+use crate::segment::codec::frame::SHARE_SLACK;
 use crate::segment::codec::frame::bit_length;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
@@ -42,11 +45,46 @@ const SLOPE_DIGITS_END: u64 = 10_000;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
-pub fn encode(values: &[i64], out: &mut Vec<u8>) {
-    encode_form(values, true, out);
+/// What a block of differences leaves to the next block of its column, which mostly is much alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Habit {
+    cut: Cut,
+    /// Share of the differences that are not 0.
+    changes: usize,
+    /// Blocks that may still follow it: a better form shall not be missed for long.
+    blocks_left: u8,
 }
 
-fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
+/// Blocks coded by one look.
+const HABIT_BLOCKS: u8 = 15;
+/// Shorter blocks are no ground for one.
+const HABIT_COUNT_MIN: usize = 64;
+
+pub fn encode(values: &[i64], out: &mut Vec<u8>) {
+    encode_form(values, true, &mut None, out);
+}
+
+/// As [`encode`], with what the column's block before left, and leaves it to the next.
+pub fn encode_next(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(values, true, habit, out);
+}
+
+/// A handful of values in no order, without a search for the best form.
+pub fn encode_few(values: &[i64], out: &mut Vec<u8>) {
+    let frame = Frame::plain(values);
+    if values.is_empty() || frame.bytes() + HEAD_BYTES >= values.len() * 8 {
+        return write_raw(values, out);
+    }
+    out.push(OFFSET);
+    frame.write(out);
+}
+
+fn write_raw(values: &[i64], out: &mut Vec<u8>) {
+    out.push(RAW);
+    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+}
+
+fn encode_form(values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
@@ -63,6 +101,10 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     if has_runs {
         encode_runs(values, run_count, out);
     }
+    let changes = run_count * SHARE_PARTS / values.len();
+    if !has_runs && let Some(frame) = by_habit(habit, &deltas, changes) {
+        return write_deltas(first, frame, out);
+    }
     let slope = slope(values);
     let (form, frame) = choose(values, &deltas, slope);
     if has_runs && out.len() - start <= frame.bytes() {
@@ -70,13 +112,16 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     }
     out.truncate(start);
     if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
-        out.push(RAW);
-        return out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        return write_raw(values, out);
+    }
+    if form == DELTA {
+        let cut = frame.cut(&deltas).filter(|_| values.len() >= HABIT_COUNT_MIN && !has_runs);
+        *habit = cut.map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
+        return write_deltas(first, frame, out);
     }
     out.push(form);
     match form {
         OFFSET => {}
-        DELTA => varint::put_signed(out, first),
         SLOPE => varint::put_signed(out, slope),
         _ => {
             varint::put_signed(out, first);
@@ -84,6 +129,21 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
         }
     }
     frame.write(out);
+}
+
+fn write_deltas(first: i64, frame: Frame, out: &mut Vec<u8>) {
+    out.push(DELTA);
+    varint::put_signed(out, first);
+    frame.write(out);
+}
+
+/// The differences as those of the block before were cut, if they are alike; else the habit is given up.
+fn by_habit(habit: &mut Option<Habit>, deltas: &[i64], changes: usize) -> Option<Frame> {
+    let Habit { cut, changes: known, blocks_left } = habit.take()?;
+    let is_alike = blocks_left > 0 && deltas.len() >= HABIT_COUNT_MIN && changes.abs_diff(known) <= SHARE_SLACK;
+    let frame = Frame::like(cut, deltas).filter(|_| is_alike)?;
+    *habit = Some(Habit { cut, changes: known, blocks_left: blocks_left - 1 });
+    Some(frame)
 }
 
 fn differences(values: &[i64]) -> Vec<i64> {
@@ -96,7 +156,7 @@ fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
     let runs = || values.chunk_by(|left, right| left == right);
     let heads: Vec<i64> = runs().map(|run| run[0]).collect();
     let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
-    encode_form(&heads, false, out);
+    encode_form(&heads, false, &mut None, out);
     Frame::of(&lengths).write(out);
 }
 
@@ -121,10 +181,9 @@ fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
         (spread(values.len(), |index| values[index]), OFFSET),
         (spread(deltas.len(), |index| deltas[index]), DELTA),
         (spread(deltas.len() - 1, twice), TWICE),
-        (spread(values.len(), level), SLOPE),
+        // Without a slope it is the offset form.
+        (if slope == 0 { u32::MAX } else { spread(values.len(), level) }, SLOPE),
     ];
-    // Without a slope it is the offset form.
-    forms[3].0 = if slope == 0 { u32::MAX } else { forms[3].0 };
     forms.sort_unstable();
     let frame = |form: u8| match form {
         OFFSET => Frame::of(values),

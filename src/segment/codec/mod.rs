@@ -34,6 +34,8 @@ pub struct CodecError(pub &'static str);
 pub struct Hints {
     /// Decimal places of its floats.
     exponent: Option<u8>,
+    /// How its integers, or those of its decimals, were cut.
+    habit: Option<integer::Habit>,
 }
 
 /// Appends the values of one column.
@@ -45,14 +47,24 @@ pub fn encode(values: &Values, out: &mut Vec<u8>) {
 pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
         Values::Float(values) => float::encode(hints, values, out),
-        Values::Integer(values) => integer::encode(values, out),
+        Values::Integer(values) => integer::encode_next(&mut hints.habit, values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-            integer::encode(&signed, out);
+            integer::encode_next(&mut hints.habit, &signed, out);
         }
         Values::Boolean(values) => bits::encode(values, out),
         Values::String(values) => text::encode(values, out),
     }
+}
+
+/// Appends a handful of integers in no order, to be read as any column of them.
+pub fn encode_few_integers(values: &[i64], out: &mut Vec<u8>) {
+    integer::encode_few(values, out);
+}
+
+/// Appends a handful of floats in no order, to be read as any column of them; `hints` are those of their block.
+pub fn encode_few_floats(hints: Hints, values: &[f64], out: &mut Vec<u8>) {
+    float::encode_few(hints, values, out);
 }
 
 /// The `count` values of a column of `field_type`.
