@@ -242,10 +242,15 @@ mod tests {
 
         #[test]
         fn series_come_back_whatever_their_keys_are(
-            series in prop::collection::btree_map(any::<u32>(), (any::<bool>(), 0..3_usize, 0..3_usize, "[a ,=]{1,3}"), 1..40),
+            series in prop::collection::btree_map(
+                any::<u32>(),
+                (any::<bool>(), 0..3_usize, 0..3_usize, "[a ,=]{1,3}"),
+                1..40,
+            ),
         ) {
             let key = |&(_, measurement, tags, ref text): &(bool, usize, usize, String)| {
-                let tags: Vec<(&[u8], &[u8])> = [&b"a"[..], b"b\\"].iter().take(tags).map(|n| (*n, text.as_bytes())).collect();
+                let names = [&b"a"[..], b"b\\"].into_iter().take(tags);
+                let tags: Vec<_> = names.map(|name| (name, text.as_bytes())).collect();
                 key::encode_key([&b"m"[..], b"a b", b"c\\"][measurement], &tags)
             };
             let series: Vec<_> = series.iter().map(|(id, facts)| (*id, facts.0, key(facts))).collect();

@@ -7,7 +7,7 @@
 //!                                                        (a flush before format 3: its segments are of that age)
 //!            2 u8 | key | age | removed u32, number u64 each | added u8 (0 or 1) | number u64, if any  (a compaction)
 //!            3 u8 | flushed age | partitions u32, each: key, segments u32, each: number u64, age
-//!                 | tombstones                                     (all, before format 3; earlier records do not count)
+//!                 | tombstones                                   (all, before format 3; earlier records do not count)
 //!            4 u8 | flushed age | named u32 | segments u32, each: number u64, key, age | tombstones   (a flush)
 //!            5 u8 | named u32 | as 3 from its flushed age on                                            (all)
 //! age        generation u32 | epoch u32
