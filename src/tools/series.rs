@@ -82,12 +82,16 @@ impl SeriesTable {
         self.series.contains_key(&id)
     }
 
+    /// Whether a segment may name it: also one that is gone, since deleted points of it may be left.
+    pub fn may_name(&self, id: u32) -> bool {
+        id < self.gone_below || self.contains(id)
+    }
+
     /// What speaks against a series of `database` with such a field.
     pub fn check(&self, id: u32, database: DatabaseId, measurement: &[u8]) -> Result<(), String> {
         let fact = match self.series.get(&id) {
             Some(fact) => fact,
-            // Deleted points of it are left.
-            None if id < self.gone_below => return Ok(()),
+            None if self.may_name(id) => return Ok(()),
             None => return Err(format!("series {id} is not in the series log")),
         };
         if fact.database != database {
@@ -139,6 +143,10 @@ mod tests {
         assert_eq!(problem(0, 7, b"n"), "series 0 is of another measurement in the series log");
         assert_eq!(problem(0, 8, b"m"), "series 0 is of another database in the series log");
         assert_eq!(problem(2, 7, b"m"), "series 2 is not in the series log");
+        // Then those below 3 that it does not name are gone, and deleted points of them may be left.
+        assert_eq!(table.take(&[&[3][..], &3_u32.to_le_bytes()].concat()), Ok(()));
+        assert!(table.may_name(2) && !table.may_name(3));
+        assert_eq!(table.check(2, DatabaseId(7), b"m"), Ok(()));
     }
 
     #[test]
