@@ -377,7 +377,7 @@ impl Core {
 
     async fn forget(&self, database: DatabaseId, measurements: Vec<Bytes>) -> Result<(), String> {
         if let Some(owner) = self.owner.get() {
-            owner.forget_measurements(database, &measurements);
+            owner.forget_measurements(database, &measurements).await;
         }
         self.ingest().forget(database);
         let shards = self.shards.get().ok_or("the shards are not open yet")?;

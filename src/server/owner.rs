@@ -7,6 +7,7 @@
 //! Changes are made one after the other by one task. All that wait share one snapshot and one round to the cores, as
 //! writes share a sync: a backfill over many shard groups asks for many changes at once.
 
+use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -49,6 +50,7 @@ pub struct Owner {
     registry: RefCell<SchemaRegistry>,
     /// Shard groups with types that were not observed yet.
     cold: RefCell<BTreeSet<PartitionKey>>,
+    is_observed: Cell<bool>,
     observed: Notify,
     waiting: RefCell<Vec<(Command, oneshot::Sender<Answer>)>>,
     work: Notify,
@@ -61,6 +63,7 @@ impl Owner {
             snapshots: RefCell::new(Some(snapshots)),
             registry: RefCell::default(),
             cold: RefCell::default(),
+            is_observed: Cell::new(false),
             observed: Notify::default(),
             waiting: RefCell::default(),
             work: Notify::default(),
@@ -84,6 +87,7 @@ impl Owner {
     /// Everything was observed.
     pub fn expect_nothing(&self) {
         self.cold.borrow_mut().clear();
+        self.is_observed.set(true);
         self.observed.notify_all();
     }
 
@@ -107,8 +111,15 @@ impl Owner {
         claims.iter().map(&mut claim).collect()
     }
 
-    /// Measurements lost their last series: other types may be written from now on.
-    pub fn forget_measurements(&self, database: DatabaseId, measurements: &[Bytes]) {
+    /// Measurements lost their last series: other types may be written from now on. What a start observes comes before.
+    pub async fn forget_measurements(&self, database: DatabaseId, measurements: &[Bytes]) {
+        loop {
+            let observed = self.observed.notified();
+            if self.is_observed.get() {
+                break;
+            }
+            observed.await;
+        }
         let mut registry = self.registry.borrow_mut();
         measurements.iter().for_each(|measurement| registry.forget_measurement(database, measurement));
     }

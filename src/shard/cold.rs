@@ -62,8 +62,19 @@ impl<P: Disk + Clock> Engine<P> {
         recovery
     }
 
-    /// Returns when all that `policy` (`None`: any) of a database has in `range` is open.
+    /// Returns when all that `policy` (`None`: any) of a database has in `range` can be read.
     pub async fn opened(
+        &self,
+        database: DatabaseId,
+        policy: Option<PolicyId>,
+        range: TimeRange,
+    ) -> Result<(), OpenError> {
+        self.replayed().await?;
+        self.open_needed(database, policy, range).await
+    }
+
+    /// The same for segments alone.
+    pub(super) async fn open_needed(
         &self,
         database: DatabaseId,
         policy: Option<PolicyId>,

@@ -311,7 +311,7 @@ impl<P: Disk + Clock> Engine<P> {
         let Some(shard) = state.shards.get_mut(&write.shard) else { return };
         let revived = shard.revive(key.database, &reader, assigned);
         limits::count(&state.live, key.database, revived);
-        let bytes = shard.apply(key, range, &reader, assigned);
+        let bytes = shard.apply(key, range, &reader, assigned, |partition| &mut partition.active);
         state.active_bytes += bytes;
         state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
     }

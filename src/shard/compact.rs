@@ -111,6 +111,9 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// The smallest merge that is due.
     pub(super) fn choose(&self, state: &State<P>) -> Option<Job<P>> {
+        if state.scanned.is_some() {
+            return None;
+        }
         let now = self.platform.monotonic_ns();
         let partitions = state.shards.iter().flat_map(|(number, shard)| {
             shard.partitions.iter().map(move |(key, partition)| (*number, *key, partition, &shard.tombstones))

@@ -36,11 +36,8 @@ impl<P: Disk + Clock> Engine<P> {
         let mut late_failures = 0;
         loop {
             let changed = self.flush_work.notified();
-            self.remove_garbage().await;
-            self.settle_orphans().await;
-            let frozen = self.state.borrow().frozen.clone();
-            if let Some(frozen) = frozen {
-                if let Err(error) = self.flush(&frozen).await {
+            if let Some(outcome) = self.flush_step().await {
+                if let Err(error) = outcome {
                     tracing::error!("flush failed, and is tried again: {error}");
                     late_failures += u32::from(self.state.borrow().phase == Phase::Stopping);
                     if late_failures == LATE_TRIES {
@@ -57,6 +54,18 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.state.borrow_mut().flush_loop_ended = true;
         self.room.notify_all();
+        self.replay_ended.notify_all();
+    }
+
+    /// What comes next, if there is something: first of all the logs of earlier runs.
+    async fn flush_step(&self) -> Option<io::Result<()>> {
+        if self.is_replaying() {
+            return Some(self.replay().await);
+        }
+        self.remove_garbage().await;
+        self.settle_orphans().await;
+        let frozen = self.state.borrow().frozen.clone()?;
+        Some(self.flush(&frozen).await)
     }
 
     fn may_end(&self) -> bool {

@@ -12,7 +12,8 @@
 //! series   -> series log: appended to by flushes, written anew when much of it is dead      (series_log.rs)
 //! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
 //! manifest <- changes of flushes and compactions, one at a time                             (amend.rs)
-//! open     <- series log, manifest, segments of today, then the logs that are not in segments (recover.rs, replay.rs)
+//! open     <- series log, manifest, segments of today, and what old logs name                   (recover.rs, replay.rs)
+//! replay   <- points of the old logs, which are in no segment, once the core serves             (replay.rs)
 //! cold     <- older segments, once the core serves                                          (cold.rs)
 //! ```
 //!
@@ -81,6 +82,7 @@ use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::shard::orphans::Orphans;
+use crate::shard::replay::Scanned;
 use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
@@ -239,6 +241,8 @@ pub struct Engine<P: Disk + Clock> {
     manifest_returned: Notify,
     /// A partition was opened, or could not be.
     partition_opened: Notify,
+    /// What earlier runs left can be read, or never will be.
+    replay_ended: Notify,
     page_cache: Rc<PageCache>,
 }
 
@@ -262,6 +266,8 @@ struct State<P: Disk> {
     active_bytes: usize,
     active_since_ns: Option<u64>,
     frozen: Option<Frozen>,
+    /// Logs of earlier runs that are to be replayed; `None` when that is done.
+    scanned: Option<Rc<Scanned>>,
     freeze_asked: bool,
     phase: Phase,
     commit_loop_ended: bool,
@@ -352,6 +358,7 @@ impl<P: Disk + Clock> Engine<P> {
     /// Deletes points; returns when that is durable, hidden from the next query, and series without a point have left
     /// the index. Writes go on meanwhile.
     pub async fn delete(&self, deletions: Vec<Deletion>) -> Result<(), WriteError> {
+        self.replayed().await.map_err(|_| WriteError::Stopping)?;
         self.wait_for_room().await?;
         let done = self.enqueue_deletions(&deletions)?;
         self.commit_work.notify_all();
@@ -365,7 +372,7 @@ impl<P: Disk + Clock> Engine<P> {
     /// Takes those of some series out of the index that have no point left. Nothing is known of them while some
     /// partition cannot be opened.
     async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap) {
-        if let Err(error) = self.opened(database, None, TimeRange::ALWAYS).await {
+        if let Err(error) = self.open_needed(database, None, TimeRange::ALWAYS).await {
             tracing::error!("series without a point stay in the index: {error}");
             return;
         }

@@ -45,8 +45,11 @@ impl<P: Disk> ShardState<P> {
 }
 
 impl<P: Disk + Clock> Engine<P> {
-    /// Looks for series that no partition holds, when all are open.
+    /// Looks for series that no partition holds, when all of it is known.
     pub(super) fn find_orphans(&self) {
+        if self.is_replaying() {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         let State { shards, orphans, .. } = &mut *state;
         for (&number, shard) in shards {

@@ -99,7 +99,6 @@ impl Run {
                 ..run_options("/data".as_ref(), 0, 1, 1 << 30)
             };
             let engine = Engine::open(disk, options, live, old_logs).await.unwrap().0;
-            engine.open_cold().await;
             engine
         };
         let engine = simulation.block_on(opened);
@@ -109,6 +108,11 @@ impl Run {
         if compact_cold_ns.is_some() {
             simulation.spawn(async move { compacting.compact_loop().await });
         }
+        let opening = engine.clone();
+        simulation.block_on(async move {
+            opening.open_cold().await;
+            opening.replayed().await.unwrap();
+        });
         Run { simulation, engine }
     }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use roaring::RoaringBitmap;
 
+use crate::batch::Destination;
 use crate::disk::names::WalName;
 use crate::model::DatabaseId;
 use crate::model::GroupId;
@@ -43,6 +44,14 @@ pub struct PartitionKey {
     pub group: GroupId,
 }
 
+impl PartitionKey {
+    /// Where a batch goes.
+    pub fn of(destination: &Destination) -> PartitionKey {
+        let &Destination { database, policy, group, .. } = destination;
+        PartitionKey { database, policy, group }
+    }
+}
+
 /// A log record up to the batch.
 pub fn encode_batch_head(shard: u16, ids: &[SeriesId]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(7 + ids.len() * 4);
@@ -67,6 +76,16 @@ pub enum LogRecord<'a> {
     },
     /// A deletion.
     Deletion(Deletion),
+}
+
+impl LogRecord<'_> {
+    /// Whose it is.
+    pub fn shard(&self) -> u16 {
+        match self {
+            LogRecord::Batch { shard, .. } => *shard,
+            LogRecord::Deletion(deletion) => deletion.shard,
+        }
+    }
 }
 
 /// Reads a record of a core's log.

@@ -1,4 +1,4 @@
-//! Opens a core's shards: manifest and segments, series log, then whatever of the logs is not in segments.
+//! Opens a core's shards: series log, manifest and segments, then what the logs name that is not in segments.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,9 +33,8 @@ use crate::shard::flush::remove_if_there;
 use crate::shard::manifest::Change;
 use crate::shard::manifest::Manifest;
 use crate::shard::record;
-use crate::shard::record::Age;
 use crate::shard::record::SeriesRecord;
-use crate::shard::replay::Replay;
+use crate::shard::replay::Scanned;
 use crate::shard::space::Space;
 use crate::shard::state::Partition;
 use crate::shard::state::ShardState;
@@ -110,8 +109,8 @@ pub struct Recovery {
     pub log_bytes: u64,
     /// Time it took to read series and segments, ms; the longest of all cores.
     pub index_ms: u64,
-    /// Time it took to read the logs, ms; the longest of all cores.
-    pub replay_ms: u64,
+    /// Time it took to read through the logs, ms; the longest of all cores.
+    pub logs_ms: u64,
     /// Torn tails: file and bytes cut off, never acknowledged.
     pub cut: Vec<(String, u64)>,
     /// Damage: what and where. The rest was recovered.
@@ -147,7 +146,7 @@ impl Recovery {
         self.logs += other.logs;
         self.log_bytes += other.log_bytes;
         self.index_ms = self.index_ms.max(other.index_ms);
-        self.replay_ms = self.replay_ms.max(other.replay_ms);
+        self.logs_ms = self.logs_ms.max(other.logs_ms);
         self.cut.extend(other.cut);
         self.cut.sort();
         self.cut.dedup();
@@ -159,9 +158,9 @@ impl Recovery {
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recovery { segments, series, batches, points, logs, log_bytes, index_ms, replay_ms, .. } = self;
+        let Recovery { segments, series, batches, points, logs, log_bytes, index_ms, logs_ms, .. } = self;
         write!(f, "recovered {series} series in {segments} segments in {index_ms} ms, ")?;
-        write!(f, "{points} points in {batches} batches from {logs} logs of {log_bytes} bytes in {replay_ms} ms")?;
+        write!(f, "{points} points in {batches} batches from {logs} logs of {log_bytes} bytes in {logs_ms} ms")?;
         f.write_str(&self.findings())
     }
 }
@@ -180,16 +179,14 @@ impl<P: Disk + Clock> Engine<P> {
         engine.open_shards(&mut recovery).await?;
         let opened = engine.platform.monotonic_ns();
         recovery.index_ms = (opened - started) / 1_000_000;
-        let mut replay = Replay::new(&engine, &mut recovery);
-        for &name in &old_logs.names {
-            replay.take_log(name).await?;
-        }
-        let (age, bytes) = (replay.age(), replay.bytes());
-        recovery.replay_ms = (engine.platform.monotonic_ns() - opened) / 1_000_000;
-        engine.begin(age, bytes, old_logs);
-        recovery.series = engine.state.borrow().shards.values().map(|shard| u64::from(shard.next_series)).sum();
+        let scanned = engine.scan(&old_logs.names, &mut recovery).await?;
+        recovery.logs_ms = (engine.platform.monotonic_ns() - opened) / 1_000_000;
+        engine.begin(scanned, old_logs);
         engine.count_series();
-        engine.settle_all().await;
+        if !recovery.damage.is_empty() {
+            engine.replay().await?;
+        }
+        recovery.series = engine.state.borrow().shards.values().map(|shard| u64::from(shard.next_series)).sum();
         let log_name = engine.state.borrow().log_name;
         let log = engine.create_log(log_name).await?;
         engine.state.borrow_mut().log = Some(log);
@@ -215,6 +212,7 @@ impl<P: Disk + Clock> Engine<P> {
                 active_bytes: 0,
                 active_since_ns: None,
                 frozen: None,
+                scanned: None,
                 freeze_asked: false,
                 phase: Phase::Running,
                 commit_loop_ended: false,
@@ -235,6 +233,7 @@ impl<P: Disk + Clock> Engine<P> {
             room: Notify::default(),
             manifest_returned: Notify::default(),
             partition_opened: Notify::default(),
+            replay_ended: Notify::default(),
         }
     }
 
@@ -250,23 +249,25 @@ impl<P: Disk + Clock> Engine<P> {
         Ok(())
     }
 
-    /// What was replayed, of this age and size, is flushed first, as the freeze before the first log file of this run.
-    fn begin(&mut self, age: Age, bytes: usize, old_logs: Arc<OldLogs>) {
+    /// What the old logs hold will be flushed first, as the freeze before the first log file of this run.
+    fn begin(&mut self, scanned: Scanned, old_logs: Arc<OldLogs>) {
         let state = self.state.get_mut();
         for shard in state.shards.values_mut() {
             shard.keep_known_ids();
-            shard.partitions.values_mut().for_each(|partition| partition.freeze(age));
+            shard.forget_dormant();
         }
-        state.log_name = self.options.log_name(age.1 + 1);
+        state.log_name = self.options.log_name(scanned.level + 1);
         state.active_logs = vec![state.log_name];
         if !old_logs.names.is_empty() {
-            let up_to = self.options.log_name(age.1);
-            state.frozen = Some(Frozen { up_to, logs: Vec::new(), bytes, log_bytes: 0, old_logs: Some(old_logs) });
+            let up_to = self.options.log_name(scanned.level);
+            let old_logs = Some(old_logs);
+            state.frozen = Some(Frozen { up_to, logs: Vec::new(), bytes: 0, log_bytes: 0, old_logs });
         }
+        state.scanned = Some(Rc::new(scanned));
     }
 
     /// Takes series out of the index that deletions have left without a point.
-    async fn settle_all(&self) {
+    pub(super) async fn settle_deleted(&self) {
         for number in self.options.shards() {
             let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
             for Tombstone { deletion, .. } in &self.state.borrow().shards[&number].tombstones {
@@ -276,7 +277,6 @@ impl<P: Disk + Clock> Engine<P> {
                 self.settle(number, database, &series).await;
             }
             if let Some(shard) = self.state.borrow_mut().shards.get_mut(&number) {
-                shard.forget_dormant();
                 shard.drop_spent_tombstones();
             }
         }

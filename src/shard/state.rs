@@ -16,7 +16,9 @@ use crate::batch::Reader;
 use crate::batch::SeriesRef;
 use crate::disk::Disk;
 use crate::disk::names;
+use crate::disk::names::WalName;
 use crate::memtable::Memtable;
+use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::model::SeriesId;
@@ -30,6 +32,7 @@ use crate::shard::SchemaFact;
 use crate::shard::Sizes;
 use crate::shard::manifest::Listed;
 use crate::shard::manifest::Manifest;
+use crate::shard::record;
 use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
 use crate::shard::tombstone;
@@ -72,12 +75,17 @@ pub struct ShardState<P: Disk> {
     pub useless_later: Vec<PathBuf>,
     /// Segments of the logs of earlier runs that the manifest will name with the next flush.
     pub unlisted: Vec<(PartitionKey, Listed)>,
+    /// Fields in those logs, by layout as encoded, until they are replayed.
+    pub logged: BTreeMap<PartitionKey, HashMap<Bytes, LoggedLayout>>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
     pub dormant: BTreeMap<SeriesId, (DatabaseId, Box<[u8]>)>,
     dormant_keys: HashMap<(DatabaseId, Box<[u8]>), SeriesId>,
 }
+
+/// A measurement and fields of it.
+type LoggedLayout = (Bytes, Vec<(Bytes, FieldType)>);
 
 /// What a series log holds, as far as it matters for when to write it anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +105,8 @@ pub struct SavedSeries {
 pub struct Partition<P: Disk> {
     pub range: TimeRange,
     pub active: Memtable,
+    /// What the logs of earlier runs hold, until all of it is here: older than `active`, and not read.
+    pub replayed: Memtable,
     /// Being flushed; newer than all segments, older than `active`.
     pub frozen: Option<Frozen>,
     /// Oldest first: a later one wins.
@@ -167,6 +177,7 @@ impl<P: Disk> Partition<P> {
         Partition {
             range,
             active: Memtable::default(),
+            replayed: Memtable::default(),
             frozen: None,
             segments: Vec::new(),
             unopened: Vec::new(),
@@ -179,14 +190,31 @@ impl<P: Disk> Partition<P> {
     }
 
     /// The active memtable becomes the frozen one, as old as its last log file.
-    pub fn freeze(&mut self, age: (u32, u32)) {
-        assert!(self.frozen.is_none(), "one flush at a time");
-        if self.active.is_empty() {
-            return;
+    pub fn freeze(&mut self, age: Age) {
+        let active = std::mem::take(&mut self.active);
+        self.freeze_one(active, age);
+    }
+
+    /// The rest of what was replayed becomes the frozen memtable.
+    pub fn freeze_replayed(&mut self, age: Age) {
+        let replayed = std::mem::take(&mut self.replayed);
+        self.freeze_one(replayed, age);
+    }
+
+    fn freeze_one(&mut self, memtable: Memtable, age: Age) {
+        if !memtable.is_empty() {
+            assert!(self.frozen.is_none(), "one flush at a time");
+            self.version += 1;
+            self.frozen = Some(Frozen { age, memtable: Rc::new(memtable) });
         }
-        let frozen = std::mem::take(&mut self.active);
+    }
+
+    /// Leaves nothing of what was replayed; the files of the `unlisted` segments go to `garbage`.
+    pub fn undo_replay(&mut self, unlisted: &[u64], garbage: &mut Vec<PathBuf>) {
+        self.replayed = Memtable::default();
+        let gone = self.segments.extract_if(.., |settled| unlisted.contains(&settled.segment.id().number));
+        garbage.extend(gone.map(|settled| settled.segment.path().to_path_buf()));
         self.version += 1;
-        self.frozen = Some(Frozen { age, memtable: Rc::new(frozen) });
     }
 
     /// Adds a segment that is newer than all others; it takes the place of the frozen memtable, if there is one.
@@ -296,6 +324,7 @@ impl<P: Disk> ShardState<P> {
             listed: Manifest::default(),
             useless_later: Vec::new(),
             unlisted: Vec::new(),
+            logged: BTreeMap::new(),
             tombstones: Vec::new(),
             dormant: BTreeMap::new(),
             dormant_keys: HashMap::new(),
@@ -385,7 +414,8 @@ impl<P: Disk> ShardState<P> {
         let partitions = self.partitions.values();
         let known = partitions.flat_map(|partition| {
             let segments = partition.segments.iter().filter_map(|settled| settled.segment.series().max());
-            segments.chain(partition.active.series().iter().last())
+            let frozen = partition.frozen.iter().filter_map(|frozen| frozen.memtable.series().iter().last());
+            segments.chain(frozen)
         });
         let next = known.max().map_or(0, |last| last.saturating_add(1));
         self.next_series = self.next_series.max(next);
@@ -427,15 +457,45 @@ impl<P: Disk> ShardState<P> {
         dropped
     }
 
-    /// Applies a batch to its partition, made if it is not there; the memory it took.
-    pub fn apply(&mut self, key: PartitionKey, range: TimeRange, batch: &Reader<'_>, ids: &[SeriesId]) -> usize {
-        let partition = self.partitions.entry(key).or_insert_with(|| Partition::new(range));
-        let before = partition.active.bytes();
-        if let Err(error) = partition.active.apply(batch, ids) {
+    /// Applies a batch to a memtable of its partition, which is made if it is not there; the memory it took.
+    pub fn apply(
+        &mut self,
+        key: PartitionKey,
+        range: TimeRange,
+        batch: &Reader<'_>,
+        ids: &[SeriesId],
+        memtable: impl FnOnce(&mut Partition<P>) -> &mut Memtable,
+    ) -> usize {
+        let memtable = memtable(self.partitions.entry(key).or_insert_with(|| Partition::new(range)));
+        let before = memtable.bytes();
+        if let Err(error) = memtable.apply(batch, ids) {
             // The log holds the batch as it is; a defect of ours, not of a client.
             tracing::error!("a logged batch does not follow the format: {error}");
         }
-        partition.active.bytes() - before
+        memtable.bytes() - before
+    }
+
+    /// Whether segments do not have what a log file holds of this shard.
+    pub fn is_due(&self, log: WalName) -> bool {
+        self.listed.flushed < record::log_age(log)
+    }
+
+    /// Keeps in mind which fields a batch has that is replayed later.
+    pub fn note_fields(&mut self, key: PartitionKey, batch: &Reader<'_>) {
+        let logged = self.logged.entry(key).or_default();
+        for layout in &batch.layouts {
+            if !logged.contains_key(layout.encoded) {
+                let fields = layout.fields.iter().map(|&(name, field_type)| (name.into(), field_type)).collect();
+                logged.insert(layout.encoded.into(), (layout.measurement.into(), fields));
+            }
+        }
+    }
+
+    /// A deletion comes after what was noted.
+    pub fn forget_logged(&mut self, deletion: &Deletion) {
+        for (_, layouts) in self.logged.iter_mut().filter(|(key, _)| key.database == deletion.database) {
+            layouts.retain(|_, layout| !deletion.forgotten.contains(&layout.0));
+        }
     }
 
     /// Puts dormant series of a batch, which will be applied next, back into the index; how many. The series log hears
@@ -480,18 +540,28 @@ impl<P: Disk> ShardState<P> {
 
     /// Applies a deletion whose record stands in a log file of `age`. Series that lost their last point stay in the
     /// index until [`ShardState::retire`] takes them out.
-    pub fn delete(&mut self, age: (u32, u32), deletion: &Deletion) {
+    pub fn delete(&mut self, age: Age, deletion: &Deletion) {
+        self.delete_rows(deletion, |partition| &mut partition.active);
+        self.entomb(age, deletion);
+    }
+
+    /// Applies a deletion to some memtable of each partition.
+    pub fn delete_rows(&mut self, deletion: &Deletion, memtable: impl Fn(&mut Partition<P>) -> &mut Memtable) {
         for (key, partition) in &mut self.partitions {
             if key.database != deletion.database {
                 continue;
             }
-            if !partition.range.intersect(deletion.range).is_empty() {
-                partition.active.delete(&deletion.series, deletion.range);
+            let is_concerned = !partition.range.intersect(deletion.range).is_empty();
+            let memtable = memtable(partition);
+            if is_concerned {
+                memtable.delete(&deletion.series, deletion.range);
             }
-            for measurement in &deletion.forgotten {
-                partition.active.forget(measurement);
-            }
+            deletion.forgotten.iter().for_each(|measurement| memtable.forget(measurement));
         }
+    }
+
+    /// A deletion of this age hides what is older.
+    pub fn entomb(&mut self, age: Age, deletion: &Deletion) {
         self.tombstones.push(Tombstone { age, deletion: deletion.clone(), is_saved: false });
     }
 
@@ -544,15 +614,21 @@ impl<P: Disk> ShardState<P> {
     }
 
     pub fn schema(&self) -> impl Iterator<Item = SchemaFact> {
-        self.partitions.iter().flat_map(|(key, partition)| {
-            partition.fields(key.database, &self.tombstones).map(|(measurement, field, field_type)| SchemaFact {
-                database: key.database,
-                policy: key.policy,
-                group: key.group,
-                measurement: measurement.into(),
-                field: field.into(),
-                field_type,
+        let partitions = self.partitions.iter().flat_map(|(key, partition)| {
+            partition.fields(key.database, &self.tombstones).map(move |field| (key, field))
+        });
+        let logged = self.logged.iter().flat_map(|(key, layouts)| {
+            layouts.values().flat_map(move |(measurement, fields)| {
+                fields.iter().map(move |(name, field_type)| (key, (&**measurement, &**name, *field_type)))
             })
+        });
+        partitions.chain(logged).map(|(key, (measurement, field, field_type))| SchemaFact {
+            database: key.database,
+            policy: key.policy,
+            group: key.group,
+            measurement: measurement.into(),
+            field: field.into(),
+            field_type,
         })
     }
 

@@ -69,12 +69,18 @@ impl Run {
         let mut run = Run::start_cold(dir, cores, memtable_bytes).await;
         for engine in &run.engines {
             run.recovery.join(engine.open_cold().await);
+            engine.replayed().await.unwrap();
         }
         run
     }
 
     /// Without what a start leaves for later.
     async fn start_cold(dir: &Path, cores: u16, memtable_bytes: usize) -> Run {
+        Run::start_parts(dir, cores, memtable_bytes, &[0, 1, 2]).await
+    }
+
+    /// With some of the loops alone: commit, flush, compact.
+    async fn start_parts(dir: &Path, cores: u16, memtable_bytes: usize, parts: &[u8]) -> Run {
         let disk = RealDisk::new();
         disk.probe(dir).await.unwrap();
         let old_logs = OldLogs::list(&disk, dir, usize::from(cores)).await.unwrap();
@@ -84,7 +90,7 @@ impl Run {
             let options = Options { generation, ..run_options(dir, core, cores, memtable_bytes) };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
             run.recovery.join(recovery);
-            for part in 0..3 {
+            for &part in parts {
                 let engine = engine.clone();
                 run.tasks.push(glommio::spawn_local(async move {
                     match part {
@@ -319,6 +325,37 @@ fn logs_longer_than_memory_go_into_segments_while_they_are_replayed() {
 }
 
 #[test]
+fn writes_are_taken_before_the_logs_are_replayed() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut model, 0).await;
+        run.delete(1, KEYS[1]).await;
+        model.retain(|(key, _), _| key != KEYS[1]);
+        run.kill().await;
+        // Nobody replays yet.
+        let run = Run::start_parts(&dir, 1, 1 << 30, &[0]).await;
+        assert_eq!(run.recovery.points, 60, "{}", run.recovery);
+        let fields: Vec<_> = run.engines[0].schema().into_iter().map(|fact| (fact.group.0, fact.field)).collect();
+        assert_eq!(fields, [(1, Bytes::from(&b"i"[..])), (2, Bytes::from(&b"i"[..]))]);
+        // Over what the logs hold, and beside it.
+        fill(&run, &mut model, 0).await;
+        fill(&run, &mut model, 5).await;
+        let flushing = run.engines[0].clone();
+        let flushing = glommio::spawn_local(async move { flushing.flush_loop().await });
+        run.engines[0].opened(DATABASE, None, EVERYTHING).await.unwrap();
+        assert_eq!(run.points(&KEYS).await, model);
+        run.flush().await;
+        assert_eq!(run.points(&KEYS).await, model);
+        flushing.cancel().await;
+        run.kill().await;
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        assert_eq!((run.recovery.points, run.points(&KEYS).await), (0, model));
+        run.stop().await;
+    });
+}
+
+#[test]
 fn a_log_is_read_by_the_core_that_owns_its_shards() {
     test(async |dir| {
         let run = Run::start(&dir, 2, 1 << 30).await;
@@ -522,6 +559,7 @@ fn a_start_knows_no_series_whose_groups_were_dropped_while_it_was_down() {
         let none = Live { databases: live().databases, ..Live::default() };
         let (engine, _) = Engine::open(disk, options, none, old_logs).await.unwrap();
         engine.open_cold().await;
+        engine.replay().await.unwrap();
         engine.settle_orphans().await;
         let known = engine.views()[0].index(DATABASE, |index| index.len());
         assert_eq!(known, Some(0));
