@@ -58,7 +58,8 @@ impl<P: Disk + Clock> Engine<P> {
             }
             self.platform.yield_now().await;
         }
-        self.find_orphans();
+        self.state.borrow_mut().is_all_open = true;
+        self.flush_work.notify_all();
         recovery
     }
 
@@ -70,7 +71,12 @@ impl<P: Disk + Clock> Engine<P> {
         range: TimeRange,
     ) -> Result<(), OpenError> {
         self.replayed().await?;
-        self.open_needed(database, policy, range).await
+        self.open_needed(database, policy, range).await?;
+        if policy.is_none() {
+            // Whoever asks for all of a database asks for its series.
+            self.reached(|state| state.is_settled).await?;
+        }
+        Ok(())
     }
 
     /// The same for segments alone.

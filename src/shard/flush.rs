@@ -54,16 +54,27 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.state.borrow_mut().flush_loop_ended = true;
         self.room.notify_all();
-        self.replay_ended.notify_all();
+        self.start_advanced.notify_all();
     }
 
     /// What comes next, if there is something: first of all the logs of earlier runs.
-    async fn flush_step(&self) -> Option<io::Result<()>> {
+    pub(super) async fn flush_step(&self) -> Option<io::Result<()>> {
         if self.is_replaying() {
             return Some(self.replay().await);
         }
         self.remove_garbage().await;
+        let is_start = {
+            let state = self.state.borrow();
+            state.is_all_open && !state.is_settled
+        };
+        if is_start {
+            self.find_orphans();
+        }
         self.settle_orphans().await;
+        if is_start {
+            self.state.borrow_mut().is_settled = true;
+            self.start_advanced.notify_all();
+        }
         let frozen = self.state.borrow().frozen.clone()?;
         Some(self.flush(&frozen).await)
     }

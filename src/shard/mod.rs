@@ -241,8 +241,8 @@ pub struct Engine<P: Disk + Clock> {
     manifest_returned: Notify,
     /// A partition was opened, or could not be.
     partition_opened: Notify,
-    /// What earlier runs left can be read, or never will be.
-    replay_ended: Notify,
+    /// A start got further: logs replayed, series of dropped groups forgotten. Or the flush loop ended.
+    start_advanced: Notify,
     page_cache: Rc<PageCache>,
 }
 
@@ -268,6 +268,10 @@ struct State<P: Disk> {
     frozen: Option<Frozen>,
     /// Logs of earlier runs that are to be replayed; `None` when that is done.
     scanned: Option<Rc<Scanned>>,
+    /// No segment waits to be opened since the start.
+    is_all_open: bool,
+    /// Series of shard groups that were dropped before the start have left the index.
+    is_settled: bool,
     freeze_asked: bool,
     phase: Phase,
     commit_loop_ended: bool,
@@ -349,7 +353,7 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// As [`Engine::write`], for batches of one database, with `room` taken for their new series.
     pub async fn write_within(&self, batches: Vec<Batch>, room: Taken) -> Result<Vec<Assigned>, WriteError> {
-        self.wait_for_room().await?;
+        self.wait_for_room(false).await?;
         let done = self.enqueue(batches, room)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
@@ -359,7 +363,7 @@ impl<P: Disk + Clock> Engine<P> {
     /// the index. Writes go on meanwhile.
     pub async fn delete(&self, deletions: Vec<Deletion>) -> Result<(), WriteError> {
         self.replayed().await.map_err(|_| WriteError::Stopping)?;
-        self.wait_for_room().await?;
+        self.wait_for_room(true).await?;
         let done = self.enqueue_deletions(&deletions)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;

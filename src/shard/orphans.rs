@@ -45,11 +45,8 @@ impl<P: Disk> ShardState<P> {
 }
 
 impl<P: Disk + Clock> Engine<P> {
-    /// Looks for series that no partition holds, when all of it is known.
+    /// Looks for series that no partition holds.
     pub(super) fn find_orphans(&self) {
-        if self.is_replaying() {
-            return;
-        }
         let mut state = self.state.borrow_mut();
         let State { shards, orphans, .. } = &mut *state;
         for (&number, shard) in shards {
@@ -57,7 +54,6 @@ impl<P: Disk + Clock> Engine<P> {
                 *orphans.entry((number, database)).or_default() |= series;
             }
         }
-        self.flush_work.notify_all();
     }
 
     /// Takes the series of dropped partitions out of the index that are in no other one.

@@ -213,6 +213,8 @@ impl<P: Disk + Clock> Engine<P> {
                 active_since_ns: None,
                 frozen: None,
                 scanned: None,
+                is_all_open: false,
+                is_settled: false,
                 freeze_asked: false,
                 phase: Phase::Running,
                 commit_loop_ended: false,
@@ -233,7 +235,7 @@ impl<P: Disk + Clock> Engine<P> {
             room: Notify::default(),
             manifest_returned: Notify::default(),
             partition_opened: Notify::default(),
-            replay_ended: Notify::default(),
+            start_advanced: Notify::default(),
         }
     }
 

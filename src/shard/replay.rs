@@ -119,18 +119,22 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// Returns when all that earlier runs left can be read. The error: the engine was closed before.
     pub async fn replayed(&self) -> Result<(), OpenError> {
+        self.reached(|state| state.scanned.is_none()).await
+    }
+
+    pub(super) async fn reached(&self, is_there: impl Fn(&State<P>) -> bool) -> Result<(), OpenError> {
         loop {
-            let ended = self.replay_ended.notified();
+            let advanced = self.start_advanced.notified();
             {
                 let state = self.state.borrow();
-                if state.scanned.is_none() {
+                if is_there(&state) {
                     return Ok(());
                 }
                 if state.flush_loop_ended && state.phase == Phase::Stopping {
                     return Err(OpenError::Io(io::Error::other("server is stopping")));
                 }
             }
-            ended.await;
+            advanced.await;
         }
     }
 
@@ -161,8 +165,7 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.settle_deleted().await;
         self.state.borrow_mut().scanned = None;
-        self.find_orphans();
-        self.replay_ended.notify_all();
+        self.start_advanced.notify_all();
         self.compact_work.notify_all();
         if !scanned.logs.is_empty() {
             let ms = (self.platform.monotonic_ns() - started) / 1_000_000;

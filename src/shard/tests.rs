@@ -559,8 +559,7 @@ fn a_start_knows_no_series_whose_groups_were_dropped_while_it_was_down() {
         let none = Live { databases: live().databases, ..Live::default() };
         let (engine, _) = Engine::open(disk, options, none, old_logs).await.unwrap();
         engine.open_cold().await;
-        engine.replay().await.unwrap();
-        engine.settle_orphans().await;
+        while engine.flush_step().await.is_some() {}
         let known = engine.views()[0].index(DATABASE, |index| index.len());
         assert_eq!(known, Some(0));
     });
