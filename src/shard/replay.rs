@@ -122,6 +122,7 @@ impl<P: Disk + Clock> Engine<P> {
         self.reached(|state| state.scanned.is_none()).await
     }
 
+    /// Returns when a start got so far; the error as for [`Engine::replayed`].
     pub(super) async fn reached(&self, is_there: impl Fn(&State<P>) -> bool) -> Result<(), OpenError> {
         loop {
             let advanced = self.start_advanced.notified();
