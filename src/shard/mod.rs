@@ -12,7 +12,7 @@
 //! series   -> series log: appended to by flushes, written anew when much of it is dead      (series_log.rs)
 //! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
 //! manifest <- changes of flushes and compactions, one at a time                             (amend.rs)
-//! open     <- series log, manifest, segments of today, and what old logs name                   (recover.rs, replay.rs)
+//! open     <- series log, manifest, segments of today, and what old logs name                  (recover.rs, replay.rs)
 //! replay   <- points of the old logs, which are in no segment, once the core serves             (replay.rs)
 //! cold     <- older segments, once the core serves                                          (cold.rs)
 //! ```

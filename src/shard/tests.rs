@@ -343,7 +343,7 @@ fn writes_are_taken_before_the_logs_are_replayed() {
         fill(&run, &mut model, 5).await;
         let flushing = run.engines[0].clone();
         let flushing = glommio::spawn_local(async move { flushing.flush_loop().await });
-        run.engines[0].opened(DATABASE, None, EVERYTHING).await.unwrap();
+        run.engines[0].opened(DATABASE, Some(POLICY), EVERYTHING).await.unwrap();
         assert_eq!(run.points(&KEYS).await, model);
         run.flush().await;
         assert_eq!(run.points(&KEYS).await, model);
