@@ -2,8 +2,8 @@
 //!
 //! A start opens what ends now or later, where writes are expected. Of the rest it knows from the manifest which
 //! segments there are; they are opened one partition after the other, newest first, and at once when somebody asks for
-//! their points. Until then a partition takes writes and is flushed, but nothing is read from it, compacted, or found to
-//! have lost its last point.
+//! their points. Until then a partition takes writes and is flushed, but nothing is read from it, compacted, or found
+//! to have lost its last point.
 
 use std::io;
 use std::path::Path;
