@@ -98,8 +98,7 @@ impl Run {
                 compact_cold_ns: compact_cold_ns.unwrap_or(u64::MAX),
                 ..run_options("/data".as_ref(), 0, 1, 1 << 30)
             };
-            let engine = Engine::open(disk, options, live, old_logs).await.unwrap().0;
-            engine
+            Engine::open(disk, options, live, old_logs).await.unwrap().0
         };
         let engine = simulation.block_on(opened);
         let (committing, flushing, compacting) = (engine.clone(), engine.clone(), engine.clone());
