@@ -3,7 +3,7 @@
 //! ```text
 //! main thread   bind, signals, spawn executors, join them
 //! every core    probe the disk, join the mesh, answer it until told to leave
-//! core 0        load the catalog, Open on all cores, fill the schema registry, accept, stop
+//! core 0        load the catalog, Open on all cores, fill the schema registry, accept, OpenCold on all cores, stop
 //! ```
 //!
 //! Core 0 drives; the others only answer. The address is taken before any data is touched. A failure anywhere ends all
@@ -252,7 +252,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
     }
     let core_count = u16::try_from(core.mesh().core_count()).map_err(|_| "too many cores".to_owned())?;
     let (snapshots, catalog) = load_catalog(core, &start.dir).await?;
-    let old_logs = OldLogs::list(&core.platform, &start.dir, start.shard_count, usize::from(core_count));
+    let old_logs = OldLogs::list(&core.platform, &start.dir, usize::from(core_count));
     let old_logs = old_logs.await.map_err(|error| error.to_string())?;
     let generation = old_logs.next_generation();
     let owner = Owner::new(snapshots);
@@ -267,6 +267,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
         let opened = opened(answer)?;
         recovery.join(opened.recovery);
         owner.observe(&opened.schema);
+        owner.expect(opened.cold);
     }
     let ms = started.elapsed().as_millis() as u64;
     tracing::info!(generation, ms, "Storage open: {recovery}");
@@ -274,8 +275,28 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
         return Err("the catalog has an owner already".to_owned());
     }
     core::spawn(core.queues.requests, owner::change_loop(Rc::clone(core)));
+    core::spawn(core.queues.requests, open_cold(Rc::clone(core)));
     watch_clock(core);
     Ok(())
+}
+
+/// Opens what may wait until requests are served.
+async fn open_cold(core: Rc<Core>) {
+    let started = Instant::now();
+    let owner = core.owner.get().expect("spawned where the owner is");
+    let mut recovery = Recovery::default();
+    for answer in core.mesh().call_all(|| Request::OpenCold, OPEN_WAIT).await {
+        match opened(answer) {
+            Ok(opened) => {
+                recovery.join(opened.recovery);
+                owner.observe(&opened.schema);
+            }
+            Err(error) => tracing::error!("older shard groups: {error}"),
+        }
+    }
+    owner.expect_nothing();
+    let (ms, segments, findings) = (started.elapsed().as_millis() as u64, recovery.segments, recovery.findings());
+    tracing::info!(ms, "Older shard groups open: {segments} segments{findings}");
 }
 
 /// Starts what the clock drives.
