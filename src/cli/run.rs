@@ -2,8 +2,6 @@
 //!
 //! Order matters: nothing is written and nobody is listened to before everything that can be checked has been.
 
-#![allow(clippy::disallowed_types, reason = "a file is written when no executor runs")]
-
 use super::arguments::RunArguments;
 use super::load_config;
 use super::logging;
