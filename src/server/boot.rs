@@ -46,10 +46,14 @@ use crate::mesh::Mesh;
 use crate::mesh::Opened;
 use crate::mesh::Opening;
 use crate::mesh::Parcel;
+use crate::mesh::Pulse;
+use crate::mesh::Pulse;
 use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::mesh::Room;
 use crate::mesh::Seat;
+use crate::mesh::Watch;
+use crate::mesh::Watch;
 use crate::meta;
 use crate::meta::Catalog;
 use crate::meta::Command;
@@ -74,8 +78,6 @@ use crate::shard::Recovery;
 const IO_MEMORY_BYTES: usize = 10 << 20;
 /// Submissions one ring holds. glommio has three for each executor.
 const RING_DEPTH: usize = 512;
-/// Longest a core looks away from its rings while a query or background work keeps it busy; glommio's own is 100 ms.
-const TURN_MAX: Duration = Duration::from_millis(5);
 /// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.
 const MESH_ROOM: Room = Room { asks: 1024, bytes: 64 << 20 };
 /// Longest wait for all shards to open. Replay runs at hundreds of MiB/s; this is for the worst of disks.
@@ -121,9 +123,11 @@ pub fn run(
         tls,
     };
     let processors = usable_processors();
+    let pulses: Vec<Arc<Pulse>> = (0..core_count).map(|_| Arc::default()).collect();
+    let watch = Watch::start(pulses.clone()).map_err(|error| format!("the watch over the cores: {error}"))?;
     let mut threads = Vec::new();
     for (core, seat) in mesh::seats(usize::from(core_count)).into_iter().enumerate() {
-        let (start, lead) = (start.clone(), lead.take());
+        let (start, lead, pulse) = (start.clone(), lead.take(), Arc::clone(&pulses[core]));
         let placement = match processors.get(core) {
             Some(&processor) if usize::from(core_count) <= processors.len() => Placement::Fixed(processor),
             _ => Placement::Unbound,
@@ -132,8 +136,7 @@ pub fn run(
             .name("core")
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
-            .preempt_timer(TURN_MAX)
-            .spawn(move || run_core(core, seat, start, lead));
+            .spawn(move || run_core(core, seat, start, lead, pulse));
         threads.push(thread.map_err(|error| format!("core {core} cannot be started: {error}"))?);
     }
     let outcomes = threads.into_iter().enumerate().map(|(core, thread)| match thread.join() {
@@ -142,14 +145,21 @@ pub fn run(
     });
     // All are joined before the first error is looked at; one that could not start says more than those it stopped.
     let mut errors: Vec<String> = outcomes.filter_map(Result::err).collect();
+    drop(watch);
     errors.sort_by_key(|error| !error.contains("cannot be started"));
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
+async fn run_core(
+    number: usize,
+    seat: Seat,
+    start: Start,
+    lead: Option<Lead>,
+    pulse: Arc<Pulse>,
+) -> Result<(), String> {
     let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
-    let heartbeat = Rc::new(Heartbeat::default());
+    let heartbeat = Rc::new(Heartbeat::new(pulse));
     let beating = Rc::clone(&heartbeat);
     let beating = glommio::spawn_local(async move { beating.beat().await });
     let work = async move {

@@ -67,6 +67,10 @@ use crate::stdx::notify::Notify;
 const DRAIN_WAIT: Duration = Duration::from_secs(8);
 /// Requests may wait this long behind a slice of background work. Writes are acknowledged by a sync that takes longer.
 const REQUEST_LATENCY: Duration = Duration::from_millis(2);
+/// Longest a core looks away from its rings while other work keeps it busy. An executor at rest keeps glommio's 100 ms:
+/// the longer, the less likely it misses a wake-up (see `mesh/heartbeat.rs`), and before its first task nobody could
+/// wake it.
+const TURN_MAX: Duration = Duration::from_millis(5);
 /// Shares of the executor. A flush must keep up with the writes that cause it, but only when there is room.
 const REQUEST_SHARES: usize = 1000;
 const QUERY_SHARES: usize = 400;
@@ -93,9 +97,9 @@ impl Queues {
             |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
         Queues {
             requests: queue(REQUEST_SHARES, Latency::Matters(REQUEST_LATENCY), "requests"),
-            queries: queue(QUERY_SHARES, Latency::NotImportant, "queries"),
-            handshakes: queue(HANDSHAKE_SHARES, Latency::NotImportant, "handshakes"),
-            background: queue(BACKGROUND_SHARES, Latency::NotImportant, "background"),
+            queries: queue(QUERY_SHARES, Latency::Matters(TURN_MAX), "queries"),
+            handshakes: queue(HANDSHAKE_SHARES, Latency::Matters(TURN_MAX), "handshakes"),
+            background: queue(BACKGROUND_SHARES, Latency::Matters(TURN_MAX), "background"),
         }
     }
 }
