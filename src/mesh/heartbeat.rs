@@ -103,7 +103,7 @@ pub struct Pulse {
 
 impl Default for Pulse {
     fn default() -> Pulse {
-        Pulse { started: Instant::now(), due_ms: AtomicU64::new(u64::MAX), task: Mutex::default() }
+        Pulse { started: Instant::now(), due_ms: AtomicU64::new(u64::MAX), task: Default::default() }
     }
 }
 
