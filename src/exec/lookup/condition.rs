@@ -110,7 +110,8 @@ impl Compiled {
         }
     }
 
-    /// The series of `measurement` that fulfil it. `field` says of a name that is a field there what its comparisons are.
+    /// The series of `measurement` that fulfil it. `field` says of a name that is a field there what its comparisons
+    /// are.
     pub fn series(&self, measurement: &MeasurementIndex, field: &dyn Fn(&[u8]) -> Option<bool>) -> RoaringBitmap {
         let side = |side: &Compiled| side.series(measurement, field);
         let all_if = |value: bool| if value { measurement.series().clone() } else { RoaringBitmap::new() };
