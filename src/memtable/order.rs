@@ -1,16 +1,18 @@
 //! The rows of a chunk by series and time.
 
+use std::ops::Range;
+
 use crate::memtable::SERIES;
 use crate::memtable::TIME;
 
-/// See the module.
+/// Rows by position: first those of the first series, by time, and so on.
 #[derive(Debug, Default)]
 pub struct Order {
     /// The chunk's series, ascending.
     series: Vec<u32>,
-    /// Where each series' rows begin in `rows`, and the end.
+    /// The position at which each series begins, and the end.
     starts: Vec<u32>,
-    /// Row numbers.
+    /// The row at each position; empty once the rows themselves are in order.
     rows: Vec<u32>,
 }
 
@@ -87,17 +89,29 @@ impl Order {
         &self.series
     }
 
-    /// The rows of the series at `index` of [`Order::series`].
-    pub fn rows_at(&self, index: usize) -> &[u32] {
-        &self.rows[self.starts[index] as usize..self.starts[index + 1] as usize]
+    /// The positions of the series at `index` of [`Order::series`].
+    pub fn positions_at(&self, index: usize) -> Range<usize> {
+        self.starts[index] as usize..self.starts[index + 1] as usize
     }
 
-    /// The rows of a series.
-    pub fn rows_of(&self, series: u32) -> &[u32] {
-        match self.series.binary_search(&series) {
-            Ok(index) => self.rows_at(index),
-            Err(_) => &[],
-        }
+    /// The positions of a series.
+    pub fn positions_of(&self, series: u32) -> Range<usize> {
+        self.series.binary_search(&series).map_or(0..0, |index| self.positions_at(index))
+    }
+
+    /// The row at a position.
+    pub fn row(&self, position: usize) -> usize {
+        self.rows.get(position).map_or(position, |&row| row as usize)
+    }
+
+    /// The row at each position; empty once the rows are in order.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// The same for rows that have been put in this order.
+    pub fn of_ordered_rows(self) -> Order {
+        Order { rows: Vec::new(), ..self }
     }
 }
 
@@ -127,11 +141,12 @@ mod tests {
             expected.sort();
             let mut found = Vec::new();
             for (index, &series) in order.series().iter().enumerate() {
-                prop_assert_eq!(order.rows_of(series), order.rows_at(index));
-                found.extend(order.rows_at(index).iter().map(|&row| (series, points[row as usize].1, row)));
+                prop_assert_eq!(order.positions_of(series), order.positions_at(index));
+                let rows = order.positions_at(index).map(|position| order.row(position));
+                found.extend(rows.map(|row| (series, points[row].1, row as u32)));
             }
             prop_assert_eq!(found, expected);
-            prop_assert!(order.rows_of(u32::MAX).is_empty());
+            prop_assert!(order.positions_of(u32::MAX).is_empty());
         }
     }
 }

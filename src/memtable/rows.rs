@@ -1,8 +1,10 @@
 //! Rows of one series out of the arenas: for a reader, some fields; for a flush, all.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::memtable::Arena;
+use crate::memtable::Chunk;
 use crate::memtable::Memtable;
 use crate::memtable::SERIES;
 use crate::memtable::TIME;
@@ -15,8 +17,16 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::model::Values;
 
-/// Moves a row on average after which rows count as out of order.
+/// Moves a row, on average, after which rows count as out of order.
 const SORT_MOVES: usize = 4;
+
+/// Rows of one series in a chunk that follow each other in its order.
+#[derive(Clone, Debug)]
+struct Run {
+    arena: u32,
+    chunk: u32,
+    positions: Range<usize>,
+}
 
 /// Where a row stands.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +35,7 @@ struct RowRef {
     sequence: u32,
     arena: u32,
     chunk: u32,
-    row: u32,
+    position: u32,
 }
 
 /// All rows of one series, for a flush.
@@ -48,19 +58,18 @@ impl Memtable {
         if !self.series.contains(series) {
             return RowBlock { times: Vec::new(), columns: vec![None; fields.len()] };
         }
-        let mut refs = Vec::new();
+        let mut runs = Vec::new();
         for (arena_index, arena) in self.arenas.iter().enumerate() {
             if arena.fields.iter().any(|field| fields.contains(&field.0)) {
-                self.collect(arena_index, series, range, &mut refs);
+                self.collect(arena_index, series, range, &mut runs);
             }
         }
-        self.drop_deleted(series, &mut refs);
-        sort(&mut refs);
-        if let Some(arena) = self.only_arena(&refs) {
+        if let Some(arena) = self.only_arena(series, &runs) {
             let slot =
                 |name: &Bytes| arena.fields.iter().position(|field| field.0 == *name).map(|index| index + VALUES);
-            return arena.block(refs, fields.iter().map(slot));
+            return arena.block(&runs, fields.iter().map(slot));
         }
+        let refs = self.sorted_refs(series, &runs);
         let columns: Vec<(Bytes, Option<FieldType>)> =
             fields.iter().map(|name| (name.clone(), self.type_of(name, &refs))).collect();
         self.joined_block(&refs, &columns)
@@ -79,42 +88,56 @@ impl Memtable {
 
     /// Times of the points of a series that are left, in no order.
     pub fn times_of(&self, series: u32) -> Vec<Timestamp> {
-        let mut refs = Vec::new();
+        let mut runs = Vec::new();
         for arena in 0..self.arenas.len() {
-            self.collect(arena, series, TimeRange::ALWAYS, &mut refs);
+            self.collect(arena, series, TimeRange::ALWAYS, &mut runs);
         }
-        self.drop_deleted(series, &mut refs);
-        refs.into_iter().map(|row| row.time).collect()
+        self.refs(series, &runs).into_iter().map(|row| row.time).collect()
     }
 
-    fn drop_deleted(&self, series: u32, refs: &mut Vec<RowRef>) {
-        for deleted in self.deletions.iter().filter(|deleted| deleted.series.contains(series)) {
-            refs.retain(|row| row.sequence >= deleted.sequence || !deleted.range.contains(row.time));
-        }
-    }
-
-    fn collect(&self, arena_index: usize, series: u32, range: TimeRange, refs: &mut Vec<RowRef>) {
+    fn collect(&self, arena_index: usize, series: u32, range: TimeRange, runs: &mut Vec<Run>) {
         let arena = &self.arenas[arena_index];
         let stride = arena.stride();
         for (chunk_index, chunk) in arena.chunks.iter().enumerate() {
-            for &row in chunk.order(stride).rows_of(series) {
-                let row_ref = self.row_ref(arena_index, chunk_index, row, stride);
-                if range.contains(row_ref.time) {
-                    refs.push(row_ref);
-                }
+            let all = chunk.order(stride).positions_of(series);
+            let before = |is_before: &dyn Fn(Timestamp) -> bool| {
+                all.start + partition_point(all.len(), |index| is_before(chunk.time(stride, all.start + index)))
+            };
+            let positions = before(&|time| time < range.min)..before(&|time| time <= range.max);
+            if !positions.is_empty() {
+                runs.push(Run { arena: arena_index as u32, chunk: chunk_index as u32, positions });
             }
         }
     }
 
-    fn row_ref(&self, arena: usize, chunk: usize, row: u32, stride: usize) -> RowRef {
-        let words = &self.arenas[arena].chunks[chunk].rows[row as usize * stride..];
-        RowRef {
-            time: words[TIME] as i64,
-            sequence: words[SERIES] as u32,
-            arena: arena as u32,
-            chunk: chunk as u32,
-            row,
+    /// The rows of some runs of a series that are not deleted, by time; those of one time in the order of arrival.
+    fn sorted_refs(&self, series: u32, runs: &[Run]) -> Vec<RowRef> {
+        let mut refs = self.refs(series, runs);
+        sort(&mut refs, |row| (row.time, row.sequence));
+        refs
+    }
+
+    fn refs(&self, series: u32, runs: &[Run]) -> Vec<RowRef> {
+        let mut refs = Vec::new();
+        for &Run { arena, chunk, ref positions } in runs {
+            let rows = self.chunk(arena, chunk);
+            let stride = self.arenas[arena as usize].stride();
+            refs.extend(positions.clone().map(|position| RowRef {
+                time: rows.time(stride, position),
+                sequence: rows.word(stride, position, SERIES) as u32,
+                arena,
+                chunk,
+                position: position as u32,
+            }));
         }
+        for deleted in self.deletions.iter().filter(|deleted| deleted.series.contains(series)) {
+            refs.retain(|row| row.sequence >= deleted.sequence || !deleted.range.contains(row.time));
+        }
+        refs
+    }
+
+    fn chunk(&self, arena: u32, chunk: u32) -> &Chunk {
+        &self.arenas[arena as usize].chunks[chunk as usize]
     }
 
     /// The type of a field among some rows: that of the first arena that has it. The schema gives a field one type in
@@ -127,10 +150,12 @@ impl Memtable {
         })
     }
 
-    /// The arena of some rows if it is the same for all.
-    fn only_arena(&self, refs: &[RowRef]) -> Option<&Arena> {
-        let first = refs.first()?.arena;
-        refs.iter().all(|row| row.arena == first).then(|| &self.arenas[first as usize])
+    /// The arena of some runs if it is the same for all and no row is deleted.
+    fn only_arena(&self, series: u32, runs: &[Run]) -> Option<&Arena> {
+        let first = runs.first()?.arena;
+        let is_only = runs.iter().all(|run| run.arena == first)
+            && self.deletions.iter().all(|deleted| !deleted.series.contains(series));
+        is_only.then(|| &self.arenas[first as usize])
     }
 
     /// Joins sorted rows of several layouts into one row for each time.
@@ -161,9 +186,8 @@ impl Memtable {
     }
 
     fn push(&self, builder: &mut Builder, row: &RowRef, slot: usize) {
-        let arena = &self.arenas[row.arena as usize];
-        let chunk = &arena.chunks[row.chunk as usize];
-        let word = chunk.rows[row.row as usize * arena.stride() + slot];
+        let chunk = self.chunk(row.arena, row.chunk);
+        let word = chunk.word(self.arenas[row.arena as usize].stride(), row.position as usize, slot);
         builder.valid.push(true);
         match &mut builder.values {
             Values::Float(values) => values.push(f64::from_bits(word)),
@@ -175,55 +199,88 @@ impl Memtable {
     }
 }
 
-/// By time; rows of one time in the order of arrival.
-fn sort(refs: &mut [RowRef]) {
-    let key = |row: &RowRef| (row.time, row.sequence);
-    // They mostly come nearly so: each chunk has its own in order, and writers that go side by side are not far apart.
-    let mut moves_left = refs.len() * SORT_MOVES;
-    for next in 1..refs.len() {
-        let row = refs[next];
+/// Stable, for what is mostly nearly in order: each chunk has its own in order, and writers that go side by side are
+/// not far apart.
+fn sort<T: Copy, K: Ord>(rows: &mut [T], key: impl Fn(&T) -> K) {
+    let mut moves_left = rows.len() * SORT_MOVES;
+    for next in 1..rows.len() {
+        let row = rows[next];
         let mut place = next;
-        while place > 0 && key(&refs[place - 1]) > key(&row) {
-            refs[place] = refs[place - 1];
+        while place > 0 && key(&rows[place - 1]) > key(&row) {
+            rows[place] = rows[place - 1];
             place -= 1;
         }
-        refs[place] = row;
+        rows[place] = row;
         match moves_left.checked_sub(next - place) {
             Some(left) => moves_left = left,
-            None => return refs.sort_by_key(key),
+            None => return rows.sort_by_key(key),
         }
     }
 }
 
+/// The first of `0..count` for which it does not hold; it holds for all before and none after.
+fn partition_point(count: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut start, mut end) = (0, count);
+    while start < end {
+        let middle = start.midpoint(end);
+        if holds(middle) { start = middle + 1 } else { end = middle }
+    }
+    start
+}
+
+impl Chunk {
+    fn time(&self, stride: usize, position: usize) -> Timestamp {
+        self.word(stride, position, TIME) as i64
+    }
+}
+
 impl Arena {
-    /// Sorted rows, of equal times the last; for each column the slot that holds it, if there is one. Each row of a
-    /// layout has all of its fields.
-    fn block(&self, mut refs: Vec<RowRef>, slots: impl Iterator<Item = Option<usize>>) -> RowBlock {
-        if refs.windows(2).any(|pair| pair[0].time == pair[1].time) {
-            refs.reverse();
-            refs.dedup_by_key(|row| row.time);
-            refs.reverse();
-        }
-        let stride = self.stride();
-        let row = |at: &RowRef| &self.chunks[at.chunk as usize].rows[at.row as usize * stride..][..stride];
-        let rows: Vec<&[u64]> = refs.iter().map(row).collect();
-        let times = refs.iter().map(|row| row.time).collect();
-        RowBlock { times, columns: slots.map(|slot| Some(self.column(slot?, &refs, &rows))).collect() }
+    /// The rows of some runs of one series, ascending, of equal times the last; for each column the slot that holds
+    /// it, if there is one. Each row of a layout has all of its fields.
+    fn block(&self, runs: &[Run], slots: impl Iterator<Item = Option<usize>>) -> RowBlock {
+        let arrived = self.gather(runs, TIME, |_, word| word as i64);
+        // Runs are in the order of arrival, and so are rows of one time in a run.
+        let picks = if arrived.is_sorted_by(|left, right| left < right) { None } else { Some(newest(&arrived)) };
+        let columns = slots.map(|slot| Some(self.column(runs, slot?, picks.as_deref()))).collect();
+        RowBlock { times: picked(arrived, picks.as_deref()), columns }
     }
 
-    fn column(&self, slot: usize, refs: &[RowRef], rows: &[&[u64]]) -> Column {
-        let words = rows.iter().map(|row| row[slot]);
+    fn column(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>) -> Column {
+        let words = |picks| picked(self.gather(runs, slot, |_, word| word), picks);
         let values = match self.fields[slot - VALUES].1 {
-            FieldType::Float => Values::Float(words.map(f64::from_bits).collect()),
-            FieldType::Integer => Values::Integer(words.map(|word| word as i64).collect()),
-            FieldType::Unsigned => Values::Unsigned(words.collect()),
-            FieldType::Boolean => Values::Boolean(words.map(|word| word != 0).collect()),
+            FieldType::Float => Values::Float(picked(self.gather(runs, slot, |_, word| f64::from_bits(word)), picks)),
+            FieldType::Integer => Values::Integer(picked(self.gather(runs, slot, |_, word| word as i64), picks)),
+            FieldType::Unsigned => Values::Unsigned(words(picks)),
+            FieldType::Boolean => Values::Boolean(words(picks).into_iter().map(|word| word != 0).collect()),
             FieldType::String => {
-                let text = |(word, at): (u64, &RowRef)| self.chunks[at.chunk as usize].string(word).into();
-                Values::String(words.zip(refs).map(text).collect())
+                let text = |chunk: &Chunk, word| Bytes::from(chunk.string(word));
+                Values::String(picked(self.gather(runs, slot, text), picks))
             }
         };
         Column { values, valid: None }
+    }
+
+    fn gather<T>(&self, runs: &[Run], slot: usize, value: impl Fn(&Chunk, u64) -> T) -> Vec<T> {
+        let mut values = Vec::with_capacity(runs.iter().map(|run| run.positions.len()).sum());
+        for run in runs {
+            let chunk = &self.chunks[run.chunk as usize];
+            chunk.extend(self.stride(), slot, run.positions.clone(), |word| value(chunk, word), &mut values);
+        }
+        values
+    }
+}
+
+/// The places of the times in order, of equal ones the last.
+fn newest(times: &[Timestamp]) -> Vec<u32> {
+    let mut places: Vec<(Timestamp, u32)> = times.iter().copied().zip(0..).collect();
+    sort(&mut places, |place| place.0);
+    places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1).collect()
+}
+
+fn picked<T: Clone>(values: Vec<T>, picks: Option<&[u32]>) -> Vec<T> {
+    match picks {
+        Some(picks) => picks.iter().map(|&place| values[place as usize].clone()).collect(),
+        None => values,
     }
 }
 
@@ -271,8 +328,8 @@ pub struct FlushCursor {
     series: Vec<u32>,
     /// For each chunk of each arena: how many of its series have been walked.
     walked: Vec<Vec<usize>>,
-    /// Rows of the series before: most have as many.
-    row_count: usize,
+    /// Those of a series.
+    runs: Vec<Run>,
 }
 
 impl FlushCursor {
@@ -281,7 +338,7 @@ impl FlushCursor {
         let mut series: Vec<u32> = memtable.series.iter().collect();
         series.reverse();
         let walked = memtable.arenas.iter().map(|arena| vec![0; arena.chunks.len()]).collect();
-        FlushCursor { series, walked, row_count: 0 }
+        FlushCursor { series, walked, runs: Vec::new() }
     }
 
     /// Sorts one chunk that has not been sorted; whether there was one. Done ahead, so that each step stays short.
@@ -304,27 +361,24 @@ impl FlushCursor {
     }
 
     fn rows_of<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<SeriesRows<'a>> {
-        let mut refs = Vec::with_capacity(self.row_count);
-        for (arena_index, arena) in memtable.arenas.iter().enumerate() {
-            let stride = arena.stride();
-            for (chunk_index, chunk) in arena.chunks.iter().enumerate() {
-                let order = chunk.order(stride);
-                let walked = &mut self.walked[arena_index][chunk_index];
+        self.runs.clear();
+        for ((arena, chunks), walked) in (0..).zip(&memtable.arenas).zip(&mut self.walked) {
+            let stride = chunks.stride();
+            for ((chunk, rows), walked) in (0..).zip(&chunks.chunks).zip(walked) {
+                let order = rows.order(stride);
                 if order.series().get(*walked) == Some(&series) {
-                    let rows = order.rows_at(*walked);
-                    refs.extend(rows.iter().map(|&row| memtable.row_ref(arena_index, chunk_index, row, stride)));
+                    self.runs.push(Run { arena, chunk, positions: order.positions_at(*walked) });
                     *walked += 1;
                 }
             }
         }
-        self.row_count = refs.len();
-        memtable.drop_deleted(series, &mut refs);
-        sort(&mut refs);
-        let measurement = &memtable.arenas[refs.first()?.arena as usize].measurement;
-        if let Some(arena) = memtable.only_arena(&refs) {
-            let block = arena.block(refs, (VALUES..arena.stride()).map(Some));
-            return Some(SeriesRows { series, measurement, fields: Cow::Borrowed(&arena.fields), block });
+        if let Some(arena) = memtable.only_arena(series, &self.runs) {
+            let block = arena.block(&self.runs, (VALUES..arena.stride()).map(Some));
+            let (measurement, fields) = (&arena.measurement, Cow::Borrowed(&arena.fields[..]));
+            return Some(SeriesRows { series, measurement, fields, block });
         }
+        let refs = memtable.sorted_refs(series, &self.runs);
+        let measurement = &memtable.arenas[refs.first()?.arena as usize].measurement;
         let fields = all_fields(memtable, &refs);
         let columns: Vec<_> = fields.iter().map(|(name, field_type)| (name.clone(), Some(*field_type))).collect();
         let block = memtable.joined_block(&refs, &columns);
