@@ -5,8 +5,10 @@
 //! entry    series varint (from the one before; first of the page: from the index) | layout varint | rows varint
 //!          | first time signed, span signed (both from the entry before) | bytes varint
 //!          | with SUMMARY_ROWS_MIN rows or more, of each column: rows without a value varint | summary
-//! summary  numbers: min, max, first, last coded as a column (length first); integers then their sum, signed
+//! summary  integers: four | sum less min * count varint
+//!          floats: places u8 | four, of the values * 10^places;  or 255 u8 | min, max, first, last: 8 bytes each
 //!          booleans: bits 0 to 3 are min, max, first, last;  strings: nothing
+//! four     min signed | max, first, last, each less min: varint                                (all of it wraps)
 //! ```
 //!
 //! Sums of integers wrap as their addition does. Floats have none: their sum depends on the order of the additions, and
@@ -141,7 +143,7 @@ impl Page {
             if rows as usize >= SUMMARY_ROWS_MIN {
                 let start = reader.rest();
                 for &column in columns {
-                    decode_summary(&mut reader, fields.get(column as usize)?.field_type)?;
+                    decode_summary(&mut reader, fields.get(column as usize)?.field_type, rows)?;
                 }
                 page.summaries.extend_from_slice(&start[..start.len() - reader.rest().len()]);
             }
@@ -185,7 +187,8 @@ impl Block {
         }
         let start = self.page.summary_starts[self.index] as usize;
         let mut reader = Reader::new(&self.page.summaries[start..]);
-        columns.iter().map(|&column| decode_summary(&mut reader, fields.get(column as usize)?.field_type)).collect()
+        let field_type = |column: u32| Some(fields.get(column as usize)?.field_type);
+        columns.iter().map(|&column| decode_summary(&mut reader, field_type(column)?, self.rows)).collect()
     }
 }
 
@@ -231,7 +234,7 @@ impl PageBuilder {
         varint::put(&mut self.bytes, u64::from(entry.bytes));
         if entry.rows as usize >= SUMMARY_ROWS_MIN {
             for (column, hints) in columns.iter().zip(hints) {
-                encode_summary(column, *hints, &mut self.bytes);
+                encode_summary(column, hints, &mut self.bytes);
             }
         }
         self.before = EntryBefore { series: entry.series, first: entry.range.min, span };
@@ -292,26 +295,35 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     Some(Summary { missing, values })
 }
 
-fn encode_summary(column: &Column, mut hints: codec::Hints, out: &mut Vec<u8>) {
+/// Instead of decimal places: the floats are not decimals.
+const FLOAT_BITS: u8 = u8::MAX;
+
+fn encode_summary(column: &Column, hints: &codec::Hints, out: &mut Vec<u8>) {
     let summary = summarize(column).expect("a column of a block has a value");
     varint::put(out, u64::from(summary.missing));
-    let mut put = |values: Values, sum: Option<i64>| {
-        let mut coded = Vec::new();
-        codec::encode_with(&mut hints, &values, &mut coded);
-        varint::put_bytes(out, &coded);
-        if let Some(sum) = sum {
-            varint::put_signed(out, sum);
-        }
-    };
+    let count = column.values.len() as i64 - i64::from(summary.missing);
     match summary.values {
         SummaryValues::Float(Extremes { min, max, first, last }) => {
-            put(Values::Float(vec![min, max, first, last]), None)
+            let values = [min, max, first, last];
+            match codec::decimals(hints, &values) {
+                Some((places, decimals)) => {
+                    out.push(places);
+                    encode_four(decimals, out);
+                }
+                None => {
+                    out.push(FLOAT_BITS);
+                    out.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+                }
+            }
         }
         SummaryValues::Integer(Extremes { min, max, first, last }, sum) => {
-            put(Values::Integer(vec![min, max, first, last]), Some(sum));
+            encode_four([min, max, first, last], out);
+            varint::put(out, sum.wrapping_sub(min.wrapping_mul(count)) as u64);
         }
         SummaryValues::Unsigned(Extremes { min, max, first, last }, sum) => {
-            put(Values::Unsigned(vec![min, max, first, last]), Some(sum as i64));
+            let signed = [min, max, first, last].map(|value| value as i64);
+            encode_four(signed, out);
+            varint::put(out, sum.wrapping_sub(min.wrapping_mul(count as u64)));
         }
         SummaryValues::Boolean(Extremes { min, max, first, last }) => {
             out.push([min, max, first, last].iter().enumerate().map(|(bit, set)| u8::from(*set) << bit).sum());
@@ -320,22 +332,41 @@ fn encode_summary(column: &Column, mut hints: codec::Hints, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summary> {
+fn encode_four([min, others @ ..]: [i64; 4], out: &mut Vec<u8>) {
+    varint::put_signed(out, min);
+    others.iter().for_each(|value| varint::put(out, value.wrapping_sub(min) as u64));
+}
+
+fn decode_four(reader: &mut Reader<'_>) -> Option<Extremes<i64>> {
+    let min = reader.signed()?;
+    let mut next = || Some(min.wrapping_add(reader.varint()? as i64));
+    Some(Extremes { min, max: next()?, first: next()?, last: next()? })
+}
+
+/// `rows` are those of the block.
+fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType, rows: u32) -> Option<Summary> {
     let missing = reader.varint_u32()?;
-    let mut four = || codec::decode(field_type, reader.bytes()?, 4).ok();
+    let count = i64::from(rows.checked_sub(missing)?);
     let values = match field_type {
-        FieldType::Float => match four()? {
-            Values::Float(values) => SummaryValues::Float(as_extremes(&values)?),
-            _ => return None,
-        },
-        FieldType::Integer => match four()? {
-            Values::Integer(values) => SummaryValues::Integer(as_extremes(&values)?, reader.signed()?),
-            _ => return None,
-        },
-        FieldType::Unsigned => match four()? {
-            Values::Unsigned(values) => SummaryValues::Unsigned(as_extremes(&values)?, reader.signed()? as u64),
-            _ => return None,
-        },
+        FieldType::Float => SummaryValues::Float(match reader.u8()? {
+            FLOAT_BITS => {
+                let mut float = || Some(f64::from_bits(reader.u64()?));
+                Extremes { min: float()?, max: float()?, first: float()?, last: float()? }
+            }
+            places => {
+                let power = codec::power_of_ten(places)?;
+                decode_four(reader)?.map(|decimal| decimal as f64 / power)
+            }
+        }),
+        FieldType::Integer => {
+            let extremes = decode_four(reader)?;
+            SummaryValues::Integer(extremes, decode_sum(reader, extremes.min, count)?)
+        }
+        FieldType::Unsigned => {
+            let extremes = decode_four(reader)?;
+            let sum = decode_sum(reader, extremes.min, count)?;
+            SummaryValues::Unsigned(extremes.map(|value| value as u64), sum as u64)
+        }
         FieldType::Boolean => {
             let bits = reader.u8()?;
             let bit = |index: u8| bits >> index & 1 == 1;
@@ -346,7 +377,13 @@ fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summ
     Some(Summary { missing, values })
 }
 
-fn as_extremes<T: Copy>(values: &[T]) -> Option<Extremes<T>> {
-    let &[min, max, first, last] = values else { return None };
-    Some(Extremes { min, max, first, last })
+fn decode_sum(reader: &mut Reader<'_>, min: i64, count: i64) -> Option<i64> {
+    Some((reader.varint()? as i64).wrapping_add(min.wrapping_mul(count)))
+}
+
+impl<T> Extremes<T> {
+    fn map<U>(self, change: impl Fn(T) -> U) -> Extremes<U> {
+        let Extremes { min, max, first, last } = self;
+        Extremes { min: change(min), max: change(max), first: change(first), last: change(last) }
+    }
 }

@@ -84,6 +84,7 @@ pub struct Segment<P: Disk> {
     rows: u64,
     blocks: u32,
     range: TimeRange,
+    is_packed: bool,
     bytes: u64,
     /// Where in the file the index stands.
     index_place: Range<u64>,
@@ -143,6 +144,7 @@ impl<P: Disk> Segment<P> {
             rows: footer.rows,
             blocks: footer.blocks,
             range: footer.range,
+            is_packed: footer.is_packed,
             bytes,
             index_place: footer.index_offset..footer.index_offset + footer.index_bytes,
             index,
@@ -190,6 +192,11 @@ impl<P: Disk> Segment<P> {
     /// First and last time in it; an empty range when it has no rows.
     pub fn range(&self) -> TimeRange {
         self.range
+    }
+
+    /// Whether its encoder tried hard, so that writing it again gains nothing.
+    pub fn is_packed(&self) -> bool {
+        self.is_packed
     }
 
     /// Blocks in it.
@@ -402,7 +409,7 @@ impl<P: Disk> Segment<P> {
     fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
         let mut reader = Reader::new(body);
         let rows = block.rows as usize;
-        let times = codec::decode_times(reader.bytes()?, rows).ok()?;
+        let times = codec::decode_times(reader.bytes()?, block.range, rows).ok()?;
         let mut found: Vec<Option<Column>> = vec![None; names.len()];
         for &column in self.columns(block) {
             let field = self.index.fields.get(column as usize)?;
@@ -425,6 +432,7 @@ struct Footer {
     index_bytes: u64,
     rows: u64,
     blocks: u32,
+    is_packed: bool,
     range: TimeRange,
 }
 
@@ -441,10 +449,11 @@ impl Footer {
             let version = reader.u32()?;
             let (index_checksum, index_offset, index_bytes) = (reader.u32()?, reader.u64()?, reader.u64()?);
             let (rows, blocks, shard) = (reader.u64()?, reader.u32()?, reader.u16()?);
-            reader.u16()?;
+            let is_packed = reader.u16()? != 0;
             let id = SegmentId { shard, number: reader.u64()? };
             let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
-            Some((magic, version, Footer { id, index_checksum, index_offset, index_bytes, rows, blocks, range }))
+            let footer = Footer { id, index_checksum, index_offset, index_bytes, rows, blocks, is_packed, range };
+            Some((magic, version, footer))
         };
         let (magic, version, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
         if magic != MAGIC {

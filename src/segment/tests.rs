@@ -12,6 +12,7 @@ use crate::model::RowBlock;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Values;
+use crate::segment::codec::Effort;
 
 fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(RealDisk, PathBuf) -> F) {
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +46,7 @@ fn rows(series: i64, count: usize) -> RowBlock {
 
 async fn write(disk: &RealDisk, path: &std::path::Path, count: usize) -> SegmentSummary {
     let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-    let mut writer = SegmentWriter::create(disk, path, ID).await.unwrap();
+    let mut writer = SegmentWriter::create(disk, path, ID, Effort::Hot).await.unwrap();
     for series in [3, 4, 90] {
         writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
     }
@@ -132,7 +133,7 @@ fn a_sound_block_in_the_place_of_another_is_noticed() {
 fn series_that_fill_several_pages_are_found_whole_by_any_reader() {
     on_disk(async |disk, path| {
         let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-        let mut writer = SegmentWriter::create(&disk, &path, ID).await.unwrap();
+        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Hot).await.unwrap();
         for series in (0..600).step_by(2) {
             let count = if series == 100 { 300_000 } else { 70 };
             writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();

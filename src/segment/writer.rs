@@ -23,6 +23,7 @@ use crate::segment::SegmentId;
 use crate::segment::VERSION;
 use crate::segment::checksum;
 use crate::segment::codec;
+use crate::segment::codec::Effort;
 use crate::segment::page::BlockEntry;
 use crate::segment::page::PageBuilder;
 use crate::stdx::varint;
@@ -53,6 +54,7 @@ pub struct SegmentWriter<P: Disk> {
     written: u64,
     fields: Vec<FieldEntry>,
     field_ids: HashMap<FieldEntry, u32>,
+    effort: Effort,
     /// What the last block of each column taught, by its id.
     hints: Vec<codec::Hints>,
     layouts: Vec<Box<[u32]>>,
@@ -70,8 +72,8 @@ pub struct SegmentWriter<P: Disk> {
 }
 
 impl<P: Disk> SegmentWriter<P> {
-    /// Creates the file.
-    pub async fn create(platform: &P, path: &Path, id: SegmentId) -> io::Result<SegmentWriter<P>> {
+    /// Creates the file; `effort` is that of all its blocks.
+    pub async fn create(platform: &P, path: &Path, id: SegmentId, effort: Effort) -> io::Result<SegmentWriter<P>> {
         Ok(SegmentWriter {
             platform: platform.clone(),
             file: platform.create(path).await?,
@@ -80,6 +82,7 @@ impl<P: Disk> SegmentWriter<P> {
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
+            effort,
             hints: Vec::new(),
             layouts: Vec::new(),
             layout_ids: HashMap::new(),
@@ -107,7 +110,7 @@ impl<P: Disk> SegmentWriter<P> {
         }
         let id = self.fields.len() as u32;
         self.fields.push(entry.clone());
-        self.hints.push(codec::Hints::default());
+        self.hints.push(codec::Hints::new(self.effort));
         self.field_ids.insert(entry, id);
         id
     }
@@ -155,7 +158,8 @@ impl<P: Disk> SegmentWriter<P> {
         let offset = self.bytes();
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        encode_block(&ids, &columns, &rows.times, &mut self.hints, &mut self.pending);
+        encode_times(self.effort, &rows.times, &mut self.pending);
+        encode_columns(&ids, &columns, &mut self.hints, &mut self.pending);
         let checksum = checksum(self.id, offset, &self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         let entry = BlockEntry {
@@ -262,6 +266,7 @@ impl<P: Disk> SegmentWriter<P> {
         footer[32..40].copy_from_slice(&self.rows.to_le_bytes());
         footer[40..44].copy_from_slice(&self.blocks.to_le_bytes());
         footer[44..46].copy_from_slice(&self.id.shard.to_le_bytes());
+        footer[46..48].copy_from_slice(&u16::from(self.effort == Effort::Cold).to_le_bytes());
         footer[48..56].copy_from_slice(&self.id.number.to_le_bytes());
         footer[56..64].copy_from_slice(&self.range.min.to_le_bytes());
         footer[64..72].copy_from_slice(&self.range.max.to_le_bytes());
@@ -275,11 +280,14 @@ fn has_value(column: &Column) -> bool {
     column.valid.as_ref().is_none_or(|valid| valid.contains(&true))
 }
 
-fn encode_block(ids: &[u32], columns: &[&Column], times: &[i64], hints: &mut [codec::Hints], out: &mut Vec<u8>) {
+fn encode_times(effort: Effort, times: &[i64], out: &mut Vec<u8>) {
     let mut coded = Vec::new();
-    codec::encode_times(times, &mut coded);
+    codec::encode_times(effort, times, &mut coded);
     varint::put_bytes(out, &coded);
-    let mut gaps = Vec::new();
+}
+
+fn encode_columns(ids: &[u32], columns: &[&Column], hints: &mut [codec::Hints], out: &mut Vec<u8>) {
+    let (mut coded, mut gaps) = (Vec::new(), Vec::new());
     for (id, column) in ids.iter().zip(columns) {
         coded.clear();
         codec::encode_with(&mut hints[*id as usize], &column.values, &mut coded);

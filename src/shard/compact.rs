@@ -19,6 +19,7 @@ use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
+use crate::segment::codec::Effort;
 use crate::shard::Engine;
 use crate::shard::Phase;
 use crate::shard::State;
@@ -45,6 +46,7 @@ pub(super) struct Job<P: Disk> {
     key: PartitionKey,
     inputs: Vec<(Age, Rc<Segment<P>>)>,
     bytes: u64,
+    effort: Effort,
 }
 
 /// What a compaction leaves out.
@@ -118,7 +120,8 @@ impl<P: Disk + Clock> Engine<P> {
             let inputs = &partition.segments[range];
             let bytes = inputs.iter().map(|settled| settled.segment.bytes()).sum();
             let inputs = inputs.iter().map(|settled| (settled.age, settled.segment.clone())).collect();
-            Some(Job { shard, key, inputs, bytes })
+            let effort = if is_cold { Effort::Cold } else { Effort::Hot };
+            Some(Job { shard, key, inputs, bytes, effort })
         });
         jobs.min_by_key(|job| job.bytes)
     }
@@ -143,7 +146,7 @@ impl<P: Disk + Clock> Engine<P> {
             (Deleted { engine: self, database: key.database, ages, tombstones }, age)
         };
         let (path, id) = self.next_segment(shard);
-        let written = compact::rewrite(&self.platform, &inputs, &deleted, (&path, id), throttle).await;
+        let written = compact::rewrite(&self.platform, &inputs, &deleted, (&path, id), job.effort, throttle).await;
         let summary = match written {
             Ok(summary) => summary,
             Err(error) => {
@@ -211,6 +214,7 @@ fn pick<P: Disk>(
     let candidates = partition.segments.iter().map(|settled| Candidate {
         bytes: settled.segment.bytes(),
         dead: dead_share(database, settled, tombstones),
+        is_packed: settled.segment.is_packed(),
         is_fixed: settled.is_fixed.get(),
     });
     compact::pick(&candidates.collect::<Vec<_>>(), is_cold)

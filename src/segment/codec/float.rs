@@ -15,11 +15,13 @@
 //! 32-bit have a common divisor. That is what Gorilla finds too, in a form that needs no loop over single bits.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::Effort;
 use crate::segment::codec::Hints;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
 use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
+use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -27,10 +29,12 @@ use crate::stdx::varint::Reader;
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;
 /// By mode.
-pub const NAMES: [&str; 2] = ["decimal", "bits"];
+const NAMES: [&str; 2] = ["decimal", "bits"];
+/// By mode, where the integers are dense.
+const DENSE_NAMES: [&str; 2] = ["decimal dense", "bits dense"];
 
 /// Powers of ten that a float holds exactly.
-const POWERS: [f64; 23] = [
+pub const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
@@ -41,14 +45,14 @@ const EXCEPTION_SHARE: usize = 8;
 
 pub fn encode(hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
     if let Some(exponent) = find_exponent(hints, values)
-        && encode_decimal(values, exponent, out)
+        && encode_decimal(hints.effort, values, exponent, out)
     {
         return hints.exponent = Some(exponent);
     }
     hints.exponent = None;
     out.push(BITS);
     let ordered: Vec<i64> = values.iter().map(|value| in_order(value.to_bits() as i64)).collect();
-    integer::encode(&ordered, out);
+    integer::encode(hints.effort, &ordered, out);
 }
 
 /// Bits of floats compare as integers once those of negative ones are turned round; its own inverse.
@@ -92,7 +96,16 @@ fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
     best.1
 }
 
-fn encode_decimal(values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
+/// All of `values` as decimals, if they are.
+pub fn decimals<const N: usize>(hints: &Hints, values: &[f64; N]) -> Option<(u8, [i64; N])> {
+    let exponent = find_exponent(hints, values)?;
+    let power = POWERS[exponent as usize];
+    let decimals = values.map(|value| as_integer(value, power));
+    let all = values.iter().zip(decimals).all(|(&value, decimal)| reads_back(value, decimal, power));
+    all.then_some((exponent, decimals))
+}
+
+fn encode_decimal(effort: Effort, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
     let power = POWERS[exponent as usize];
     let mut integers: Vec<i64> = values.iter().map(|&value| as_integer(value, power)).collect();
     let mut places = vec![0_u32; values.len()];
@@ -115,7 +128,7 @@ fn encode_decimal(values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
         Frame::of(&gaps).write(out);
         out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
     }
-    integer::encode(&integers, out);
+    integer::encode(effort, &integers, out);
     true
 }
 
@@ -146,6 +159,17 @@ pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
         }
         _ => Err(CodecError("bad floats")),
     }
+}
+
+/// What coded floats are called.
+pub fn name(coded: &[u8]) -> &'static str {
+    let mut reader = Reader::new(coded);
+    if reader.u8() == Some(DECIMAL) {
+        // Only columns without exceptions are looked through: theirs would have to be read.
+        reader.take(2);
+    }
+    let names = if integer::name(reader.rest()).ends_with("dense") { &DENSE_NAMES } else { &NAMES };
+    name_in(names, coded)
 }
 
 fn decode_decimal(body: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {

@@ -14,11 +14,13 @@
 //! values decides; [`frame`] has the packing, the scale and the exceptions.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::Effort;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
 use crate::segment::codec::frame::Frame;
 use crate::segment::codec::frame::bit_length;
+use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -31,7 +33,9 @@ const TWICE: u8 = 4;
 const SLOPE: u8 = 5;
 const RUNS: u8 = 6;
 /// By form.
-pub const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
+const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
+/// By form, of dense frames.
+const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
@@ -42,11 +46,11 @@ const SLOPE_DIGITS_END: u64 = 10_000;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
-pub fn encode(values: &[i64], out: &mut Vec<u8>) {
-    encode_form(values, true, out);
+pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, out);
 }
 
-fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
+fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
@@ -61,10 +65,13 @@ fn encode_form(values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
     let run_count = 1 + deltas.iter().filter(|&&delta| delta != 0).count();
     let has_runs = runs_allowed && run_count * RUN_LENGTH_MIN <= values.len();
     if has_runs {
-        encode_runs(values, run_count, out);
+        encode_runs(effort, values, run_count, out);
     }
     let slope = slope(values);
-    let (form, frame) = choose(values, &deltas, slope);
+    let (form, mut frame) = choose(values, &deltas, slope);
+    if effort == Effort::Cold {
+        frame = frame.densest();
+    }
     if has_runs && out.len() - start <= frame.bytes() {
         return;
     }
@@ -90,13 +97,13 @@ fn differences(values: &[i64]) -> Vec<i64> {
     values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect()
 }
 
-fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
+fn encode_runs(effort: Effort, values: &[i64], run_count: usize, out: &mut Vec<u8>) {
     out.push(RUNS);
     varint::put(out, run_count as u64);
     let runs = || values.chunk_by(|left, right| left == right);
     let heads: Vec<i64> = runs().map(|run| run[0]).collect();
     let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
-    encode_form(&heads, false, out);
+    encode_form(effort, &heads, false, out);
     Frame::of(&lengths).write(out);
 }
 
@@ -155,6 +162,23 @@ fn spread(count: usize, value: impl Fn(usize) -> i64) -> u32 {
     let sampled = &sampled[..taken];
     let others = sampled.iter().skip(taken / 3).chain(sampled);
     sampled.iter().zip(others).map(|(value, other)| bit_length(varint::zigzag(value.wrapping_sub(*other)))).sum()
+}
+
+/// What coded integers are called.
+pub fn name(coded: &[u8]) -> &'static str {
+    let mut reader = Reader::new(coded);
+    let form = reader.u8().unwrap_or(u8::MAX);
+    let signed_count = match form {
+        OFFSET => 0,
+        DELTA | SLOPE => 1,
+        TWICE => 2,
+        _ => return name_in(&NAMES, coded),
+    };
+    for _ in 0..signed_count {
+        reader.signed();
+    }
+    let names = if reader.u8().is_some_and(frame::is_dense) { &DENSE_NAMES } else { &NAMES };
+    name_in(names, coded)
 }
 
 pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {
