@@ -147,6 +147,7 @@ mod tests {
         let mut segments = of(&[64, 8, 8]);
         segments[1].dead = 0.5;
         assert_eq!(pick(&segments, false), Some(1..2));
+        segments.iter_mut().for_each(|segment| segment.is_packed = true);
         segments[1].is_fixed = true;
         assert_eq!(pick(&segments, true), None);
     }

@@ -31,10 +31,9 @@ pub struct Dense {
     pub start: u64,
     /// Low bits of a code.
     pub low_bits: u32,
-    /// What all will take, about, without the values of the exceptions.
+    /// What all will take, about: each exception as much as the whole range.
     pub bits: usize,
-    /// Codes without a symbol.
-    pub exception_count: usize,
+    exception_count: usize,
     symbol_count: usize,
     model: Model,
 }
@@ -51,7 +50,7 @@ impl Dense {
         // A window may begin below the smallest.
         let start = if start > range { 0 } else { start };
         let first = start.saturating_sub(size * 3 / 2);
-        let last = range.min(start.saturating_add(size * 5 / 2));
+        let last = range.min(first.saturating_add(size * 4 - 1));
         let low_bits = (u64::BITS - (last - first).leading_zeros()).saturating_sub(SYMBOL_BITS);
         let counts = counts(quotients, first, low_bits);
         let (mut symbols, exceptions) = (&counts[..SYMBOLS], counts[SYMBOLS]);
@@ -64,7 +63,10 @@ impl Dense {
         Some(Dense {
             start: first + ((skipped as u64) << low_bits),
             low_bits,
-            bits: 8 + model.bits(&counts) + quotients.len() * low_bits as usize,
+            bits: 8
+                + model.bits(&counts)
+                + quotients.len() * low_bits as usize
+                + exceptions as usize * (u64::BITS - range.leading_zeros()) as usize,
             exception_count: exceptions as usize,
             symbol_count,
             model,

@@ -10,7 +10,7 @@
 //!
 //! `kind` is the width of a code (0 to 64; dense: its low bits) plus 0, 65, 130 or 195. Escapes suit many exceptions
 //! (they cost their value and one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two bits
-//! with escapes, not three. Dense is for cold data, and only where it saves [`DENSE_SAVES`].
+//! with escapes, not three. Dense is for cold data.
 //!
 //! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
 //! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
@@ -27,8 +27,6 @@ use crate::stdx::varint::Reader;
 
 const KIND_STEP: u32 = 65;
 const KIND_DENSE: u32 = 3;
-/// What a frame must save by codes of unlike length, in percent: they take longer to read.
-const DENSE_SAVES: usize = 15;
 /// Exceptions of exceptions, so often.
 const DEPTH_MAX: u32 = 2;
 /// Fewer values are not worth a look at their distribution.
@@ -63,7 +61,6 @@ pub struct Frame {
     quotients: Vec<u64>,
     range: u64,
     window: Window,
-    dense: Option<Dense>,
 }
 
 impl Frame {
@@ -99,25 +96,25 @@ impl Frame {
         } else {
             measured_window(&quotients, plain)
         };
-        Frame { base, scale, quotients, range, window, dense: None }
-    }
-
-    /// The same, with codes as long as they are rare if that saves enough.
-    pub fn densest(self) -> Frame {
-        let Window { start, width, bits, .. } = self.window;
-        let dense = Dense::of(&self.quotients, self.range, start, width);
-        let dense = dense.filter(|dense| self.dense_bits(dense) * 100 < bits * (100 - DENSE_SAVES));
-        Frame { dense, ..self }
-    }
-
-    fn dense_bits(&self, dense: &Dense) -> usize {
-        let nested_bits = if dense.exception_count > 0 { NESTED_BITS } else { 0 };
-        dense.bits + dense.exception_count * bit_length(self.range) as usize + nested_bits
+        Frame { base, scale, quotients, range, window }
     }
 
     /// What it will take, about.
     pub fn bytes(&self) -> usize {
-        self.dense.as_ref().map_or(self.window.bits, |dense| self.dense_bits(dense)).div_ceil(8)
+        self.window.bits.div_ceil(8)
+    }
+
+    /// Appends it with codes as long as they are rare, if that is likely to take less; whether it did.
+    pub fn write_dense(&self, out: &mut Vec<u8>) -> bool {
+        let Window { start, width, bits, .. } = self.window;
+        let dense = Dense::of(&self.quotients, self.range, start, width);
+        let Some(dense) = dense.filter(|dense| dense.bits < bits) else { return false };
+        self.write_head(KIND_DENSE, dense.low_bits, dense.start, out);
+        let exceptions = dense.write(&self.quotients, out);
+        if !exceptions.is_empty() {
+            Frame::nested(&exceptions, 1).write_nested(1, out);
+        }
+        true
     }
 
     /// Appends it.
@@ -126,14 +123,6 @@ impl Frame {
     }
 
     fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) {
-        if let Some(dense) = &self.dense {
-            self.write_head(KIND_DENSE, dense.low_bits, dense.start, out);
-            let exceptions = dense.write(&self.quotients, out);
-            if !exceptions.is_empty() {
-                Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
-            }
-            return;
-        }
         let Window { kind, width, start, .. } = self.window;
         self.write_head(kind as u32, width, start, out);
         match kind {

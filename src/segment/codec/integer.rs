@@ -37,6 +37,8 @@ const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "r
 /// By form, of dense frames.
 const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
 
+/// What codes of unlike length must save of a column, in percent: they take longer to read.
+const DENSE_SAVES: usize = 5;
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
 /// A sample tells two forms apart that differ by more than this, a third of a bit a value.
@@ -68,29 +70,33 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, out: &mut Vec
         encode_runs(effort, values, run_count, out);
     }
     let slope = slope(values);
-    let (form, mut frame) = choose(values, &deltas, slope);
-    if effort == Effort::Cold {
-        frame = frame.densest();
-    }
-    if has_runs && out.len() - start <= frame.bytes() {
-        return;
-    }
-    out.truncate(start);
-    if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
-        out.push(RAW);
-        return out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    }
-    out.push(form);
+    let (form, frame) = choose(values, &deltas, slope);
+    let mut head = vec![form];
     match form {
         OFFSET => {}
-        DELTA => varint::put_signed(out, first),
-        SLOPE => varint::put_signed(out, slope),
+        DELTA => varint::put_signed(&mut head, first),
+        SLOPE => varint::put_signed(&mut head, slope),
         _ => {
-            varint::put_signed(out, first);
-            varint::put_signed(out, step);
+            varint::put_signed(&mut head, first);
+            varint::put_signed(&mut head, step);
         }
     }
-    frame.write(out);
+    let mut dense = head.clone();
+    let has_dense = effort == Effort::Cold && frame.write_dense(&mut dense);
+    if !has_runs || out.len() - start > frame.bytes() {
+        out.truncate(start);
+        if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
+            out.push(RAW);
+            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        } else {
+            out.extend_from_slice(&head);
+            frame.write(out);
+        }
+    }
+    if has_dense && dense.len() * 100 < (out.len() - start) * (100 - DENSE_SAVES) {
+        out.truncate(start);
+        out.extend_from_slice(&dense);
+    }
 }
 
 fn differences(values: &[i64]) -> Vec<i64> {

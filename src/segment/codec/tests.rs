@@ -192,14 +192,14 @@ fn a_cold_walk_costs_hardly_more_than_its_entropy() {
 #[test]
 fn what_comes_seldom_and_far_off_is_an_exception_of_a_cold_column() {
     let mut random = Random(7);
-    let skewed = |random: &mut Random| if random.below(8) > 0 { 0 } else { random.below(5) };
+    let skewed = |random: &mut Random| if random.below(5) > 1 { 0 } else { random.below(5) };
     let mut values: Vec<i64> = (0..500).map(|_| skewed(&mut random)).collect();
     values[3] = i64::MIN;
     values[400] = 1 << 50;
     let mut bytes = Vec::new();
     encode_with(&mut Hints::new(Effort::Cold), &Values::Integer(values.clone()), &mut bytes);
     assert_eq!(name(FieldType::Integer, &bytes), "offset dense");
-    assert!(bytes.len() < 500 / 8 + 60, "{}", bytes.len());
+    assert!(bytes.len() < 500 * 7 / 4 / 8 + 50, "{}", bytes.len());
     check_integers(values);
 }
 
