@@ -4,11 +4,11 @@
 //! weights, 4 bits each, low first | state u8, state u8 | bits, low first, padded to a byte
 //! ```
 //!
-//! A state is one of 256 slots. Each symbol owns a share of the slots, by its weight, spread over all of them; the slots
-//! of a symbol that has `f` are numbered `x` = f to 2f - 1 in their order. Slot `x` of a symbol stands for those 256 + s
-//! whose leading bits are `x`, of all states s. So a decoder that is in a slot knows the symbol, reads the bits that `x`
-//! lacks to the nine of 256 + s, and goes on to slot s. Two states take turns, so that one is looked up while the other
-//! waits; the last symbol of each reads nothing.
+//! A state is one of 256 slots. Each symbol owns a share of the slots, by its weight, spread over all of them; the
+//! slots of a symbol that has `f` are numbered `x` = f to 2f - 1 in their order. Slot `x` of a symbol stands for those
+//! 256 + s whose leading bits are `x`, of all states s. So a decoder that is in a slot knows the symbol, reads the bits
+//! that `x` lacks to the nine of 256 + s, and goes on to slot s. Two states take turns, so that one is looked up while
+//! the other waits; the last symbol of each reads nothing.
 //!
 //! The encoder goes from the last symbol to the first: to have symbol `a` before state s it emits the low bits of
 //! 256 + s that leave a number of a slot of `a`.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! `kind` is the width of a code (0 to 64; dense: its low bits) plus 0, 65, 130 or 195. Escapes suit many exceptions
-//! (they cost their value and one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two bits
-//! with escapes, not three. Dense is for cold data.
+//! (they cost their value and one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two
+//! bits with escapes, not three. Dense is for cold data.
 //!
 //! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
 //! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
