@@ -234,11 +234,11 @@ fn free_address() -> Result<SocketAddr, String> {
 /// write, so never during it, and Millrace from the first point that is not in a segment, so at most that often.
 const COLD: &str = "  cache-snapshot-write-cold-duration = \"15s\"\n  compact-full-write-cold-duration = \"15s\"\n";
 
-/// As installed, without the limits and the access log that stock does not have here either.
+/// As installed, without the limits, the access log and the statistics that stock does not have here either.
 fn millrace_config() -> String {
     format!(
         "[data]\n{COLD}  query-log-enabled = false\n  max-series-per-database = 0\n  max-values-per-tag = 0\n\
-         [http]\n  log-enabled = false\n  max-row-limit = 0\n"
+         [monitor]\n  store-enabled = false\n[http]\n  log-enabled = false\n  max-row-limit = 0\n"
     )
 }
 

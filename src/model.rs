@@ -121,7 +121,7 @@ pub struct RowSet {
     pub tags: Vec<(Bytes, Bytes)>,
     /// Column names.
     pub columns: Vec<Bytes>,
-    /// Rows, each as long as `columns`.
+    /// Rows, each as long as `columns`; SHOW DIAGNOSTICS alone has shorter ones.
     pub rows: Vec<Vec<Cell>>,
     /// More rows of this same series follow in the next piece.
     pub partial: bool,

@@ -159,6 +159,20 @@ impl<'a> Rows<'a> {
         Some(Row { series, layout, time: self.last_time })
     }
 
+    /// The next value of the row in the bits of its type, if that is not string. Not a [`FieldValue`], which is copied
+    /// in pieces.
+    #[inline(always)]
+    pub fn bits(&mut self, field_type: FieldType) -> Result<u64, BatchError> {
+        let bits = match field_type {
+            FieldType::Float => self.rest.u64(),
+            FieldType::Integer => self.rest.signed().map(|integer| integer as u64),
+            FieldType::Unsigned => self.rest.varint(),
+            FieldType::Boolean => self.rest.u8().map(|byte| u64::from(byte != 0)),
+            FieldType::String => None,
+        };
+        bits.ok_or(BatchError("bad value"))
+    }
+
     /// The next value of the row, of the type its layout says.
     #[inline]
     pub fn value(&mut self, field_type: FieldType) -> Result<FieldValue<'a>, BatchError> {

@@ -12,10 +12,11 @@ use crate::server::checks;
 use crate::server::checks::BootError;
 use crate::server::layout;
 use crate::server::layout::Layout;
-use crate::server::options;
+use crate::server::tls;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Shards of a new directory for each core of the machine it is made on: a larger machine may take it over later, and
 /// then still has work for each core.
@@ -50,6 +51,8 @@ pub struct Ground {
     pub core_count: u32,
     /// Free a moment ago.
     pub address: SocketAddr,
+    /// What TLS sessions are made from, if HTTPS is served.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Ours alone.
     pub layout: Layout,
 }
@@ -59,7 +62,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     let config = load_config(&arguments.config)?;
     logging::start(&config.logging);
     tracing::info!(version = super::VERSION_LINE, "Millrace starting");
-    for notice in config.notices.iter().chain(&options::not_served(&config)) {
+    for notice in &config.notices {
         tracing::warn!("configuration: {notice}");
     }
     if arguments.cpuprofile.is_some() || arguments.memprofile.is_some() {
@@ -67,7 +70,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     }
     let ground = prepare(&config)?;
     let _pid_file = arguments.pidfile.as_deref().map(PidFile::write).transpose()?;
-    boot::run(config, ground.core_count, ground.address, &ground.layout).map_err(RunError::Server)
+    boot::run(config, ground.core_count, ground.address, ground.tls, &ground.layout).map_err(RunError::Server)
 }
 
 /// Runs all checks, cheapest first; the directory last, since it is the only one that changes anything.
@@ -78,6 +81,7 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
         tracing::warn!("{notice}");
     }
     let address = checks::listen_address(&config.http.bind_address)?;
+    let tls = config.http.https.as_ref().map(tls::load).transpose()?;
     let machine_count = checks::core_count(None)?;
     let shard_count = config
         .data
@@ -86,7 +90,7 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
     let layout = layout::open_or_create(&config.data.dir, shard_count)?;
     let dir = layout.dir.display();
     tracing::info!(%dir, shards = layout.shard_count, new = layout.is_new, "Data directory open");
-    Ok(Ground { core_count, address, layout })
+    Ok(Ground { core_count, address, tls, layout })
 }
 
 /// A file with the process id, gone again when the server stops.

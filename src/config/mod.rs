@@ -13,11 +13,13 @@
 //! | `[data] dir` | `millrace` inside it: files of stock beside it are never touched |
 //! | nothing | `./data` |
 
+pub mod diagnostics;
 pub mod duration;
 pub mod locate;
 pub mod options;
 pub mod raw;
 pub mod schema;
+pub mod tls;
 pub mod value;
 
 use self::options::ContinuousOptions;
@@ -116,6 +118,8 @@ pub struct Config {
     pub udp: Vec<UdpOptions>,
     /// `[logging]`
     pub logging: LoggingOptions,
+    /// The settings as SHOW DIAGNOSTICS prints them.
+    pub diagnostics: Vec<diagnostics::Section>,
     /// Lines for the log: what the file says that means nothing here.
     pub notices: Vec<String>,
 }
@@ -204,6 +208,7 @@ fn checked(raw: &Raw, notices: &mut Vec<String>) -> Result<Config, String> {
         continuous,
         udp: raw.all("udp").filter(|entry| entry.value("enabled").bool()).map(udp_options).collect::<Result<_, _>>()?,
         logging: logging_options(raw.section("logging"), notices)?,
+        diagnostics: diagnostics::sections(&settled(raw.clone())),
         notices: Vec::new(),
     })
 }
@@ -337,12 +342,11 @@ fn http_options(raw: &Raw, notices: &mut Vec<String>) -> Result<HttpOptions, Str
     let own = raw.section("millrace");
     let flag = |key: &str| http.value(key).bool();
     let count = |key: &str| http.value(key).count();
-    if flag("https-enabled") {
-        // Serving in the clear what the operator wants encrypted would be worse than not starting.
-        return Err("https-enabled: this version does not serve HTTPS; put a proxy in front of it".to_owned());
-    }
     if flag("flux-enabled") {
         notices.push("[http] flux-enabled: Flux is not served".to_owned());
+    }
+    if flag("debug-pprof-enabled") {
+        notices.push("[http] debug-pprof-enabled: profiles are served at bind-address only, not at :6060".to_owned());
     }
     if own.value("head-size").count() < 1024 {
         return Err("head-size must be at least 1024".to_owned());
@@ -373,6 +377,7 @@ fn http_options(raw: &Raw, notices: &mut Vec<String>) -> Result<HttpOptions, Str
         max_concurrent_write_limit: count("max-concurrent-write-limit"),
         max_enqueued_write_limit: count("max-enqueued-write-limit"),
         enqueued_write_timeout_ns: nanoseconds(http, "enqueued-write-timeout")?,
+        https: tls::https_options(http, raw.section("tls"), notices)?,
         unix_socket,
         headers: if let Value::Pairs(pairs) = http.value("headers") { pairs.clone() } else { Vec::new() },
         head_bytes_max: own.value("head-size").count(),

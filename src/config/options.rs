@@ -1,5 +1,6 @@
 //! The settings in units, one struct for each concern; any value in them is legal.
 
+use super::tls::HttpsOptions;
 use std::path::PathBuf;
 
 /// `[http]`, and the limits of `[millrace]` on requests.
@@ -25,9 +26,9 @@ pub struct HttpOptions {
     pub access_log_status_filters: Vec<StatusFilter>,
     /// Log bodies of writes.
     pub write_tracing: bool,
-    /// Serve `/debug/*`.
+    /// Serve `/debug/pprof`.
     pub pprof_enabled: bool,
-    /// `/debug/*` needs credentials.
+    /// `/debug/*` needs an administrator's credentials, where any are needed and profiles are served.
     pub pprof_auth_enabled: bool,
     /// `/ping` needs credentials.
     pub ping_auth_enabled: bool,
@@ -45,6 +46,8 @@ pub struct HttpOptions {
     pub max_enqueued_write_limit: u64,
     /// How long one waits; 0: for ever.
     pub enqueued_write_timeout_ns: u64,
+    /// Encrypt all connections but those of that socket in the file system.
+    pub https: Option<HttpsOptions>,
     /// Listen on a socket in the file system too.
     pub unix_socket: Option<UnixSocketOptions>,
     /// Further headers of every answer.

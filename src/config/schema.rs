@@ -210,7 +210,7 @@ pub static SECTIONS: &[Section] = &[
             accepted("flux-log-enabled", Bool, "false"),
             key("pprof-enabled", Bool, "true"),
             key("pprof-auth-enabled", Bool, "false"),
-            accepted("debug-pprof-enabled", Bool, "false"),
+            key("debug-pprof-enabled", Bool, "false"),
             key("ping-auth-enabled", Bool, "false"),
             key("prom-read-auth-enabled", Bool, "false"),
             key("https-enabled", Bool, "false"),
@@ -314,10 +314,7 @@ pub static SECTIONS: &[Section] = &[
             key("run-interval", Duration, "1s"),
         ],
     ),
-    section(
-        "tls",
-        &[accepted("ciphers", Texts, ""), accepted("min-version", Text, ""), accepted("max-version", Text, "")],
-    ),
+    section("tls", &[key("ciphers", Texts, ""), key("min-version", Text, ""), key("max-version", Text, "")]),
     section(
         "ifql",
         &[hidden("enabled", Bool, "false"), hidden("log-enabled", Bool, "true"), hidden("bind-address", Text, ":8082")],

@@ -47,6 +47,9 @@ pub trait Disk: Clone + Debug + 'static {
     /// Names of the files (not folders) in a folder, sorted.
     fn list(&self, path: &Path) -> impl Future<Output = io::Result<Vec<String>>>;
 
+    /// Bytes that can still be written where `path` lies.
+    fn free_bytes(&self, path: &Path) -> impl Future<Output = io::Result<u64>>;
+
     /// Makes the names in a folder durable.
     fn sync_dir(&self, path: &Path) -> impl Future<Output = io::Result<()>>;
 }

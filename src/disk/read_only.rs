@@ -69,6 +69,10 @@ impl Disk for ReadOnlyDisk {
         Ok(names)
     }
 
+    async fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(0)
+    }
+
     async fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Err(refused())
     }

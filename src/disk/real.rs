@@ -115,6 +115,15 @@ impl Disk for RealDisk {
         blocking(move || list_sorted(&path).map_err(|error| with_path(&path, error))).await
     }
 
+    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let path = path.to_path_buf();
+        blocking(move || {
+            let space = rustix::fs::statvfs(&path).map_err(|error| with_path(&path, error.into()))?;
+            Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        })
+        .await
+    }
+
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let directory = Directory::open(path).await.map_err(named(path))?;
         directory.sync().await.map_err(named(path))?;
@@ -151,7 +160,18 @@ async fn nudged<R>(work: impl Future<Output = R>) -> R {
 }
 
 fn named(path: &Path) -> impl FnOnce(glommio::GlommioError<()>) -> io::Error {
-    move |error| with_path(path, io::Error::from(error))
+    move |error| match error {
+        glommio::GlommioError::EnhancedIoError { source, .. } => with_path(path, source),
+        other => with_path(path, io::Error::from(other)),
+    }
+}
+
+/// In the words of the system; glommio's tell more of itself than of the matter.
+fn plain(error: glommio::GlommioError<()>) -> io::Error {
+    match error {
+        glommio::GlommioError::EnhancedIoError { source, path: Some(path), .. } => with_path(&path, source),
+        other => io::Error::from(other),
+    }
 }
 
 fn with_path(path: &Path, error: io::Error) -> io::Error {
@@ -164,7 +184,7 @@ impl File for RealFile {
     async fn write_at(&self, buffer: RealBuffer, position: u64) -> io::Result<()> {
         let bytes = buffer.len();
         assert!(position.is_multiple_of(DISK_ALIGN as u64));
-        let written = self.0.write_at(buffer.0, position).await?;
+        let written = self.0.write_at(buffer.0, position).await.map_err(plain)?;
         if written != bytes {
             return Err(io::Error::new(io::ErrorKind::WriteZero, format!("short write: {written} of {bytes} bytes")));
         }
@@ -176,26 +196,26 @@ impl File for RealFile {
         let align = DISK_ALIGN as u64;
         let start = position - position % align;
         let end = (position + bytes as u64).next_multiple_of(align);
-        let result = self.0.read_at_aligned(start, (end - start) as usize).await?;
+        let result = self.0.read_at_aligned(start, (end - start) as usize).await.map_err(plain)?;
         let skip = (position - start) as usize;
         let end = result.len().min(skip + bytes);
         Ok(result.get(skip..end).unwrap_or_default().to_vec())
     }
 
     async fn sync(&self) -> io::Result<()> {
-        Ok(self.0.fdatasync().await?)
+        self.0.fdatasync().await.map_err(plain)
     }
 
     async fn size(&self) -> io::Result<u64> {
-        Ok(self.0.file_size().await?)
+        self.0.file_size().await.map_err(plain)
     }
 
     async fn truncate(&self, bytes: u64) -> io::Result<()> {
-        Ok(nudged(self.0.truncate(bytes)).await?)
+        nudged(self.0.truncate(bytes)).await.map_err(plain)
     }
 
     async fn close(self) -> io::Result<()> {
-        Ok(self.0.close().await?)
+        self.0.close().await.map_err(plain)
     }
 }
 

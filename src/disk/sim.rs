@@ -9,6 +9,7 @@
 
 pub mod executor;
 pub mod files;
+pub mod misdirect;
 pub mod prng;
 
 use std::cell::RefCell;
@@ -55,6 +56,10 @@ pub struct Faults {
     pub read: u32,
     /// Reads that bring one wrong bit; the file is as it was.
     pub flip: u32,
+    /// Reads that bring the content of another place; see [`misdirect`].
+    pub misread: u32,
+    /// Writes that land in another place, and say that they did not.
+    pub miswrite: u32,
     /// Failed creations, opens, renames, removals, listings and folder syncs; nothing was done.
     pub names: u32,
     /// Longest an operation takes, ns; one in a hundred takes a hundred times as long.
@@ -209,6 +214,16 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Where an operation goes instead, in `parts` of a million cases.
+    fn misdirected(&mut self, parts: u32, id: FileId, position: u64) -> Option<(FileId, u64)> {
+        let other = self.prng.chance(parts).then(|| misdirect::elsewhere(&self.files, &mut self.prng, id, position));
+        let (other, place) = other.flatten()?;
+        self.note(format_args!("misdirected: file {other} at {place} instead of file {id} at {position}"));
+        Some((other, place))
+    }
+}
+
 impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimDisk").finish_non_exhaustive()
@@ -294,6 +309,11 @@ impl Disk for SimDisk {
         self.name_operation("list", path, list).await
     }
 
+    async fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let taken = self.name_operation("look at space", path, |files| Ok(files.bytes())).await?;
+        Ok(self.0.borrow().faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(taken)))
+    }
+
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let begin =
             |files: &mut Files| if files.has_folder(path) { Ok(files.newest_change()) } else { Err(not_found()) };
@@ -317,7 +337,17 @@ impl File for SimFile {
                 "write file {id} at {position}, {written} of {} bytes, {content:016x}",
                 buffer.len()
             ));
-            (result, machine.files.write(self.id, position, &buffer[..written]))
+            let parts = machine.faults.miswrite;
+            let number = match machine.misdirected(parts, self.id, position) {
+                Some((other, place)) if result.is_ok() => {
+                    machine.files.overwrite(other, place as usize, &buffer);
+                    // The file is as long as if it had been written.
+                    let size = machine.files.size(self.id).max(position + buffer.len() as u64);
+                    machine.files.resize(self.id, size)
+                }
+                _ => machine.files.write(self.id, position, &buffer[..written]),
+            };
+            (result, number)
         };
         self.disk.latency().await;
         // Also after a failure: reads do not pass by the device, so what they see of it a later sync covers.
@@ -334,7 +364,9 @@ impl File for SimFile {
         if failed {
             return Err(injected("read"));
         }
-        let mut found = machine.files.read(self.id, position, bytes);
+        let misread = machine.misdirected(machine.faults.misread, self.id, position);
+        let (id, place) = misread.unwrap_or((self.id, position));
+        let mut found = machine.files.read(id, place, bytes);
         if !found.is_empty() && machine.faults.flip > 0 && machine.prng.chance(machine.faults.flip) {
             let bit = machine.prng.below(found.len() as u64 * 8);
             machine.note(format_args!("read file {}: bit {bit} flips", self.id));

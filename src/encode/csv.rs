@@ -122,7 +122,8 @@ fn tag_text(tags: &[(Bytes, Bytes)]) -> Vec<u8> {
             text.push(byte);
         }
     };
-    for (key, value) in tags {
+    // A tag without value is none.
+    for (key, value) in tags.iter().filter(|(_, value)| !value.is_empty()) {
         if !text.is_empty() {
             text.push(b',');
         }

@@ -250,6 +250,13 @@ fn csv_has_a_header_for_each_statement_and_each_change_of_columns() {
 }
 
 #[test]
+fn csv_leaves_out_tags_without_value() {
+    let mut tagged = series("m", &["v"], vec![vec![Cell::Integer(1)]]);
+    tagged.tags = vec![(bytes("a"), bytes("")), (bytes("b"), bytes("x")), (bytes("c"), bytes(""))];
+    check(CSV, &[piece(0, vec![tagged])], "name,tags,v\nm,b=x,1\n");
+}
+
+#[test]
 fn error_documents_have_stocks_shapes() {
     let body = |format, pretty| {
         let mut out = Vec::new();

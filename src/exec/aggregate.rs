@@ -7,9 +7,11 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use crate::exec::summary::Facts;
 use crate::exec::view::Column;
 use crate::exec::view::Values;
 use crate::model::Cell;
+use crate::model::TimeRange;
 use crate::model::Timestamp;
 
 /// The functions.
@@ -103,20 +105,25 @@ impl Partial {
     }
 
     fn sum(&mut self, column: &Column, rows: Range<usize>) {
-        let before = if let Partial::Sum(before) = self { before.clone() } else { Cell::Null };
-        if let Some(sum) = add_rows(before, column, rows) {
+        if let Partial::Sum(sum) = self {
+            add_rows(sum, column, rows);
+            return;
+        }
+        let mut sum = Cell::Null;
+        if add_rows(&mut sum, column, rows) > 0 {
             *self = Partial::Sum(sum);
         }
     }
 
     fn mean(&mut self, column: &Column, rows: Range<usize>) {
-        let count = count_valid(column, rows.clone());
-        let (before, before_count) = match self {
-            Partial::Summing(sum, count) => (sum.clone(), *count),
-            _ => (Cell::Null, 0),
-        };
-        if let Some(sum) = add_rows(before, column, rows) {
-            *self = Partial::Summing(sum, before_count + count);
+        if let Partial::Summing(sum, count) = self {
+            *count += add_rows(sum, column, rows);
+            return;
+        }
+        let mut sum = Cell::Null;
+        let count = add_rows(&mut sum, column, rows);
+        if count > 0 {
+            *self = Partial::Summing(sum, count);
         }
     }
 
@@ -162,13 +169,30 @@ impl Partial {
         }
     }
 
-    /// Joins a settled state of other series.
+    /// What a block adds to an aggregate that is no selector, by its summary; `None` if only its rows can tell.
+    pub fn of_facts(aggregate: Aggregate, facts: &Facts) -> Option<Partial> {
+        let Facts { count, min, max, sum, .. } = facts;
+        let is_known = |cell: &Cell| *cell != Cell::Null;
+        Some(match aggregate {
+            Aggregate::Count => Partial::Count(i64::from(*count)),
+            Aggregate::Sum if is_known(sum) => Partial::Sum(sum.clone()),
+            Aggregate::Mean if is_known(sum) => Partial::Summing(sum.clone(), i64::from(*count)),
+            Aggregate::Spread if is_known(min) => Partial::Spread(min.clone(), max.clone()),
+            _ => return None,
+        })
+    }
+
+    /// Joins a state of other rows: of the same series, or a settled one of others.
     pub fn merge(&mut self, aggregate: Aggregate, other: Partial) {
         match (&mut *self, other) {
             (_, Partial::Empty) => {}
             (Partial::Empty, other) => *self = other,
             (Partial::Count(count), Partial::Count(more)) => *count += more,
             (Partial::Sum(sum), Partial::Sum(more)) => *sum = add(sum, &more),
+            (Partial::Summing(sum, count), Partial::Summing(more, more_count)) => {
+                *sum = add(sum, &more);
+                *count += more_count;
+            }
             (
                 Partial::Mean { weighted, count, merged, .. },
                 Partial::Mean { weighted: more_weighted, count: more_count, merged: more_merged, .. },
@@ -238,6 +262,65 @@ fn wins(aggregate: Aggregate, found: &Selected, chosen: &Selected) -> bool {
     }
 }
 
+/// The point of a block that a selector would choose, by the block's summary.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    aggregate: Aggregate,
+    value: Cell,
+    /// Where it is.
+    range: TimeRange,
+    /// When, if known.
+    time: Option<Timestamp>,
+}
+
+impl Choice {
+    /// The choice of `aggregate` in a block of these times; `None` of aggregates that choose none, and of strings.
+    pub fn of(aggregate: Aggregate, facts: &Facts, range: TimeRange) -> Option<Choice> {
+        // Rows without a value may be the first and the last.
+        let at = |time| (facts.missing == 0).then_some(time);
+        let (value, time) = match aggregate {
+            Aggregate::Min => (&facts.min, None),
+            Aggregate::Max => (&facts.max, None),
+            Aggregate::First => (&facts.first, at(range.min)),
+            Aggregate::Last => (&facts.last, at(range.max)),
+            _ => return None,
+        };
+        (*value != Cell::Null).then(|| Choice { aggregate, value: value.clone(), range, time })
+    }
+
+    /// Whether it may replace a point; none of the block does otherwise.
+    pub fn can_beat(&self, chosen: &Selected) -> bool {
+        let value = order(&self.value, &chosen.value);
+        match self.aggregate {
+            Aggregate::Min => value.is_lt() || (value.is_eq() && self.range.min < chosen.time),
+            Aggregate::Max => value.is_gt() || (value.is_eq() && self.range.min < chosen.time),
+            Aggregate::First => self.range.min <= chosen.time,
+            _ => self.range.max >= chosen.time,
+        }
+    }
+
+    /// Whether it replaces the choice of another block of the same series.
+    pub fn beats(&self, other: &Choice) -> bool {
+        let value = order(&self.value, &other.value);
+        let earlier = self.range.min < other.range.min;
+        match self.aggregate {
+            Aggregate::Min => value.is_lt() || (value.is_eq() && earlier),
+            Aggregate::Max => value.is_gt() || (value.is_eq() && earlier),
+            Aggregate::First => earlier,
+            _ => !earlier,
+        }
+    }
+
+    /// The point, if enough is known. Without need of its time, that is some time of the block: of equal values one is
+    /// as good as another, but for the two zeros.
+    pub fn selected(&self, needs_time: bool) -> Option<Selected> {
+        let is_zero = matches!(self.value, Cell::Float(0.0));
+        let is_by_value = matches!(self.aggregate, Aggregate::Min | Aggregate::Max);
+        let any = (is_by_value && !needs_time && !is_zero).then_some(self.range.min);
+        Some(Selected { time: self.time.or(any)?, value: self.value.clone(), carried: Vec::new() })
+    }
+}
+
 /// The order of two values of one type; values that do not compare count as equal.
 pub fn order(left: &Cell, right: &Cell) -> Ordering {
     match (left, right) {
@@ -279,15 +362,17 @@ fn first_valid(column: &Column, mut rows: Range<usize>) -> Option<usize> {
     rows.find(|row| column.has(*row))
 }
 
-/// Adds in row order, from `before` on: floats must not be regrouped, their last bits are part of the answer.
-fn add_rows(before: Cell, column: &Column, rows: Range<usize>) -> Option<Cell> {
-    if count_valid(column, rows.clone()) == 0 {
-        return None;
+/// Adds to `sum` in row order, and answers how many: floats must not be regrouped, their last bits are part of the
+/// answer.
+fn add_rows(sum: &mut Cell, column: &Column, rows: Range<usize>) -> i64 {
+    let count = count_valid(column, rows.clone());
+    if count == 0 {
+        return 0;
     }
     // Absent rows hold the type's zero, so integers need no look at `valid`.
-    Some(match &column.values {
+    *sum = match &column.values {
         Values::Float(values) => {
-            let start = if let Cell::Float(before) = before { before } else { 0.0 };
+            let start = if let Cell::Float(sum) = sum { *sum } else { 0.0 };
             Cell::Float(match &column.valid {
                 None => values[rows].iter().fold(start, |sum, value| sum + value),
                 Some(valid) => values[rows.clone()]
@@ -297,15 +382,16 @@ fn add_rows(before: Cell, column: &Column, rows: Range<usize>) -> Option<Cell> {
             })
         }
         Values::Integer(values) => {
-            let start = if let Cell::Integer(before) = before { before } else { 0 };
+            let start = if let Cell::Integer(sum) = sum { *sum } else { 0 };
             Cell::Integer(values[rows].iter().fold(start, |sum, value| sum.wrapping_add(*value)))
         }
         Values::Unsigned(values) => {
-            let start = if let Cell::Unsigned(before) = before { before } else { 0 };
+            let start = if let Cell::Unsigned(sum) = sum { *sum } else { 0 };
             Cell::Unsigned(values[rows].iter().fold(start, |sum, value| sum.wrapping_add(*value)))
         }
-        Values::String(_) | Values::Boolean(_) => return None,
-    })
+        Values::String(_) | Values::Boolean(_) => return 0,
+    };
+    count
 }
 
 /// The first row (in row order) with the extreme value.

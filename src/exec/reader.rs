@@ -11,6 +11,9 @@ use crate::exec::fragment::Fragment;
 use crate::exec::fragment::RowSeries;
 use crate::exec::select::SelectedSeries;
 use crate::exec::select::tag_values;
+use crate::exec::summary::Facts;
+use crate::exec::summary::Slot;
+use crate::exec::view::BlockSummary;
 use crate::exec::view::Column;
 use crate::exec::view::Cursor;
 use crate::exec::view::ReadRequest;
@@ -116,6 +119,68 @@ impl Cut {
     }
 }
 
+/// A block that was not read, and its summary.
+pub struct Summarized<'a> {
+    /// The block.
+    pub block: &'a BlockSummary,
+    plan: &'a ReadPlan,
+}
+
+/// Points of a block.
+pub struct Points {
+    /// How many.
+    pub count: u32,
+    /// Each row is one.
+    pub are_rows: bool,
+}
+
+impl Summarized<'_> {
+    /// What is known of one of the fragment's fields; `None` when no row has it.
+    pub fn facts(&self, field: usize) -> Option<Facts> {
+        match slot(self.block, self.plan.columns[field]) {
+            Slot::Known(facts) => Some(facts),
+            Slot::Absent | Slot::Unknown => None,
+        }
+    }
+
+    /// The rows with a value in one of the fields that make one; `None` when only the rows can tell.
+    pub fn points(&self) -> Option<Points> {
+        let mut missing = Vec::new();
+        let mut seen = Vec::new();
+        for &place in &self.plan.columns[..self.plan.required.min(self.plan.columns.len())] {
+            match slot(self.block, place) {
+                Slot::Absent => {}
+                Slot::Unknown => return None,
+                Slot::Known(_) if seen.contains(&place) => {}
+                Slot::Known(facts) => {
+                    seen.push(place);
+                    missing.push(facts.missing);
+                }
+            }
+        }
+        let rows = self.block.rows;
+        match missing[..] {
+            [] => Some(Points { count: 0, are_rows: false }),
+            [missing] => Some(Points { count: rows - missing.min(rows), are_rows: missing == 0 }),
+            _ => missing.contains(&0).then_some(Points { count: rows, are_rows: true }),
+        }
+    }
+
+    /// Counts points as handed out.
+    pub fn count(&self, points: u32) {
+        let meter = &self.plan.meter;
+        meter.points.set(meter.points.get() + u64::from(points));
+    }
+}
+
+/// What is known of a column that is read as some type.
+fn slot(block: &BlockSummary, (index, as_type): (usize, FieldType)) -> Slot {
+    match block.columns.get(index).and_then(Option::as_ref) {
+        None => Slot::Absent,
+        Some(summary) => Facts::of(summary, block.rows, as_type).map_or(Slot::Unknown, Slot::Known),
+    }
+}
+
 impl<C: Cursor> Reader<C> {
     /// Opens `series` over `range`.
     pub fn open<V: View<Cursor = C>>(
@@ -135,26 +200,65 @@ impl<C: Cursor> Reader<C> {
             descending,
         });
         let cut = fragment.series_rows.map(|count| {
-            let partitions = views[series.view].partitions(fragment.database, fragment.policy, range);
-            let shard_groups = partitions.into_iter().map(|partition| partition.range).collect();
+            let shard_groups = views[series.view].shard_groups(fragment.database, fragment.policy, range);
             Cut { count, shard_groups, at: TimeRange::ALWAYS, seen: 0 }
         });
         Reader { cursor, plan: plan.clone(), filter: series.filter.clone(), cut }
     }
 
+    /// Passes the next block of which all rows pass the filter over, unread, if its summary is `enough`; before it,
+    /// blocks of which none do.
+    pub async fn pass(&mut self, enough: impl FnOnce(Summarized<'_>) -> bool) -> Result<Option<C::Passed>, String> {
+        let mut enough = Some(enough);
+        loop {
+            let (plan, filter, is_cut) = (&*self.plan, self.filter.as_deref(), self.cut.is_some());
+            let mut is_told = false;
+            let passed = self.cursor.pass(|block| {
+                let outcome = filter.map(|filter| {
+                    let slots: Vec<Slot> = plan.filter.iter().map(|place| slot(block, *place)).collect();
+                    filter.outcome(&slots)
+                });
+                if outcome.is_some_and(|outcome| !outcome.may_hold) {
+                    return true;
+                }
+                is_told = !is_cut && outcome.is_none_or(|outcome| !outcome.may_fail);
+                is_told && enough.take().is_some_and(|enough| enough(Summarized { block, plan }))
+            });
+            let passed = passed.await.map_err(|error| error.to_string())?;
+            if is_told || passed.is_none() {
+                return Ok(passed);
+            }
+            self.check_stopped()?;
+            futures_lite::future::yield_now().await;
+        }
+    }
+
+    /// The rows of a block that was passed over, after all; they were counted.
+    pub async fn read_passed(&self, passed: &C::Passed) -> Result<Option<Block>, String> {
+        self.check_stopped()?;
+        let rows = self.cursor.read_passed(passed).await.map_err(|error| error.to_string())?;
+        Ok(rows.map(|rows| self.shape(rows)).filter(|block| !block.times.is_empty()))
+    }
+
+    fn check_stopped(&self) -> Result<(), String> {
+        if self.plan.meter.is_stopped.get() { Err(STOPPED.to_owned()) } else { Ok(()) }
+    }
+
     /// The next rows that pass; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Block>, String> {
-        while let Some(block) = self.cursor.next().await.map_err(|error| error.to_string())? {
-            let meter = &self.plan.meter;
-            if meter.is_stopped.get() {
-                return Err(STOPPED.to_owned());
+        loop {
+            if self.filter.is_some() {
+                self.pass(|_| false).await?;
             }
+            let Some(block) = self.cursor.next().await.map_err(|error| error.to_string())? else { return Ok(None) };
+            self.check_stopped()?;
             let mut block = self.shape(block);
             if let Some(cut) = &mut self.cut {
                 let keep: Vec<bool> = block.times.iter().map(|time| cut.keeps(*time)).collect();
                 block = block.filter(&keep);
             }
             if !block.times.is_empty() {
+                let meter = &self.plan.meter;
                 meter.points.set(meter.points.get() + block.times.len() as u64);
                 return Ok(Some(block));
             }
@@ -162,7 +266,6 @@ impl<C: Cursor> Reader<C> {
             // keep the core from everything else, the news that the query was killed too.
             futures_lite::future::yield_now().await;
         }
-        Ok(None)
     }
 
     fn shape(&self, mut block: RowBlock) -> Block {

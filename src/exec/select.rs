@@ -344,14 +344,10 @@ impl Scope<'_> {
 
     /// Values are compared; a series that lacks either tag has them unequal.
     fn two_tags(&self, op: Op, a: &Bytes, b: &Bytes) -> RoaringBitmap {
-        let keys = [a.clone(), b.clone()];
-        let equal = self.all.iter().filter(|id| {
-            let values = tag_values(self.index, SeriesId(*id), &keys);
-            values[0].is_some() && values[0] == values[1]
-        });
+        let equal = self.measurement.same(a, b);
         match op {
-            Op::Equal => equal.collect(),
-            Op::NotEqual => self.all - equal.collect::<RoaringBitmap>(),
+            Op::Equal => self.all & equal,
+            Op::NotEqual => self.all - equal,
             _ => RoaringBitmap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! What a fragment reads: the seam between execution and storage. [`crate::shard`] implements it; tests fake it.
 
+use std::convert::Infallible;
 use std::future::Future;
 
 use crate::model::Bytes;
@@ -14,6 +15,7 @@ use crate::series::Index;
 pub use crate::model::Column;
 pub use crate::model::RowBlock;
 pub use crate::model::Values;
+pub use crate::segment::BlockSummary;
 
 /// Which rows of one series to read.
 #[derive(Clone, Debug)]
@@ -61,6 +63,11 @@ pub trait View: 'static {
     /// The shard groups of `policy` that hold data here and overlap `range`, by time.
     fn partitions(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<PartitionInfo>;
 
+    /// The times of those shard groups.
+    fn shard_groups(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<TimeRange> {
+        self.partitions(database, policy, range).into_iter().map(|partition| partition.range).collect()
+    }
+
     /// Field names and types of `measurement` in the groups of `policy` that overlap `range`; sorted by name then
     /// type, each pair once. A field may have several types, one for each shard group.
     fn fields(
@@ -87,6 +94,75 @@ pub trait View: 'static {
 
 /// Rows of one series, block by block.
 pub trait Cursor {
+    /// A block that was passed over.
+    type Passed: Clone + 'static;
+
     /// The next block; `None` at the end. Blocks follow each other in the order asked for and do not overlap.
     fn next(&mut self) -> impl Future<Output = Result<Option<RowBlock>, ReadError>>;
+
+    /// Passes the next block over, unread, if there is a summary of its rows and that is `enough`. What is handed out
+    /// next is the same as if it had been read.
+    fn pass(
+        &mut self,
+        enough: impl FnOnce(&BlockSummary) -> bool,
+    ) -> impl Future<Output = Result<Option<Self::Passed>, ReadError>> {
+        let _ = enough;
+        async { Ok(None) }
+    }
+
+    /// The rows of a block that was passed over, after all; `None`: it turns out to have none.
+    fn read_passed(&self, passed: &Self::Passed) -> impl Future<Output = Result<Option<RowBlock>, ReadError>> {
+        let _ = passed;
+        async { Ok(None) }
+    }
+}
+
+/// A view whose blocks are all read. What it answers is what answers by summaries must be.
+#[derive(Clone, Debug)]
+pub struct ReadAll<V>(pub V);
+
+impl<V: View> View for ReadAll<V> {
+    type Cursor = ReadAll<V::Cursor>;
+
+    fn index<R>(&self, database: DatabaseId, look: impl FnOnce(&Index) -> R) -> Option<R> {
+        self.0.index(database, look)
+    }
+
+    fn partitions(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<PartitionInfo> {
+        self.0.partitions(database, policy, range)
+    }
+
+    fn shard_groups(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<TimeRange> {
+        self.0.shard_groups(database, policy, range)
+    }
+
+    fn fields(
+        &self,
+        database: DatabaseId,
+        policy: PolicyId,
+        measurement: &[u8],
+        range: TimeRange,
+    ) -> Vec<(Bytes, FieldType)> {
+        self.0.fields(database, policy, measurement, range)
+    }
+
+    fn measurements_without_series(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<Bytes> {
+        self.0.measurements_without_series(database, policy, range)
+    }
+
+    fn read(&self, request: ReadRequest) -> ReadAll<V::Cursor> {
+        ReadAll(self.0.read(request))
+    }
+
+    async fn yield_now(&self) {
+        self.0.yield_now().await;
+    }
+}
+
+impl<C: Cursor> Cursor for ReadAll<C> {
+    type Passed = Infallible;
+
+    async fn next(&mut self) -> Result<Option<RowBlock>, ReadError> {
+        self.0.next().await
+    }
 }

@@ -39,6 +39,21 @@ impl Window {
         (start, end)
     }
 
+    /// As [`Window::of`], quicker when `time` is in a window beside the one that starts at `start`.
+    pub fn of_near(&self, time: Timestamp, start: Timestamp) -> (Timestamp, Timestamp) {
+        // The outermost windows are cut, those of a zone are not all of one length.
+        let far = self.interval.saturating_mul(4);
+        let is_plain = self.interval > 0 && self.zone.is_none();
+        if is_plain && start > TIME_MIN.saturating_add(far) && start < TIME_MAX.saturating_sub(far) {
+            for beside in [start + self.interval, start - self.interval] {
+                if beside <= time && time < beside + self.interval {
+                    return (beside, beside + self.interval);
+                }
+            }
+        }
+        self.of(time)
+    }
+
     fn start_of(&self, base: Timestamp, into: i64, zone: i64) -> Timestamp {
         let start = if TIME_MIN + into >= base { TIME_MIN } else { base - into };
         let start = start.saturating_add(self.offset);
@@ -71,8 +86,8 @@ impl Window {
 
     /// Whether the window of `time` lacks `time`: stock's storage then gives no more rows of that series in that shard.
     pub fn is_lost(&self, time: Timestamp) -> bool {
-        let (start, end) = self.of(time);
-        self.zone.is_some() && !(start <= time && time < end)
+        let holds = |(start, end)| start <= time && time < end;
+        self.zone.is_some() && !holds(self.of(time))
     }
 
     /// Offset from UTC at `time`, ns.
@@ -110,6 +125,19 @@ mod tests {
     fn the_outermost_windows_do_not_wrap() {
         assert_eq!(window(7 * S, 0, None).of(TIME_MIN + 1).0, TIME_MIN);
         assert_eq!(window(7 * S, 0, None).of(TIME_MAX - 1).1, TIME_MAX);
+    }
+
+    #[test]
+    fn a_window_is_the_same_found_from_one_beside_it() {
+        for (interval, offset) in [(3 * S, 0), (7, 3), (HOUR, -S), (TIME_MAX / 3, 5)] {
+            let windows = window(interval, offset, None);
+            for time in [TIME_MIN, TIME_MIN + 8 * interval.min(S), -S, -1, 0, 1, S, 9 * S + 1, TIME_MAX - 1] {
+                for step in [-2, -1, 0, 1, 2] {
+                    let (start, _) = windows.of(time.saturating_add(interval.saturating_mul(step)).max(TIME_MIN));
+                    assert_eq!(windows.of_near(time, start), windows.of(time), "{interval} {time} {step}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub async fn authenticate<T: Transport, S: Services>(exchange: &mut Exchange<'_,
     Ok(caller)
 }
 
+/// Lets administrators through alone.
+pub async fn authenticate_admin<T: Transport, S: Services>(exchange: &mut Exchange<'_, T, S>) -> Result<(), Failure> {
+    let caller = authenticate(exchange).await?;
+    Ok(exchange.services().authorize_admin(&caller)?)
+}
+
 /// The first credentials found: `u` and `p` of the address, then the `Authorization` header; the address wins even
 /// when it is wrong.
 pub fn credentials(parameters: &Parameters, authorization: &str) -> Credentials {

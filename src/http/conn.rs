@@ -37,26 +37,29 @@ const OUT_BYTES_KEPT: usize = 16 << 10;
 /// A byte stream with deadlines: a socket, or TLS over one.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Longest wait of one read from now on.
-    fn set_read_timeout(&self, timeout: Duration);
+    fn set_read_timeout(&mut self, timeout: Duration);
     /// Reads may wait for ever.
-    fn clear_read_timeout(&self);
+    fn clear_read_timeout(&mut self);
     /// Longest wait of one write from now on.
-    fn set_write_timeout(&self, timeout: Duration);
+    fn set_write_timeout(&mut self, timeout: Duration);
     /// Sends the end of the stream; reading goes on.
     fn shut_write(&mut self) -> impl Future<Output = ()>;
+    /// Tells the peer, without waiting for it, that what was sent is complete, where an end of the stream alone does
+    /// not say so.
+    fn farewell(&mut self) -> impl Future<Output = ()>;
 }
 
 impl Transport for glommio::net::TcpStream {
-    fn set_read_timeout(&self, timeout: Duration) {
+    fn set_read_timeout(&mut self, timeout: Duration) {
         // Only zero is refused.
         let _ = glommio::net::TcpStream::set_read_timeout(self, Some(timeout.max(Duration::from_millis(1))));
     }
 
-    fn clear_read_timeout(&self) {
+    fn clear_read_timeout(&mut self) {
         let _ = glommio::net::TcpStream::set_read_timeout(self, None);
     }
 
-    fn set_write_timeout(&self, timeout: Duration) {
+    fn set_write_timeout(&mut self, timeout: Duration) {
         let _ = glommio::net::TcpStream::set_write_timeout(self, Some(timeout.max(Duration::from_millis(1))));
     }
 
@@ -64,6 +67,8 @@ impl Transport for glommio::net::TcpStream {
         // The peer may be gone already; then there is nobody to tell.
         let _ = glommio::net::TcpStream::shutdown(self, Shutdown::Write).await;
     }
+
+    async fn farewell(&mut self) {}
 }
 
 /// Serves one connection until it ends. `peer` is the other side's address, for logs.
@@ -72,6 +77,7 @@ pub async fn serve<T: Transport, S: Services>(transport: T, peer: String, edge: 
     let mut connection =
         Connection { transport, edge: edge.clone(), peer, id, input: Window::default(), out: Vec::new() };
     connection.run().await;
+    connection.transport.farewell().await;
     drop(connection);
     edge.stop().leave(id);
 }
@@ -183,6 +189,7 @@ impl<T: Transport, S: Services> Connection<T, S> {
     /// Sends what stands in `out`.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         self.transport.write_all(&self.out).await?;
+        self.transport.flush().await?;
         self.out.clear();
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::http::options::Options;
 use crate::http::throttle::Throttle;
 use crate::http::wire::gzip::Gunzip;
 use crate::observe::http::HttpCounters;
+use crate::observe::requests::Requests;
 
 /// Unpackers a core keeps: one holds about 40 KiB.
 const UNPACKERS_MAX: usize = 8;
@@ -32,6 +33,8 @@ pub struct Edge<S> {
     pub counters: HttpCounters,
     /// The gate of `/write`.
     pub throttle: Throttle,
+    /// Who sends requests, for whoever asks.
+    pub requests: Requests,
     /// Spare receive buffers.
     pub buffers: Buffers,
     /// When this core started to serve, ns.
@@ -51,6 +54,7 @@ impl<S> Edge<S> {
             options,
             services,
             counters: HttpCounters::default(),
+            requests: Requests::default(),
             buffers: Buffers::default(),
             started_ns,
             unpackers: RefCell::new(Vec::new()),

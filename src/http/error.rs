@@ -37,7 +37,10 @@ pub enum BodyError {
     /// The peer stopped sending.
     #[error("timeout while reading the request body")]
     Timeout,
-    /// The peer went away; nobody is there to be answered.
+    /// The peer ended its side of the connection before the body was complete.
+    #[error("unexpected EOF")]
+    Ended,
+    /// The connection broke; nobody is there to be answered.
     #[error("client disconnected")]
     Disconnected,
 }
@@ -138,7 +141,7 @@ impl From<BodyError> for Failure {
     fn from(error: BodyError) -> Failure {
         let status = match &error {
             BodyError::TooLarge => 413,
-            BodyError::Gzip(_) | BodyError::Framing(_) | BodyError::Disconnected => 400,
+            BodyError::Gzip(_) | BodyError::Framing(_) | BodyError::Ended | BodyError::Disconnected => 400,
             BodyError::Timeout => 408,
         };
         Failure::new(status, error.to_string())

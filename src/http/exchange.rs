@@ -30,6 +30,7 @@ use crate::http::wire::head::RequestHead;
 use crate::http::wire::query_string::Parameters;
 use crate::http::wire::response;
 use crate::http::wire::response::GzipWriter;
+use crate::observe::requests::Kind;
 
 /// Unread body bytes worth reading to keep a connection; beyond, it is closed.
 const DISCARD_BYTES_MAX: u64 = 256 << 10;
@@ -131,6 +132,16 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
     /// What the connections of this core share, to be held while the exchange goes on.
     pub fn shared_edge(&self) -> Rc<Edge<S>> {
         self.connection.edge.clone()
+    }
+
+    /// Tells whoever counts requests by sender of this one, once its sender is known.
+    pub fn count_sender(&self, kind: Kind) {
+        self.edge().requests.count(kind, self.user.as_deref(), &self.connection.peer);
+    }
+
+    /// The connection ends with this exchange.
+    pub fn set_close(&mut self) {
+        self.reply.close = true;
     }
 
     /// Services of this core.
@@ -294,7 +305,7 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
         }
         self.connection.transport.set_read_timeout(left);
         match self.connection.fill().await {
-            Ok(0) => Err(BodyError::Disconnected),
+            Ok(0) => Err(BodyError::Ended),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(BodyError::Timeout),
             Err(_) => Err(BodyError::Disconnected),

@@ -75,11 +75,21 @@ impl Drop for Slot {
     }
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Door {
+    /// The listening socket.
+    pub listener: TcpListener,
+    /// Whether they are encrypted, as [`super::Options::tls`] says.
+    pub is_tls: bool,
+}
+
 /// A connection on its way to the core that serves it.
 #[derive(Debug)]
 #[must_use = "a connection that is neither served nor refused stays open"]
 pub struct Accepted {
     stream: AcceptedTcpStream,
+    is_tls: bool,
     slot: Slot,
 }
 
@@ -91,14 +101,21 @@ impl Accepted {
 
     /// Serves it on this core, in a task of its own.
     pub fn serve<S: Services>(self, edge: Rc<Edge<S>>) {
-        let Accepted { stream, slot } = self;
+        let Accepted { stream, is_tls, slot } = self;
         let stream = stream.bind_to_executor();
         // Asked of the bound stream: glommio closes an accepted one whose peer has already gone, and then binds it.
         let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
         // Answers are written whole; waiting to fill a segment only adds delay. A socket that refuses is still served.
         let _ = stream.set_nodelay(true);
         glommio::spawn_local(async move {
-            conn::serve(stream, peer, edge).await;
+            match &edge.options.tls {
+                Some(tls) if is_tls => {
+                    if let Some(stream) = tls.accept(stream, &peer, &edge).await {
+                        conn::serve(stream, peer, Rc::clone(&edge)).await;
+                    }
+                }
+                _ => conn::serve(stream, peer, edge).await,
+            }
             drop(slot);
         })
         .detach();
@@ -117,18 +134,18 @@ fn close(stream: AcceptedTcpStream) {
 
 /// Accepts until `stop` is ready. `hand_over` sends a connection to [`Accepted::core`] and gives it back when that core
 /// cannot take it; then it is closed.
-pub async fn accept<F, R>(listeners: &[TcpListener], slots: &Slots, stop: impl Future<Output = ()>, hand_over: F)
+pub async fn accept<F, R>(doors: &[Door], slots: &Slots, stop: impl Future<Output = ()>, hand_over: F)
 where
     F: Fn(Accepted) -> R,
     R: Future<Output = Result<(), Accepted>>,
 {
     let hand_over = &hand_over;
-    let accepting = listeners.iter().map(|listener| async move {
+    let accepting = doors.iter().map(|Door { listener, is_tls }| async move {
         loop {
             match listener.shared_accept().await {
                 Ok(stream) => match slots.take() {
                     Some(slot) => {
-                        if let Err(accepted) = hand_over(Accepted { stream, slot }).await {
+                        if let Err(accepted) = hand_over(Accepted { stream, is_tls: *is_tls, slot }).await {
                             accepted.refuse();
                         }
                     }

@@ -23,6 +23,7 @@ pub mod options;
 pub mod route;
 pub mod services;
 pub mod throttle;
+pub mod tls;
 pub mod wire;
 
 pub use options::Options;

@@ -3,18 +3,32 @@
 use std::time::Duration;
 
 use crate::http::throttle::Bounds;
+use crate::http::tls::Tls;
+
+/// Who may look at `/debug/*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugAccess {
+    /// Anybody, but there are no profiles.
+    NoProfiles,
+    /// Anybody.
+    Open,
+    /// Administrators.
+    Administrators,
+}
 
 /// Settings of the HTTP edge. Every wait for a peer has a deadline, every buffer a bound.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Version told to clients; it decides what they expect of the rest.
     pub version: &'static str,
-    /// Listening address as statistics name it (`:8086`).
+    /// Listening address as it was set, which is how statistics name it.
     pub bind: String,
     /// Realm of a 401.
     pub realm: String,
     /// Whether `/ping`, `/status` and `/health` need credentials.
     pub ping_auth: bool,
+    /// Who may look at `/debug/*`.
+    pub debug_access: DebugAccess,
     /// Longest request head. Clients send queries of 100 kB in the address; Go's own bound is 1 MiB.
     pub head_bytes_max: usize,
     /// Largest request body as sent; 0: no limit.
@@ -47,6 +61,8 @@ pub struct Options {
     pub access_log: bool,
     /// None for writes.
     pub suppress_write_log: bool,
+    /// How connections are encrypted that came in at such a port.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -56,6 +72,7 @@ impl Default for Options {
             bind: ":8086".into(),
             realm: "InfluxDB".into(),
             ping_auth: false,
+            debug_access: DebugAccess::Open,
             head_bytes_max: 1 << 20,
             body_bytes_max: 25_000_000,
             unpacked_bytes_max: 512 << 20,
@@ -72,6 +89,7 @@ impl Default for Options {
             write_bounds: Bounds::default(),
             access_log: true,
             suppress_write_log: false,
+            tls: None,
         }
     }
 }

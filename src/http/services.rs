@@ -4,12 +4,14 @@
 //! Out:  how much was stored, pieces of an answer, or one of the domain errors that [`super::error`] maps.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::ingest::WriteError;
 use crate::ingest::WriteParams;
 use crate::ingest::Written;
 use crate::model::ResultPiece;
 use crate::observe::Statistic;
+use crate::observe::requests::RequestCount;
 use crate::query::request::Caller;
 use crate::query::request::QueryError;
 use crate::query::request::QueryRequest;
@@ -69,6 +71,9 @@ pub trait Services: Clone + 'static {
     /// Who sends `credentials`. With authentication off: [`Caller::Trusted`] whatever they are.
     fn authenticate(&self, credentials: Credentials) -> impl Future<Output = Result<Caller, AuthError>>;
 
+    /// Whether `caller` may do everything.
+    fn authorize_admin(&self, caller: &Caller) -> Result<(), AuthError>;
+
     /// Opens a write, or refuses it: the database does not exist, or there is no room. Nothing is stored before
     /// [`WriteSession::finish`].
     fn begin_write(&self, params: WriteParams) -> impl Future<Output = Result<Self::Write, WriteError>>;
@@ -81,6 +86,9 @@ pub trait Services: Clone + 'static {
 
     /// The statistics of `/debug/vars`, of all cores, in the order they are printed.
     fn statistics(&self) -> impl Future<Output = Vec<Statistic>>;
+
+    /// Writes and queries of all cores by sender, counted for `interval`.
+    fn requests_during(&self, interval: Duration) -> impl Future<Output = Vec<RequestCount>>;
 
     /// Memory of the process, for `/debug/vars`.
     fn memory_bytes(&self) -> i64;

@@ -101,6 +101,8 @@ pub struct Schema {
     layouts: Vec<Layout>,
     /// The layout that was met last: collectors repeat themselves.
     last: usize,
+    /// The parser's number of its names, if it has told one.
+    last_names: Option<line::NamesSlot>,
 }
 
 /// The fields of a line, in the order sent, all of them known to the schema with these types.
@@ -117,11 +119,14 @@ pub struct Layout {
 impl Layout {
     fn matches(&self, fields: &[Field<'_>]) -> bool {
         self.sent.len() == fields.len()
-            && self
-                .sent
-                .iter()
-                .zip(fields)
-                .all(|((name, field_type), field)| **name == *field.name && *field_type == field.value.field_type())
+            && self.sent.iter().zip(fields).all(|((name, _), field)| **name == *field.name)
+            && self.has_types(fields)
+    }
+
+    /// Whether fields that have its names have its types too.
+    #[inline]
+    fn has_types(&self, fields: &[Field<'_>]) -> bool {
+        self.sent.iter().zip(fields).all(|((_, field_type), field)| *field_type == field.value.field_type())
     }
 
     /// A layout of known fields; `sent` must agree with the schema.
@@ -148,20 +153,22 @@ impl Layout {
 }
 
 impl Schema {
-    /// The number of the layout of `fields`, if it has been met.
+    /// The number of the layout of `fields`, if it has been met; `names` is what the parser says of their names.
     #[inline]
-    pub fn find(&mut self, fields: &[Field<'_>]) -> Option<usize> {
-        if self.layouts.get(self.last).is_some_and(|layout| layout.matches(fields)) {
-            return Some(self.last);
+    pub fn find(&mut self, fields: &[Field<'_>], names: Option<line::NamesSlot>) -> Option<usize> {
+        let has_last_names = names.is_some() && names == self.last_names;
+        let is_last = |layout: &Layout| if has_last_names { layout.has_types(fields) } else { layout.matches(fields) };
+        if !self.layouts.get(self.last).is_some_and(is_last) {
+            self.last = self.layouts.iter().position(|layout| layout.matches(fields))?;
         }
-        self.last = self.layouts.iter().position(|layout| layout.matches(fields))?;
+        self.last_names = names;
         Some(self.last)
     }
 
     /// Remembers a layout. Numbers given before stay good until [`PolicyCache::trim`].
     pub fn add(&mut self, layout: Layout) -> usize {
         self.layouts.push(layout);
-        self.last = self.layouts.len() - 1;
+        (self.last, self.last_names) = (self.layouts.len() - 1, None);
         self.last
     }
 
@@ -198,6 +205,7 @@ impl PolicyCache {
     /// The parser gives its slots out anew.
     pub fn forget_slots(&mut self) {
         self.slots.clear();
+        self.schemas.iter_mut().for_each(|schema| schema.last_names = None);
     }
 
     /// Takes in a series met for the first time; refuses a key that no point may have.
@@ -321,4 +329,35 @@ impl PolicyCache {
 pub fn shard_of(canonical_key: &[u8], shard_count: u16) -> u16 {
     let hash = rapidhash::v3::rapidhash_v3(canonical_key);
     ((u128::from(hash) * u128::from(shard_count)) >> 64) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::NamesSlot;
+    use crate::model::FieldValue;
+
+    fn fields(names: &[&'static str], value: FieldValue<'static>) -> Vec<Field<'static>> {
+        names.iter().map(|name| Field { name: name.as_bytes(), value }).collect()
+    }
+
+    #[test]
+    fn names_that_the_parser_knows_are_not_compared_but_their_types_are() {
+        let integers = |names: &[&'static str]| fields(names, FieldValue::Integer(1));
+        let (first, second) = (integers(&["a", "b"]), integers(&["c", "d"]));
+        let mut cache = PolicyCache::default();
+        let schema = cache.schema_of(GroupId(1), b"m");
+        assert_eq!(schema.add(Layout::new(&first)), 0);
+        assert_eq!(schema.find(&first, Some(NamesSlot(7))), Some(0));
+        assert_eq!(schema.find(&first, Some(NamesSlot(7))), Some(0));
+        assert_eq!(schema.find(&fields(&["a", "b"], FieldValue::Float(1.0)), Some(NamesSlot(7))), None);
+        assert_eq!(schema.find(&second, Some(NamesSlot(8))), None);
+        assert_eq!(schema.find(&second, None), None);
+        assert_eq!(schema.add(Layout::new(&second)), 1);
+        assert_eq!(schema.find(&first, Some(NamesSlot(7))), Some(0));
+        assert_eq!(schema.find(&second, Some(NamesSlot(8))), Some(1));
+        // The numbers of names start anew.
+        cache.forget_slots();
+        assert_eq!(cache.schema_of(GroupId(1), b"m").find(&first, Some(NamesSlot(8))), Some(0));
+    }
 }

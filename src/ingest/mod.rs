@@ -84,7 +84,7 @@ impl<O: Owners> Ingest<O> {
     }
 
     /// Opens a write request, or refuses it: the database does not exist. That the policy does not is the answer only
-    /// to a body that holds a point.
+    /// where not all lines are bad.
     pub fn begin(&self, params: WriteParams) -> Result<Session<O>, WriteError> {
         let target = match self.owners.target(&params.database, &params.policy) {
             Ok(target) => target,

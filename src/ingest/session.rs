@@ -73,6 +73,8 @@ struct Rows {
     parsed: u64,
     dropped: u64,
     first_refusal: Option<Vec<u8>>,
+    /// Points beyond retention: neither counted nor named beside a refusal of another kind, as in stock.
+    expired: u64,
 }
 
 /// A batch being built.
@@ -110,6 +112,10 @@ struct Missing {
     /// Of each layout once.
     claims: Vec<Claim>,
     claimed: HashSet<Claim>,
+    /// What the claims ask for, by shard group and measurement.
+    asked: HashMap<(GroupId, Bytes), HashMap<Bytes, FieldType>>,
+    /// Where a claim asks for another type than one before it: as in stock nothing behind that makes a field.
+    broken: HashSet<GroupId>,
 }
 
 impl<O: Owners> Session<O> {
@@ -201,7 +207,8 @@ impl<O: Owners> Session<O> {
 
     /// Sends all batches to their owners and waits until they are durable and visible.
     pub async fn finish(mut self) -> Result<Written, WriteError> {
-        if self.rows.parsed > 0
+        // A body of bad lines alone is told so; one of comments, or of nothing, is not.
+        if (self.rows.parsed > 0 || self.errors.is_empty())
             && let Some(error) = self.refused
         {
             return Err(error);
@@ -228,12 +235,15 @@ impl<O: Owners> Session<O> {
 
     /// What the client is told once everything good is stored.
     fn answer(self) -> Result<Written, WriteError> {
-        let Rows { written, parsed, dropped, first_refusal, conflicts, .. } = self.rows;
+        let Rows { written, parsed, dropped, first_refusal, expired, conflicts, .. } = self.rows;
         if !conflicts.is_empty() {
             return Err(WriteError::FieldTypeConflict);
         }
         if let Some(reason) = first_refusal {
             return Err(partial(&reason, dropped, written));
+        }
+        if expired > 0 {
+            return Err(partial(b"points beyond retention policy", expired, written));
         }
         if self.errors.is_empty() {
             return Ok(written);
@@ -413,6 +423,8 @@ struct Walk<'a> {
 enum Hindrance {
     /// It cannot at all.
     Refused(Vec<u8>),
+    /// It is beyond retention.
+    Expired,
     /// It gives a field that this request made another type.
     Conflict(GroupId),
     /// Others must be asked first.
@@ -439,6 +451,10 @@ impl Sink for Walk<'_> {
             Err(Hindrance::Refused(reason)) => {
                 self.rows.parsed += 1;
                 self.rows.refuse(|| reason);
+            }
+            Err(Hindrance::Expired) => {
+                self.rows.parsed += 1;
+                self.rows.expired += 1;
             }
             Err(Hindrance::Conflict(group)) => {
                 self.rows.parsed += 1;
@@ -469,7 +485,7 @@ impl Walk<'_> {
     #[inline]
     fn take(&mut self, number: u32, point: &Point<'_>) -> Result<(), Hindrance> {
         if point.time < self.retained_from {
-            return Err(Hindrance::Refused(b"points beyond retention policy".to_vec()));
+            return Err(Hindrance::Expired);
         }
         let (measurement, shard) = {
             let series = self.cache.series(number);
@@ -543,7 +559,7 @@ impl Walk<'_> {
         measurement: u32,
         point: &Point<'_>,
     ) -> Result<usize, Hindrance> {
-        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields) {
+        if let Some(number) = self.cache.schema_mut(schema_number).find(point.fields, point.names) {
             return Ok(number);
         }
         let schema = self.cache.schema(schema_number);
@@ -555,7 +571,7 @@ impl Walk<'_> {
             }
             conflict = true;
         }
-        if conflict {
+        if conflict || self.rows.conflicts.contains(&group) {
             return Err(Hindrance::Conflict(group));
         }
         let mut stored = point.fields.iter().filter(|field| field.name != b"time");
@@ -594,7 +610,7 @@ impl Walk<'_> {
         let schema = self.cache.schema_number(group, measurement);
         let schema = self.cache.schema(schema);
         // A point that will be refused gives no field its type.
-        if conflicting(&schema.types, point).next().is_some() {
+        if self.rows.conflicts.contains(&group) || conflicting(&schema.types, point).next().is_some() {
             return;
         }
         let mut unknown: Vec<(Bytes, FieldType)> = Vec::new();
@@ -614,8 +630,21 @@ impl Walk<'_> {
 }
 
 impl Missing {
-    fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, fields: Vec<(Bytes, FieldType)>) {
+    fn claim(&mut self, target: &Target, group: GroupId, measurement: Bytes, mut fields: Vec<(Bytes, FieldType)>) {
+        if self.broken.contains(&group) {
+            return;
+        }
         let (database, policy) = (target.database, target.policy);
+        let asked = self.asked.entry((group, measurement.clone())).or_default();
+        let is_other = |(name, asks): &(Bytes, FieldType)| asked.get(name).is_some_and(|known| known != asks);
+        if let Some(first) = fields.iter().position(is_other) {
+            self.broken.insert(group);
+            fields.truncate(first);
+        }
+        if fields.is_empty() {
+            return;
+        }
+        asked.extend(fields.iter().cloned());
         let claim = Claim { database, policy, group, measurement, fields };
         // In the order of the lines: the earliest point of the batch fixes the type.
         if self.claimed.insert(claim.clone()) {

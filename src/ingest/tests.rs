@@ -265,6 +265,22 @@ fn a_field_made_with_two_types_refuses_its_shard_group_and_keeps_the_first_type(
 }
 
 #[test]
+fn fields_behind_the_first_conflict_of_a_shard_group_are_not_made() {
+    for (window, second, expected) in [(usize::MAX / 2, "before=1i,", "before x"), (24, "", "x")] {
+        let setup = Setup::new();
+        let rest = "x=2i,behind=1i 2\nm later=1i 3\nn other=1i 4\nm later=1i 1003\n";
+        let body = ["m x=1 1\nm ", second, rest].concat();
+        assert_eq!(setup.write_in(&body, window), Err(WriteError::FieldTypeConflict));
+        let state = setup.fake.state.borrow();
+        let made = |group, measurement: &[u8]| {
+            let fields = state.schema.fields(DatabaseId(1), PolicyId(1), GroupId(group), measurement);
+            fields.into_iter().flatten().map(|(name, _)| String::from_utf8_lossy(name)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!([made(0, b"m"), made(0, b"n"), made(1, b"m")], [expected, "", "later"]);
+    }
+}
+
+#[test]
 fn a_refused_point_gives_no_field_its_type() {
     for window in [usize::MAX / 2, 16] {
         let setup = Setup::new();
@@ -301,6 +317,9 @@ fn points_beyond_retention_are_dropped() {
     let setup = Setup::new();
     setup.fake.state.borrow_mut().duration_ns = 3_000;
     assert_eq!(setup.write("m x=1 1999\nm x=1 2000"), partial("points beyond retention policy", 1, (1, 1)));
+    let conflict = "field type conflict: input field \"x\" on measurement \"m\" is type string, \
+                    already exists as type float";
+    assert_eq!(setup.write("m x=1 1999\nm x=\"a\" 2000"), partial(conflict, 1, (0, 0)));
 }
 
 #[test]
@@ -313,7 +332,7 @@ fn an_error_of_an_owner_is_the_answer_and_a_database_must_exist() {
 }
 
 #[test]
-fn a_missing_policy_is_the_answer_to_a_body_with_a_point_only() {
+fn a_missing_policy_is_the_answer_unless_all_lines_are_bad() {
     let setup = Setup::new();
     let write = |body: &str| {
         let params =
@@ -324,7 +343,9 @@ fn a_missing_policy_is_the_answer_to_a_body_with_a_point_only() {
             session.finish().await
         })
     };
-    assert_eq!(write(""), Ok(Written::default()));
+    for body in ["", "# only a comment\n"] {
+        assert_eq!(write(body), Err(WriteError::PolicyNotFound("none".to_owned())));
+    }
     assert_eq!(write("m"), Err(WriteError::Parse(b"unable to parse 'm': missing fields"[..].into())));
     assert_eq!(write("m\nm x=1 1"), Err(WriteError::PolicyNotFound("none".to_owned())));
     assert_eq!(setup.points(), "");

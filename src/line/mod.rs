@@ -57,6 +57,11 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeySlot(pub u32);
 
+/// Number of the names of a line's fields, in order, in the [`Parser`] that reported them; the same names have it until
+/// [`Sink::forget_slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamesSlot(pub u16);
+
 /// One field of a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field<'a> {
@@ -82,6 +87,8 @@ pub struct Point<'a> {
     pub time: Timestamp,
     /// Set when the parser remembers the raw key.
     pub slot: Option<KeySlot>,
+    /// Set when the parser has met the names of the fields with this key before.
+    pub names: Option<NamesSlot>,
 }
 
 /// Takes what a body holds, line by line.
@@ -92,6 +99,6 @@ pub trait Sink {
     /// A line that could not.
     fn error(&mut self, error: &LineError<'_>);
 
-    /// Every [`KeySlot`] reported so far is void; they are given out anew from here on.
+    /// Every [`KeySlot`] and [`NamesSlot`] reported so far is void; they are given out anew from here on.
     fn forget_slots(&mut self) {}
 }

@@ -149,6 +149,7 @@ impl Parser {
             fields,
             time,
             slot: Some(recalled.slot),
+            names: Some(recalled.names),
         });
         Some(recalled.line_bytes)
     }
@@ -176,7 +177,7 @@ impl Parser {
         let raw_key = &chunk[line.start..plain.key_end];
         let slot = if self.is_learning { self.memory.learn(raw_key, fields, || sink.forget_slots()) } else { None };
         let line = &chunk[line.start..plain.line_end];
-        sink.point(&Point { line, raw_key, fields, time: plain.time, slot });
+        sink.point(&Point { line, raw_key, fields, time: plain.time, slot, names: None });
         Ok(place.start + plain.line_end)
     }
 }

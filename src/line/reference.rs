@@ -104,7 +104,7 @@ impl Reference {
                 DraftValue::String(piece) => FieldValue::String(piece.of(line, &self.scratch)),
             },
         }));
-        sink.point(&Point { line, raw_key: &line[..key_end], fields: &fields, time, slot: None });
+        sink.point(&Point { line, raw_key: &line[..key_end], fields: &fields, time, slot: None, names: None });
         self.fields = recycle(fields);
     }
 

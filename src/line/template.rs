@@ -21,6 +21,7 @@ use rapidhash::v3::rapidhash_v3_seeded;
 
 use crate::line::Field;
 use crate::line::KeySlot;
+use crate::line::NamesSlot;
 use crate::line::number;
 use crate::line::reference;
 use crate::model::FieldValue;
@@ -32,6 +33,9 @@ const KEYS_MAX: usize = 1 << 20;
 /// touched costs nothing, and a growing vector would be copied, all of it, while a request waits.
 const KEY_BYTES_MAX: usize = 64 << 20;
 const KEY_BYTES_FEW: usize = 1 << 20;
+/// Keys that filled the memory without being met again are a stream of new series, or more in turn than there is room
+/// for. Only a few are remembered then, and all the room is tried again every so many times.
+const UNUSED_RESETS: u32 = 64;
 /// Longer keys are not worth their room.
 const KEY_BYTES_EACH_MAX: usize = 4 << 10;
 /// Field layouts remembered; a collector has some dozen. Their number fits 16 bits.
@@ -56,7 +60,12 @@ pub struct Memory {
     layouts: Vec<Layout>,
     by_names: HashTable<u16>,
     previous: Option<u32>,
+    key_bytes_max: usize,
+    /// Lines since the last reset.
+    recalled: u64,
     resets: u64,
+    /// How many of the last resets forgot keys that had not been used.
+    unused_resets: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +98,8 @@ struct Piece {
 pub struct Recalled {
     /// Whose key it is.
     pub slot: KeySlot,
+    /// Which names its fields have.
+    pub names: NamesSlot,
     /// Bytes of the key.
     pub key_bytes: usize,
     /// Bytes before the line feed.
@@ -115,7 +126,10 @@ impl Memory {
             layouts: Vec::new(),
             by_names: HashTable::new(),
             previous: None,
+            key_bytes_max: KEY_BYTES_MAX,
+            recalled: 0,
             resets: 0,
+            unused_resets: 0,
         }
     }
 
@@ -154,8 +168,10 @@ impl Memory {
         if text.get(at) != Some(&b'\n') {
             return None;
         }
+        let names = NamesSlot(key.layout);
         self.previous = Some(slot);
-        Some(Recalled { slot: KeySlot(slot), key_bytes, line_bytes: at, units })
+        self.recalled += 1;
+        Some(Recalled { slot: KeySlot(slot), names, key_bytes, line_bytes: at, units })
     }
 
     /// Remembers a plain line; `forget` is called if that makes all slots void.
@@ -164,7 +180,7 @@ impl Memory {
             return None;
         }
         let is_full = self.keys.len() >= self.keys_max
-            || self.key_bytes.len() + raw_key.len() > KEY_BYTES_MAX
+            || self.key_bytes.len() + raw_key.len() > self.key_bytes_max
             || self.layouts.len() >= LAYOUTS_MAX;
         if is_full {
             self.reset();
@@ -205,7 +221,7 @@ impl Memory {
         let slot = self.keys.len() as u32;
         let start = self.key_bytes.len() as u32;
         if self.key_bytes.len() + raw_key.len() > KEY_BYTES_FEW {
-            self.key_bytes.reserve_exact(KEY_BYTES_MAX - self.key_bytes.len());
+            self.key_bytes.reserve_exact(self.key_bytes_max - self.key_bytes.len());
         }
         self.key_bytes.extend_from_slice(raw_key);
         self.keys.push(Key { hash, start, length: raw_key.len() as u16, layout: u16::MAX, follower: slot });
@@ -234,12 +250,21 @@ impl Memory {
     }
 
     fn reset(&mut self) {
+        let is_used = self.recalled >= self.keys.len() as u64;
+        self.unused_resets = if is_used { 0 } else { self.unused_resets + 1 };
+        if self.unused_resets.is_multiple_of(UNUSED_RESETS) {
+            self.key_bytes_max = KEY_BYTES_MAX;
+        } else if self.key_bytes_max > KEY_BYTES_FEW {
+            self.key_bytes_max = KEY_BYTES_FEW;
+            (self.keys, self.key_bytes, self.by_key) = (Vec::new(), Vec::new(), HashTable::new());
+        }
         self.keys.clear();
         self.key_bytes.clear();
         self.by_key.clear();
         self.layouts.clear();
         self.by_names.clear();
         self.previous = None;
+        self.recalled = 0;
         self.resets += 1;
     }
 }
@@ -396,6 +421,27 @@ mod tests {
         let slot = memory.learn(b"c", &[field("v")], || forgot = true);
         assert_eq!((slot, forgot, memory.resets()), (Some(KeySlot(0)), true, 1));
         assert_eq!(recall(&mut memory, "a v=1i 5\n"), None);
+    }
+
+    #[test]
+    fn keys_that_are_not_met_again_lose_their_room_and_get_it_back() {
+        let mut memory = Memory::with_keys_max(2);
+        let mut fill = |is_used: bool| {
+            for key in ["a", "b"] {
+                learn(&mut memory, key, &["v"]);
+                if is_used {
+                    learn(&mut memory, key, &["v"]);
+                    assert!(recall(&mut memory, &format!("{key} v=1i 5\n")).is_some());
+                }
+            }
+            memory.reset();
+            memory.key_bytes_max
+        };
+        assert_eq!(fill(true), KEY_BYTES_MAX);
+        let room: Vec<bool> = (0..UNUSED_RESETS).map(|_| fill(false) == KEY_BYTES_MAX).collect();
+        assert!(room[..room.len() - 1].iter().all(|all| !all) && room[room.len() - 1], "{room:?}");
+        fill(false);
+        assert_eq!(fill(true), KEY_BYTES_MAX);
     }
 
     #[test]

@@ -53,8 +53,7 @@ pub struct Memtable {
     deletions: Vec<Deleted>,
     series: BitSet,
     bytes: usize,
-    time_min: Option<i64>,
-    time_max: Option<i64>,
+    times: Option<TimeRange>,
 }
 
 /// Rows before `sequence` of these series and times are gone.
@@ -93,6 +92,14 @@ impl Chunk {
         self.order.get_or_init(|| Order::of(&self.rows, stride))
     }
 
+    /// Keeps a string; the word that stands for it. Nothing else is a string.
+    fn keep_string(&mut self, value: FieldValue<'_>) -> u64 {
+        let FieldValue::String(string) = value else { return 0 };
+        let start = self.strings.len() as u64;
+        self.strings.extend_from_slice(string);
+        start << 32 | string.len() as u64
+    }
+
     fn string(&self, slot: u64) -> &[u8] {
         let start = (slot >> 32) as usize;
         &self.strings[start..start + (slot as u32) as usize]
@@ -117,24 +124,25 @@ impl Memtable {
             let chunk = writable_chunk(&mut arena.chunks, stride);
             let before = chunk.rows.len();
             let strings_before = chunk.strings.len();
-            chunk.rows.push(row.time as u64);
-            chunk.rows.push(u64::from(series.0) << 32 | u64::from(self.next_sequence));
+            chunk.rows.extend([row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)]);
             for &(_, field_type) in &arena.fields {
-                let value = match rows.value(field_type) {
-                    Ok(value) => value,
+                let word = match field_type {
+                    FieldType::String => rows.value(field_type).map(|value| chunk.keep_string(value)),
+                    number => rows.bits(number),
+                };
+                match word {
+                    Ok(word) => chunk.rows.push(word),
                     Err(error) => {
                         chunk.rows.truncate(before);
                         return Err(error);
                     }
-                };
-                let slot = encode_value(value, &mut chunk.strings);
-                chunk.rows.push(slot);
+                }
             }
             self.bytes += stride * 8 + chunk.strings.len() - strings_before;
             self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
             self.series.insert(series.0);
-            self.time_min = Some(self.time_min.map_or(row.time, |min| min.min(row.time)));
-            self.time_max = Some(self.time_max.map_or(row.time, |max| max.max(row.time)));
+            let times = self.times.get_or_insert(TimeRange::NEVER);
+            *times = TimeRange { min: times.min.min(row.time), max: times.max.max(row.time) };
         }
         Ok(())
     }
@@ -196,7 +204,7 @@ impl Memtable {
 
     /// First and last time; `None` when empty.
     pub fn time_range(&self) -> Option<(i64, i64)> {
-        Some((self.time_min?, self.time_max?))
+        self.times.map(|times| (times.min, times.max))
     }
 
     /// Measurement, field name and type of everything ever written here; a pair may come more than once.
@@ -215,22 +223,10 @@ fn writable_chunk(chunks: &mut Vec<Chunk>, stride: usize) -> &mut Chunk {
         chunks.push(Chunk { rows, ..Chunk::default() });
     }
     let chunk = chunks.last_mut().expect("one was pushed if there was none");
-    chunk.order.take();
-    chunk
-}
-
-fn encode_value(value: FieldValue<'_>, strings: &mut Vec<u8>) -> u64 {
-    match value {
-        FieldValue::Float(float) => float.to_bits(),
-        FieldValue::Integer(integer) => integer as u64,
-        FieldValue::Unsigned(unsigned) => unsigned,
-        FieldValue::Boolean(boolean) => u64::from(boolean),
-        FieldValue::String(string) => {
-            let start = strings.len() as u64;
-            strings.extend_from_slice(string);
-            start << 32 | string.len() as u64
-        }
+    if chunk.order.get().is_some() {
+        chunk.order.take();
     }
+    chunk
 }
 
 #[cfg(test)]

@@ -17,29 +17,68 @@ pub struct Order {
 impl Order {
     /// Sorts the rows of a chunk; `rows` holds `stride` words for each.
     pub fn of(rows: &[u64], stride: usize) -> Order {
-        let mut keys: Vec<(u32, u32)> = rows
-            .chunks_exact(stride)
-            .enumerate()
-            .map(|(row, words)| ((words[SERIES] >> 32) as u32, row as u32))
-            .collect();
-        sort_by_series(&mut keys);
+        let series: Vec<u32> = rows.chunks_exact(stride).map(|words| (words[SERIES] >> 32) as u32).collect();
+        let (Some(&min), Some(&max)) = (series.iter().min(), series.iter().max()) else {
+            return Order { starts: vec![0], ..Order::default() };
+        };
+        // Series ids of a chunk are mostly dense, then counting beats comparing.
+        let span = (max - min) as usize + 1;
+        let mut order =
+            if span <= 4 * series.len() { Order::counted(&series, min, span) } else { Order::sorted(&series) };
+        let time = |row: u32| rows[row as usize * stride + TIME] as i64;
+        let times = rows.chunks_exact(stride).map(|words| words[TIME] as i64);
+        // A chunk that never goes back in time, as most do not, has each series in order of time too.
+        if !times.is_sorted() {
+            for bounds in order.starts.windows(2) {
+                // Rows of a series are in order of arrival; the sort is stable, so among equal times the later arrival
+                // stays behind.
+                let rows = &mut order.rows[bounds[0] as usize..bounds[1] as usize];
+                if !rows.is_sorted_by_key(|&row| time(row)) {
+                    rows.sort_by_key(|&row| time(row));
+                }
+            }
+        }
+        order
+    }
+
+    /// By series, then arrival; all series are less than `span` from `min`.
+    fn counted(all: &[u32], min: u32, span: usize) -> Order {
+        // Of each series first how many rows it has, then where its next one goes.
+        let mut next = vec![0_u32; span];
+        for series in all {
+            next[(series - min) as usize] += 1;
+        }
+        let mut order = Order { rows: vec![0; all.len()], ..Order::default() };
+        let mut start = 0;
+        for (offset, next) in next.iter_mut().enumerate() {
+            let count = std::mem::replace(next, start);
+            if count > 0 {
+                order.series.push(min + offset as u32);
+                order.starts.push(start);
+                start += count;
+            }
+        }
+        order.starts.push(start);
+        for (row, series) in all.iter().enumerate() {
+            let next = &mut next[(series - min) as usize];
+            order.rows[*next as usize] = row as u32;
+            *next += 1;
+        }
+        order
+    }
+
+    /// By series, then arrival.
+    fn sorted(all: &[u32]) -> Order {
+        let mut keys: Vec<(u32, u32)> = all.iter().copied().zip(0..).collect();
+        keys.sort_unstable();
         let mut order = Order { rows: keys.iter().map(|key| key.1).collect(), ..Order::default() };
-        for (index, key) in keys.iter().enumerate() {
-            if order.series.last() != Some(&key.0) {
-                order.series.push(key.0);
+        for (index, (series, _)) in keys.iter().enumerate() {
+            if order.series.last() != Some(series) {
+                order.series.push(*series);
                 order.starts.push(index as u32);
             }
         }
         order.starts.push(keys.len() as u32);
-        let time = |row: u32| rows[row as usize * stride + TIME] as i64;
-        for bounds in order.starts.windows(2) {
-            let rows = &mut order.rows[bounds[0] as usize..bounds[1] as usize];
-            // Rows of a series are in order of arrival, which mostly is the order of time; the sort is stable, so
-            // among equal times the later arrival stays behind.
-            if !rows.is_sorted_by_key(|&row| time(row)) {
-                rows.sort_by_key(|&row| time(row));
-            }
-        }
         order
     }
 
@@ -60,32 +99,6 @@ impl Order {
             Err(_) => &[],
         }
     }
-}
-
-/// Stable by series. Series ids of a chunk are mostly dense, then counting beats comparing.
-fn sort_by_series(keys: &mut Vec<(u32, u32)>) {
-    let (Some(min), Some(max)) = (keys.iter().map(|key| key.0).min(), keys.iter().map(|key| key.0).max()) else {
-        return;
-    };
-    let span = (max - min) as usize + 1;
-    if span > 4 * keys.len() {
-        keys.sort();
-        return;
-    }
-    let mut next = vec![0_u32; span + 1];
-    for key in keys.iter() {
-        next[(key.0 - min) as usize + 1] += 1;
-    }
-    for index in 1..next.len() {
-        next[index] += next[index - 1];
-    }
-    let mut sorted = vec![(0, 0); keys.len()];
-    for key in keys.iter() {
-        let slot = &mut next[(key.0 - min) as usize];
-        sorted[*slot as usize] = *key;
-        *slot += 1;
-    }
-    *keys = sorted;
 }
 
 #[cfg(test)]

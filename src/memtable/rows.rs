@@ -1,5 +1,7 @@
 //! Rows of one series out of the arenas: for a reader, some fields; for a flush, all.
 
+use std::borrow::Cow;
+
 use crate::memtable::Arena;
 use crate::memtable::Memtable;
 use crate::memtable::SERIES;
@@ -13,8 +15,11 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::model::Values;
 
+/// Moves a row on average after which rows count as out of order.
+const SORT_MOVES: usize = 4;
+
 /// Where a row stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct RowRef {
     time: Timestamp,
     sequence: u32,
@@ -25,13 +30,13 @@ struct RowRef {
 
 /// All rows of one series, for a flush.
 #[derive(Debug)]
-pub struct SeriesRows {
+pub struct SeriesRows<'a> {
     /// The series.
     pub series: u32,
     /// Its measurement.
-    pub measurement: Bytes,
+    pub measurement: &'a Bytes,
     /// Field of each column of `block`.
-    pub fields: Vec<(Bytes, FieldType)>,
+    pub fields: Cow<'a, [(Bytes, FieldType)]>,
     /// The rows, ascending.
     pub block: RowBlock,
 }
@@ -50,11 +55,15 @@ impl Memtable {
             }
         }
         self.drop_deleted(series, &mut refs);
-        // Also orders equal times by arrival.
-        refs.sort_unstable();
+        sort(&mut refs);
+        if let Some(arena) = self.only_arena(&refs) {
+            let slot =
+                |name: &Bytes| arena.fields.iter().position(|field| field.0 == *name).map(|index| index + VALUES);
+            return arena.block(refs, fields.iter().map(slot));
+        }
         let columns: Vec<(Bytes, Option<FieldType>)> =
             fields.iter().map(|name| (name.clone(), self.type_of(name, &refs))).collect();
-        self.block(&refs, &columns)
+        self.joined_block(&refs, &columns)
     }
 
     /// Whether a point of the series is left.
@@ -118,8 +127,14 @@ impl Memtable {
         })
     }
 
-    /// Joins rows, sorted by (time, sequence), into one row for each time.
-    fn block(&self, refs: &[RowRef], columns: &[(Bytes, Option<FieldType>)]) -> RowBlock {
+    /// The arena of some rows if it is the same for all.
+    fn only_arena(&self, refs: &[RowRef]) -> Option<&Arena> {
+        let first = refs.first()?.arena;
+        refs.iter().all(|row| row.arena == first).then(|| &self.arenas[first as usize])
+    }
+
+    /// Joins sorted rows of several layouts into one row for each time.
+    fn joined_block(&self, refs: &[RowRef], columns: &[(Bytes, Option<FieldType>)]) -> RowBlock {
         let mut arena_slots: Vec<Vec<Option<usize>>> = vec![Vec::new(); self.arenas.len()];
         for row in refs {
             let slots = &mut arena_slots[row.arena as usize];
@@ -157,6 +172,58 @@ impl Memtable {
             Values::Boolean(values) => values.push(word != 0),
             Values::String(values) => values.push(chunk.string(word).into()),
         }
+    }
+}
+
+/// By time; rows of one time in the order of arrival.
+fn sort(refs: &mut [RowRef]) {
+    let key = |row: &RowRef| (row.time, row.sequence);
+    // They mostly come nearly so: each chunk has its own in order, and writers that go side by side are not far apart.
+    let mut moves_left = refs.len() * SORT_MOVES;
+    for next in 1..refs.len() {
+        let row = refs[next];
+        let mut place = next;
+        while place > 0 && key(&refs[place - 1]) > key(&row) {
+            refs[place] = refs[place - 1];
+            place -= 1;
+        }
+        refs[place] = row;
+        match moves_left.checked_sub(next - place) {
+            Some(left) => moves_left = left,
+            None => return refs.sort_by_key(key),
+        }
+    }
+}
+
+impl Arena {
+    /// Sorted rows, of equal times the last; for each column the slot that holds it, if there is one. Each row of a
+    /// layout has all of its fields.
+    fn block(&self, mut refs: Vec<RowRef>, slots: impl Iterator<Item = Option<usize>>) -> RowBlock {
+        if refs.windows(2).any(|pair| pair[0].time == pair[1].time) {
+            refs.reverse();
+            refs.dedup_by_key(|row| row.time);
+            refs.reverse();
+        }
+        let stride = self.stride();
+        let row = |at: &RowRef| &self.chunks[at.chunk as usize].rows[at.row as usize * stride..][..stride];
+        let rows: Vec<&[u64]> = refs.iter().map(row).collect();
+        let times = refs.iter().map(|row| row.time).collect();
+        RowBlock { times, columns: slots.map(|slot| Some(self.column(slot?, &refs, &rows))).collect() }
+    }
+
+    fn column(&self, slot: usize, refs: &[RowRef], rows: &[&[u64]]) -> Column {
+        let words = rows.iter().map(|row| row[slot]);
+        let values = match self.fields[slot - VALUES].1 {
+            FieldType::Float => Values::Float(words.map(f64::from_bits).collect()),
+            FieldType::Integer => Values::Integer(words.map(|word| word as i64).collect()),
+            FieldType::Unsigned => Values::Unsigned(words.collect()),
+            FieldType::Boolean => Values::Boolean(words.map(|word| word != 0).collect()),
+            FieldType::String => {
+                let text = |(word, at): (u64, &RowRef)| self.chunks[at.chunk as usize].string(word).into();
+                Values::String(words.zip(refs).map(text).collect())
+            }
+        };
+        Column { values, valid: None }
     }
 }
 
@@ -204,6 +271,8 @@ pub struct FlushCursor {
     series: Vec<u32>,
     /// For each chunk of each arena: how many of its series have been walked.
     walked: Vec<Vec<usize>>,
+    /// Rows of the series before: most have as many.
+    row_count: usize,
 }
 
 impl FlushCursor {
@@ -211,7 +280,8 @@ impl FlushCursor {
     pub fn new(memtable: &Memtable) -> FlushCursor {
         let mut series: Vec<u32> = memtable.series.iter().collect();
         series.reverse();
-        FlushCursor { series, walked: memtable.arenas.iter().map(|arena| vec![0; arena.chunks.len()]).collect() }
+        let walked = memtable.arenas.iter().map(|arena| vec![0; arena.chunks.len()]).collect();
+        FlushCursor { series, walked, row_count: 0 }
     }
 
     /// Sorts one chunk that has not been sorted; whether there was one. Done ahead, so that each step stays short.
@@ -224,7 +294,7 @@ impl FlushCursor {
     }
 
     /// The next series with all its rows; one that was deleted has none and is passed over.
-    pub fn next(&mut self, memtable: &Memtable) -> Option<SeriesRows> {
+    pub fn next<'a>(&mut self, memtable: &'a Memtable) -> Option<SeriesRows<'a>> {
         loop {
             let series = self.series.pop()?;
             if let Some(rows) = self.rows_of(memtable, series) {
@@ -233,8 +303,8 @@ impl FlushCursor {
         }
     }
 
-    fn rows_of(&mut self, memtable: &Memtable, series: u32) -> Option<SeriesRows> {
-        let mut refs = Vec::new();
+    fn rows_of<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<SeriesRows<'a>> {
+        let mut refs = Vec::with_capacity(self.row_count);
         for (arena_index, arena) in memtable.arenas.iter().enumerate() {
             let stride = arena.stride();
             for (chunk_index, chunk) in arena.chunks.iter().enumerate() {
@@ -247,13 +317,18 @@ impl FlushCursor {
                 }
             }
         }
+        self.row_count = refs.len();
         memtable.drop_deleted(series, &mut refs);
-        refs.sort_unstable();
-        let measurement = memtable.arenas[refs.first()?.arena as usize].measurement.clone();
+        sort(&mut refs);
+        let measurement = &memtable.arenas[refs.first()?.arena as usize].measurement;
+        if let Some(arena) = memtable.only_arena(&refs) {
+            let block = arena.block(refs, (VALUES..arena.stride()).map(Some));
+            return Some(SeriesRows { series, measurement, fields: Cow::Borrowed(&arena.fields), block });
+        }
         let fields = all_fields(memtable, &refs);
         let columns: Vec<_> = fields.iter().map(|(name, field_type)| (name.clone(), Some(*field_type))).collect();
-        let block = memtable.block(&refs, &columns);
-        Some(SeriesRows { series, measurement, fields, block })
+        let block = memtable.joined_block(&refs, &columns);
+        Some(SeriesRows { series, measurement, fields: Cow::Owned(fields), block })
     }
 }
 

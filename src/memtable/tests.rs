@@ -96,7 +96,7 @@ proptest! {
         prop_assert_eq!(&read, &model(&points));
         let mut cursor = FlushCursor::new(&memtable);
         while let Some(rows) = cursor.next(&memtable) {
-            prop_assert_eq!(&*rows.measurement, b"m");
+            prop_assert_eq!(&**rows.measurement, b"m");
             let order: Vec<_> =
                 fields().iter().map(|name| rows.fields.iter().position(|field| field.0 == *name)).collect();
             let columns = order.iter().map(|index| index.and_then(|index| rows.block.columns[index].clone())).collect();

@@ -20,6 +20,7 @@ use crate::model::PolicyId;
 use crate::model::RunningQuery;
 use crate::model::TimeRange;
 use crate::observe::Statistic;
+use crate::observe::requests::RequestCount;
 use crate::series::Held;
 use crate::shard;
 use crate::stdx::budget::Taken;
@@ -56,6 +57,10 @@ pub enum Request {
     Forget(DatabaseId, Vec<Bytes>),
     /// The statistics of this core. Answer: [`Response::Statistics`].
     Statistics,
+    /// Count requests by sender, under this number, until asked for the result. Answer: [`Response::Done`].
+    CountRequests(u64),
+    /// End that. Answer: [`Response::CountedRequests`].
+    CountedRequests(u64),
     /// Serve this connection. Answered when it was taken: [`Response::Done`].
     Connection(Parcel),
     /// Open the shards. Answer: [`Response::Opened`].
@@ -93,6 +98,8 @@ pub enum Response {
     Kill(Kill),
     /// To [`Request::Statistics`].
     Statistics(Vec<Statistic>),
+    /// To [`Request::CountedRequests`].
+    CountedRequests(Vec<RequestCount>),
     /// To [`Request::Open`].
     Opened(Result<Box<Opened>, String>),
     /// The core cannot do this now, with the reason: it has not opened its shards, or it is not core 0.
@@ -178,6 +185,8 @@ impl Weigh for Request {
             | Request::Delete(_)
             | Request::Forget(..)
             | Request::Statistics
+            | Request::CountRequests(_)
+            | Request::CountedRequests(_)
             | Request::Connection(_)
             | Request::Open(_)
             | Request::Drain

@@ -3,10 +3,12 @@
 //! Owns:  nothing of any shard. [`message`] says what can be asked; `transport` carries it and knows none of it.
 //! In:    a [`Request`] for a core. Out: its [`Response`], or a [`MeshError`]; never neither.
 
+mod heartbeat;
 pub mod message;
 mod peer;
 mod transport;
 
+pub use heartbeat::Heartbeat;
 pub use message::DeleteOrder;
 pub use message::FieldClaim;
 pub use message::Opened;

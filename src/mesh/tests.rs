@@ -11,6 +11,7 @@ use futures_channel::oneshot;
 use glommio::LocalExecutorBuilder;
 
 use crate::mesh::Handler;
+use crate::mesh::Heartbeat;
 use crate::mesh::MeshError;
 use crate::mesh::Room;
 use crate::mesh::Weigh;
@@ -79,12 +80,12 @@ impl Core {
     }
 }
 
-/// As in the server: glommio 0.9.0 goes to sleep with tasks ready to run when its preemption timer fires just before it
-/// looks for them, so every executor has a timer that wakes it.
-async fn heartbeat() {
-    loop {
-        glommio::timer::sleep(Duration::from_millis(5)).await;
-    }
+/// As in the server.
+fn start_heartbeat() -> Rc<Heartbeat> {
+    let heartbeat = Rc::new(Heartbeat::default());
+    let beating = Rc::clone(&heartbeat);
+    glommio::spawn_local(async move { beating.beat().await }).detach();
+    heartbeat
 }
 
 /// Runs `lead` on core 0 of `core_count`; the others answer until core 0 leaves or says they shall.
@@ -94,8 +95,7 @@ fn run<F: Future<Output = ()> + 'static>(core_count: usize, room: Room, lead: fn
             let core = Rc::new(Core::default());
             let (leave, told) = oneshot::channel();
             core.leave.borrow_mut().push(leave);
-            let _heartbeat = glommio::spawn_local(heartbeat());
-            let mesh = Mesh::join(seat, room, Rc::clone(&core).handler()).await;
+            let mesh = Mesh::join(seat, room, start_heartbeat(), Rc::clone(&core).handler()).await;
             if mesh.core() == 0 {
                 lead(mesh.clone(), core).await;
             } else {
@@ -167,8 +167,8 @@ fn all_cores_ask_all_cores_under_load_without_locking_up() {
     let start = |seat| {
         let work = move || async move {
             let core = Rc::new(Core::default());
-            let _heartbeat = glommio::spawn_local(heartbeat());
-            let mesh = Mesh::join(seat, Room { asks: 300, bytes: 1 << 20 }, Rc::clone(&core).handler()).await;
+            let room = Room { asks: 300, bytes: 1 << 20 };
+            let mesh = Mesh::join(seat, room, start_heartbeat(), Rc::clone(&core).handler()).await;
             let tasks: Vec<_> = (0..mesh.core_count())
                 .map(|target| {
                     let mesh = mesh.clone();
@@ -265,7 +265,7 @@ fn a_core_that_never_starts_is_gone() {
     drop(seats.pop());
     let seat = seats.pop().unwrap();
     let work = move || async move {
-        let mesh = Mesh::join(seat, WIDE, Rc::new(Core::default()).handler()).await;
+        let mesh = Mesh::join(seat, WIDE, start_heartbeat(), Rc::new(Core::default()).handler()).await;
         assert_eq!(mesh.call(1, Ask::Add(1), LONG).await, Err(MeshError::Gone(1)));
         mesh.left(1).await;
         mesh.leave().await;

@@ -28,6 +28,7 @@ use glommio::channels::shared_channel::SharedReceiver;
 use glommio::channels::shared_channel::SharedSender;
 use glommio::timer::Timer;
 
+use crate::mesh::heartbeat::Heartbeat;
 use crate::mesh::peer::Frame;
 use crate::mesh::peer::Peer;
 use crate::mesh::peer::Room;
@@ -98,6 +99,7 @@ struct Inner<Q, A> {
     /// One for each core; the one of this core is never used.
     peers: Vec<Rc<Peer<Q, A>>>,
     handler: Rc<Handler<Q, A>>,
+    heartbeat: Rc<Heartbeat>,
     /// Each ends when the task that sends to this core has sent all.
     senders: RefCell<Vec<(usize, oneshot::Receiver<()>)>>,
 }
@@ -109,8 +111,14 @@ impl<Q, A> Clone for Mesh<Q, A> {
 }
 
 impl<Q: Send + Weigh + 'static, A: Send + 'static> Mesh<Q, A> {
-    /// Takes the seat, on the executor of its core; waits until all cores have. Requests are answered from now on.
-    pub async fn join(seat: Seat<Q, A>, room: Room, handler: Rc<Handler<Q, A>>) -> Mesh<Q, A> {
+    /// Takes the seat, on the executor of its core; waits until all cores have. Requests are answered from now on, and
+    /// all that comes or goes quickens the core's heartbeat.
+    pub async fn join(
+        seat: Seat<Q, A>,
+        room: Room,
+        heartbeat: Rc<Heartbeat>,
+        handler: Rc<Handler<Q, A>>,
+    ) -> Mesh<Q, A> {
         let core = seat.core;
         let peers: Vec<_> = seat.ends.iter().map(|_| Peer::new(room)).collect();
         // All ends at once: each waits for its other end, so one after the other could wait for each other.
@@ -128,10 +136,11 @@ impl<Q: Send + Weigh + 'static, A: Send + 'static> Mesh<Q, A> {
             let (done, ended) = oneshot::channel();
             glommio::spawn_local(send(Rc::clone(&peers[peer_core]), sender.await, done)).detach();
             let peer = Rc::clone(&peers[peer_core]);
-            glommio::spawn_local(receive(peer_core, peer, receiver.await, Rc::clone(&handler))).detach();
+            let incoming = receive(peer_core, peer, receiver.await, Rc::clone(&heartbeat), Rc::clone(&handler));
+            glommio::spawn_local(incoming).detach();
             senders.push((peer_core, ended));
         }
-        Mesh { inner: Rc::new(Inner { core, peers, handler, senders: RefCell::new(senders) }) }
+        Mesh { inner: Rc::new(Inner { core, peers, handler, heartbeat, senders: RefCell::new(senders) }) }
     }
 
     /// This core's number.
@@ -146,6 +155,7 @@ impl<Q: Send + Weigh + 'static, A: Send + 'static> Mesh<Q, A> {
 
     /// Asks a core, and waits for the answer no longer than `within`. A call to this same core skips the queue.
     pub async fn call(&self, core: usize, request: Q, within: Duration) -> Result<A, MeshError> {
+        self.inner.heartbeat.quicken();
         let mut timer = Timer::new(within);
         if core == self.core() {
             let answered = self.call_here(request);
@@ -236,9 +246,11 @@ async fn receive<Q: Send + 'static, A: Send + 'static>(
     core: usize,
     peer: Rc<Peer<Q, A>>,
     receiver: ConnectedReceiver<Frame<Q, A>>,
+    heartbeat: Rc<Heartbeat>,
     handler: Rc<Handler<Q, A>>,
 ) {
     while let Some(frame) = receiver.recv().await {
+        heartbeat.quicken();
         match frame {
             Frame::Ask { id, request } => {
                 let work = handler(core, request);

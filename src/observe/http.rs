@@ -1,25 +1,8 @@
 //! Counters of one core's HTTP edge; shown as the statistic `httpd`.
 
-use std::cell::Cell;
-
+use crate::observe::Counter;
 use crate::observe::Statistic;
 use crate::observe::Value;
-
-/// One counter of one core.
-#[derive(Debug, Default)]
-pub struct Counter(Cell<i64>);
-
-impl Counter {
-    /// Adds `amount`, which may be negative for gauges.
-    pub fn add(&self, amount: i64) {
-        self.0.set(self.0.get().wrapping_add(amount));
-    }
-
-    /// The value.
-    pub fn get(&self) -> i64 {
-        self.0.get()
-    }
-}
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $field:ident = $name:literal,)*) => {

@@ -3,6 +3,26 @@
 //! Owns:  plain cells; one set for each core, nothing shared. Whoever shows them asks every core and adds up.
 
 pub mod http;
+pub mod profile;
+pub mod requests;
+
+use std::cell::Cell;
+
+/// One counter of one core.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<i64>);
+
+impl Counter {
+    /// Adds `amount`, which may be negative for gauges.
+    pub fn add(&self, amount: i64) {
+        self.0.set(self.0.get().wrapping_add(amount));
+    }
+
+    /// The value.
+    pub fn get(&self) -> i64 {
+        self.0.get()
+    }
+}
 
 /// A counter's value as clients see it. The kind of a counter never changes: Telegraf drops a block whose kinds do.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,4 +58,9 @@ impl Statistic {
             }
         }
     }
+}
+
+/// What this machine calls itself.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

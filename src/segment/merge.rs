@@ -19,6 +19,7 @@ use crate::model::Values;
 use crate::segment::FieldEntry;
 use crate::segment::page::Block;
 use crate::segment::page::BlockEntry;
+use crate::segment::page::BlockSummary;
 use crate::segment::reader::Segment;
 use crate::segment::reader::SegmentError;
 
@@ -76,6 +77,16 @@ impl<P: Disk> Source<P> {
         &self.rows.times[self.used..]
     }
 
+    /// The next `count` rows.
+    fn take(&mut self, count: usize) -> RowBlock {
+        let range = self.used..self.used + count;
+        if range == (0..self.rows.times.len()) {
+            return std::mem::take(&mut self.rows);
+        }
+        self.used = range.end;
+        self.rows.slice(range)
+    }
+
     /// The columns of its blocks that were found and not read yet, once or more often.
     pub fn columns(&self) -> impl Iterator<Item = &FieldEntry> {
         let blocks = self.blocks.iter().flatten();
@@ -92,6 +103,19 @@ impl<P: Disk> Source<P> {
     }
 }
 
+/// A block that [`Merge::pass`] did not read.
+#[derive(Debug)]
+pub struct Passed<P: Disk> {
+    segment: Rc<Segment<P>>,
+    block: Block,
+}
+
+impl<P: Disk> Clone for Passed<P> {
+    fn clone(&self) -> Passed<P> {
+        Passed { segment: self.segment.clone(), block: self.block.clone() }
+    }
+}
+
 impl Merge {
     /// A time's place in the order asked for.
     fn place(&self, time: Timestamp) -> i64 {
@@ -101,9 +125,7 @@ impl Merge {
     /// The next merged rows; `None` when what was read held nothing to hand out, and at the end, when no source is
     /// left.
     pub async fn step<P: Disk>(&self, sources: &mut Vec<Source<P>>) -> Result<Option<RowBlock>, SegmentError> {
-        for source in sources.iter_mut() {
-            self.find_blocks(source).await?;
-        }
+        self.find_all(sources).await?;
         let Some(end) = self.load(sources).await? else {
             sources.clear();
             return Ok(None);
@@ -111,6 +133,63 @@ impl Merge {
         let block = self.take(sources, end);
         sources.retain(|source| !source.is_spent());
         Ok(block)
+    }
+
+    /// Asks the indexes of the segments that were not asked yet; answers whether nothing is left to hand out.
+    pub async fn find_all<P: Disk>(&self, sources: &mut Vec<Source<P>>) -> Result<bool, SegmentError> {
+        for source in sources.iter_mut() {
+            self.find_blocks(source).await?;
+        }
+        sources.retain(|source| !source.is_spent());
+        Ok(sources.is_empty())
+    }
+
+    /// Passes the next block over, unread, if its summary is `enough`. Only a block that would be handed out as it
+    /// stands is asked about: all its rows are in range, none is deleted, and no other source has rows among its times.
+    /// Needs [`Merge::find_all`].
+    pub fn pass<P: Disk>(
+        &self,
+        sources: &mut [Source<P>],
+        enough: impl FnOnce(&BlockSummary) -> bool,
+    ) -> Option<Passed<P>> {
+        let next = self.next_alone(sources)?;
+        let Source { segment: Some(segment), blocks: Some(blocks), .. } = &mut sources[next] else { return None };
+        let summary = segment.summary(blocks.last()?, &self.fields)?;
+        if enough(&summary) { blocks.pop().map(|block| Passed { segment: segment.clone(), block }) } else { None }
+    }
+
+    /// The source whose next block comes before all other rows and may be passed.
+    fn next_alone<P: Disk>(&self, sources: &[Source<P>]) -> Option<usize> {
+        let places = || sources.iter().map(|source| self.next_place(source).unwrap_or(i64::MAX)).enumerate();
+        let (next, _) = places().min_by_key(|(_, place)| *place)?;
+        let Source { blocks, dead, .. } = &sources[next];
+        let block = blocks.as_ref()?.last().filter(|_| sources[next].left().is_empty())?;
+        let end = if self.descending { !block.range.min } else { block.range.max };
+        let is_whole = self.range.covers(block.range) && dead.iter().all(|dead| dead.intersect(block.range).is_empty());
+        (is_whole && places().all(|(index, place)| index == next || place > end)).then_some(next)
+    }
+
+    /// Where the next row of a source is; no later than its first.
+    fn next_place<P: Disk>(&self, source: &Source<P>) -> Option<i64> {
+        let row = source.left().first().map(|&time| self.place(time));
+        row.or_else(|| Some(self.first_place(source.blocks.as_ref()?.last()?)))
+    }
+
+    /// The rows of a block that was passed over, after all.
+    pub async fn read_passed<P: Disk>(&self, passed: &Passed<P>) -> Result<Option<RowBlock>, SegmentError> {
+        let mut rows = self.rows_of(&passed.segment, &passed.block).await?;
+        if self.descending {
+            rows.reverse();
+        }
+        Ok(without_empty_rows(rows))
+    }
+
+    async fn rows_of<P: Disk>(&self, segment: &Segment<P>, block: &Block) -> Result<RowBlock, SegmentError> {
+        if self.strict {
+            segment.read(block, &self.fields).await
+        } else {
+            segment.read_sound(block, &self.fields).await
+        }
     }
 
     /// Asks the index of a source's segment, if that was not done yet. Needs no [`Merge::fields`].
@@ -156,11 +235,7 @@ impl Merge {
     async fn read_block<P: Disk>(&self, source: &mut Source<P>) -> Result<(), SegmentError> {
         let Some(block) = source.blocks.as_mut().and_then(Vec::pop) else { return Ok(()) };
         let Some(segment) = &source.segment else { return Ok(()) };
-        let rows = if self.strict {
-            segment.read(&block, &self.fields).await?
-        } else {
-            segment.read_sound(&block, &self.fields).await?
-        };
+        let rows = self.rows_of(segment, &block).await?;
         let start = rows.times.partition_point(|&time| time < self.range.min);
         let end = rows.times.partition_point(|&time| time <= self.range.max);
         source.rows = if start == 0 && end == rows.times.len() { rows } else { rows.slice(start..end.max(start)) };
@@ -184,16 +259,17 @@ impl Merge {
             .map(|source| self.place(source.left()[ROWS_MAX - 1]))
             .fold(end, i64::min);
         let counts: Vec<usize> = sources.iter().map(|source| count(source, end)).collect();
+        let mut with_rows = (0..sources.len()).filter(|&index| counts[index] > 0);
+        if let (Some(only), None) = (with_rows.next(), with_rows.next()) {
+            return without_empty_rows(sources[only].take(counts[only]));
+        }
         let taken: Vec<(&Source<P>, usize)> = sources
             .iter()
             .zip(&counts)
             .filter(|(_, count)| **count > 0)
             .map(|(source, &count)| (source, count))
             .collect();
-        let block = match taken[..] {
-            [(source, count)] => source.rows.slice(source.used..source.used + count),
-            _ => self.join(&taken),
-        };
+        let block = self.join(&taken);
         sources.iter_mut().zip(counts).for_each(|(source, count)| source.used += count);
         without_empty_rows(block)
     }

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Times of even steps have no bytes: the page knows the first, the last and how many. A segment is packed when its
-//! encoder tried hard ([`codec::Effort`]).
+//! encoder tried hard ([`codec::Effort`]). Files of version 2 are read too.
 //!
 //! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. Checksums of
 //! blocks, pages and index also cover shard, number and position, so that a sound block in a wrong place is noticed. A
@@ -42,9 +42,11 @@ pub use cache::PageCache;
 pub use examine::ColumnEntry;
 pub use examine::Examined;
 pub use merge::Merge;
+pub use merge::Passed;
 pub use merge::Source;
 pub use page::Block;
 pub use page::BlockEntry;
+pub use page::BlockSummary;
 pub use page::Extremes;
 pub use page::Page;
 pub use page::Summary;
@@ -60,6 +62,8 @@ use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 3;
+/// Read, not written: times stand as they are, also those of even steps; summaries are coded columns of four.
+const VERSION_2: u32 = 2;
 const FOOTER_BYTES: usize = 80;
 /// Before the content of a block and of a page.
 const CHECKSUM_BYTES: usize = 4;

@@ -16,11 +16,13 @@
 
 use std::rc::Rc;
 
+use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
 use crate::model::TimeRange;
 use crate::model::Values;
 use crate::segment::FieldEntry;
+use crate::segment::VERSION_2;
 use crate::segment::codec;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -65,6 +67,17 @@ pub struct Summary {
     pub missing: u32,
     /// The values.
     pub values: SummaryValues,
+}
+
+/// What is known of a block without reading it, for a reader of some fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlockSummary {
+    /// First and last time.
+    pub range: TimeRange,
+    /// Rows.
+    pub rows: u32,
+    /// One for each field asked for; `None`: no row has it.
+    pub columns: Vec<Option<Summary>>,
 }
 
 /// By type.
@@ -115,9 +128,10 @@ impl Page {
         (start..start + count).filter(overlaps).map(|index| Block { page: self.clone(), index })
     }
 
-    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `layouts` and
-    /// `fields` are those of the segment.
+    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `version`, `layouts`
+    /// and `fields` are those of the segment.
     pub fn decode(
+        version: u32,
         body: &[u8],
         offset: u64,
         series: u32,
@@ -141,11 +155,19 @@ impl Page {
             let bytes = reader.varint_u32()?;
             page.summary_starts.push(page.summaries.len() as u32);
             if rows as usize >= SUMMARY_ROWS_MIN {
-                let start = reader.rest();
                 for &column in columns {
-                    decode_summary(&mut reader, fields.get(column as usize)?.field_type, rows)?;
+                    let field_type = fields.get(column as usize)?.field_type;
+                    if version == VERSION_2 {
+                        let summary = decode_summary_2(&mut reader, field_type)?;
+                        let is_sound = summary.missing <= rows;
+                        is_sound.then_some(())?;
+                        encode_summary(&summary, rows, &codec::Hints::default(), &mut page.summaries);
+                        continue;
+                    }
+                    let start = reader.rest();
+                    decode_summary(&mut reader, field_type, rows)?;
+                    page.summaries.extend_from_slice(&start[..start.len() - reader.rest().len()]);
                 }
-                page.summaries.extend_from_slice(&start[..start.len() - reader.rest().len()]);
             }
             let is_sound = rows > 0 && min <= max;
             is_sound.then_some(())?;
@@ -182,13 +204,35 @@ impl Block {
 
     /// What is known of its columns, in the order of its layout; `None` for a block of few rows.
     pub(super) fn summaries(&self, columns: &[u32], fields: &[FieldEntry]) -> Option<Vec<Summary>> {
-        if (self.rows as usize) < SUMMARY_ROWS_MIN {
-            return None;
-        }
-        let start = self.page.summary_starts[self.index] as usize;
-        let mut reader = Reader::new(&self.page.summaries[start..]);
+        let mut reader = self.coded_summaries()?;
         let field_type = |column: u32| Some(fields.get(column as usize)?.field_type);
         columns.iter().map(|&column| decode_summary(&mut reader, field_type(column)?, self.rows)).collect()
+    }
+
+    /// The same of the columns called `names` alone.
+    pub(super) fn summary(&self, columns: &[u32], fields: &[FieldEntry], names: &[Bytes]) -> Option<BlockSummary> {
+        let mut reader = self.coded_summaries()?;
+        let mut found = vec![None; names.len()];
+        let mut missing = names.len();
+        for &column in columns {
+            let field = fields.get(column as usize)?;
+            match names.iter().position(|name| *name == field.name) {
+                Some(index) => {
+                    found[index] = Some(decode_summary(&mut reader, field.field_type, self.rows)?);
+                    missing -= 1;
+                }
+                None => skip_summary(&mut reader, field.field_type)?,
+            }
+            if missing == 0 {
+                break;
+            }
+        }
+        Some(BlockSummary { range: self.range, rows: self.rows, columns: found })
+    }
+
+    fn coded_summaries(&self) -> Option<Reader<'_>> {
+        let start = self.page.summary_starts[self.index] as usize;
+        (self.rows as usize >= SUMMARY_ROWS_MIN).then(|| Reader::new(&self.page.summaries[start..]))
     }
 }
 
@@ -234,7 +278,8 @@ impl PageBuilder {
         varint::put(&mut self.bytes, u64::from(entry.bytes));
         if entry.rows as usize >= SUMMARY_ROWS_MIN {
             for (column, hints) in columns.iter().zip(hints) {
-                encode_summary(column, hints, &mut self.bytes);
+                let summary = summarize(column).expect("a column of a block has a value");
+                encode_summary(&summary, entry.rows, hints, &mut self.bytes);
             }
         }
         self.before = EntryBefore { series: entry.series, first: entry.range.min, span };
@@ -264,15 +309,40 @@ impl PageBuilder {
 
 /// Smallest, largest, first and last of some values; `None` of none.
 fn extremes<T: Copy + PartialOrd>(column: &Column, values: &[T]) -> Option<Extremes<T>> {
+    if column.valid.is_none() {
+        return extremes_of_all(values);
+    }
     let mut present = values.iter().enumerate().filter(|(row, _)| column.is_valid(*row)).map(|(_, value)| *value);
     let first = present.next()?;
     let start = Extremes { min: first, max: first, first, last: first };
-    Some(present.fold(start, |so_far, value| Extremes {
-        min: if value < so_far.min { value } else { so_far.min },
-        max: if value > so_far.max { value } else { so_far.max },
-        last: value,
-        ..so_far
-    }))
+    Some(present.fold(start, |so_far, value| Extremes { last: value, ..so_far.with(value) }))
+}
+
+fn extremes_of_all<T: Copy + PartialOrd>(values: &[T]) -> Option<Extremes<T>> {
+    let (&first, &last) = (values.first()?, values.last()?);
+    let start = Extremes { min: first, max: first, first, last };
+    // Four parts side by side, since each comparison waits for the one before; joined in their order, so that of equal
+    // ones the first still counts.
+    let part = values.len() / 4;
+    let (mut parts, (fourth, rest)) = ([start; 4], values[part * 3..].split_at(part));
+    for (index, &last) in fourth.iter().enumerate() {
+        let four = [values[index], values[part + index], values[2 * part + index], last];
+        for (part, value) in parts.iter_mut().zip(four) {
+            *part = part.with(value);
+        }
+    }
+    let joined = parts.iter().fold(start, |so_far, part| so_far.with(part.min).with(part.max));
+    Some(rest.iter().fold(joined, |so_far, &value| so_far.with(value)))
+}
+
+impl<T: Copy + PartialOrd> Extremes<T> {
+    fn with(self, value: T) -> Extremes<T> {
+        Extremes {
+            min: if value < self.min { value } else { self.min },
+            max: if value > self.max { value } else { self.max },
+            ..self
+        }
+    }
 }
 
 /// The summary of a column; `None` when no row has a value.
@@ -297,11 +367,12 @@ pub fn summarize(column: &Column) -> Option<Summary> {
 
 /// Instead of decimal places: the floats are not decimals.
 const FLOAT_BITS: u8 = u8::MAX;
+const FLOAT_BITS_BYTES: usize = 32;
 
-fn encode_summary(column: &Column, hints: &codec::Hints, out: &mut Vec<u8>) {
-    let summary = summarize(column).expect("a column of a block has a value");
+/// `rows` are those of the block, `hints` those of the column.
+fn encode_summary(summary: &Summary, rows: u32, hints: &codec::Hints, out: &mut Vec<u8>) {
     varint::put(out, u64::from(summary.missing));
-    let count = column.values.len() as i64 - i64::from(summary.missing);
+    let count = i64::from(rows - summary.missing);
     match summary.values {
         SummaryValues::Float(Extremes { min, max, first, last }) => {
             let values = [min, max, first, last];
@@ -316,20 +387,20 @@ fn encode_summary(column: &Column, hints: &codec::Hints, out: &mut Vec<u8>) {
                 }
             }
         }
-        SummaryValues::Integer(Extremes { min, max, first, last }, sum) => {
-            encode_four([min, max, first, last], out);
-            varint::put(out, sum.wrapping_sub(min.wrapping_mul(count)) as u64);
-        }
-        SummaryValues::Unsigned(Extremes { min, max, first, last }, sum) => {
-            let signed = [min, max, first, last].map(|value| value as i64);
-            encode_four(signed, out);
-            varint::put(out, sum.wrapping_sub(min.wrapping_mul(count as u64)));
+        SummaryValues::Integer(extremes, sum) => encode_integers(extremes, sum, count, out),
+        SummaryValues::Unsigned(extremes, sum) => {
+            encode_integers(extremes.map(|value| value as i64), sum as i64, count, out);
         }
         SummaryValues::Boolean(Extremes { min, max, first, last }) => {
             out.push([min, max, first, last].iter().enumerate().map(|(bit, set)| u8::from(*set) << bit).sum());
         }
         SummaryValues::String => (),
     }
+}
+
+fn encode_integers(Extremes { min, max, first, last }: Extremes<i64>, sum: i64, count: i64, out: &mut Vec<u8>) {
+    encode_four([min, max, first, last], out);
+    varint::put(out, sum.wrapping_sub(min.wrapping_mul(count)) as u64);
 }
 
 fn encode_four([min, others @ ..]: [i64; 4], out: &mut Vec<u8>) {
@@ -367,14 +438,51 @@ fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType, rows: u32) -> 
             let sum = decode_sum(reader, extremes.min, count)?;
             SummaryValues::Unsigned(extremes.map(|value| value as u64), sum as u64)
         }
-        FieldType::Boolean => {
-            let bits = reader.u8()?;
-            let bit = |index: u8| bits >> index & 1 == 1;
-            SummaryValues::Boolean(Extremes { min: bit(0), max: bit(1), first: bit(2), last: bit(3) })
-        }
+        FieldType::Boolean => SummaryValues::Boolean(decode_booleans(reader)?),
         FieldType::String => SummaryValues::String,
     };
     Some(Summary { missing, values })
+}
+
+/// A summary as it was in segments of version 2: numbers coded as a column, then the sum of integers.
+fn decode_summary_2(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summary> {
+    let missing = reader.varint_u32()?;
+    let mut four = || codec::decode(field_type, reader.bytes()?, 4).ok();
+    let values = match field_type {
+        FieldType::Float | FieldType::Integer | FieldType::Unsigned => match four()? {
+            Values::Float(values) => SummaryValues::Float(as_extremes(&values)?),
+            Values::Integer(values) => SummaryValues::Integer(as_extremes(&values)?, reader.signed()?),
+            Values::Unsigned(values) => SummaryValues::Unsigned(as_extremes(&values)?, reader.signed()? as u64),
+            _ => return None,
+        },
+        FieldType::Boolean => SummaryValues::Boolean(decode_booleans(reader)?),
+        FieldType::String => SummaryValues::String,
+    };
+    Some(Summary { missing, values })
+}
+
+fn as_extremes<T: Copy>(values: &[T]) -> Option<Extremes<T>> {
+    let &[min, max, first, last] = values else { return None };
+    Some(Extremes { min, max, first, last })
+}
+
+fn decode_booleans(reader: &mut Reader<'_>) -> Option<Extremes<bool>> {
+    let bits = reader.u8()?;
+    let bit = |index: u8| bits >> index & 1 == 1;
+    Some(Extremes { min: bit(0), max: bit(1), first: bit(2), last: bit(3) })
+}
+
+/// Past a summary that is not wanted.
+fn skip_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<()> {
+    reader.varint_u32()?;
+    let number_count = match field_type {
+        FieldType::Float if reader.u8()? == FLOAT_BITS => return reader.take(FLOAT_BITS_BYTES).map(drop),
+        FieldType::Float => 4,
+        FieldType::Integer | FieldType::Unsigned => 5,
+        FieldType::Boolean => return reader.u8().map(drop),
+        FieldType::String => 0,
+    };
+    (0..number_count).try_for_each(|_| reader.varint().map(drop))
 }
 
 fn decode_sum(reader: &mut Reader<'_>, min: i64, count: i64) -> Option<i64> {
@@ -385,5 +493,34 @@ impl<T> Extremes<T> {
     fn map<U>(self, change: impl Fn(T) -> U) -> Extremes<U> {
         let Extremes { min, max, first, last } = self;
         Extremes { min: change(min), max: change(max), first: change(first), last: change(last) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Values;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_equal_extremes_the_first_counts_with_gaps_and_without(
+            values in proptest::collection::vec(
+                prop_oneof![Just(0.0), Just(-0.0), Just(f64::NAN), Just(1.0), Just(-1.0), any::<f64>()],
+                1..40,
+            )
+        ) {
+            let bits = |extremes: Extremes<f64>| {
+                let Extremes { min, max, first, last } = extremes;
+                [min, max, first, last].map(f64::to_bits)
+            };
+            let whole = Column { values: Values::Float(values.clone()), valid: None };
+            let gappy = Column { valid: Some(vec![true; values.len()]), ..whole.clone() };
+            // The one with gaps goes value by value.
+            prop_assert_eq!(extremes(&whole, &values).map(bits), extremes(&gappy, &values).map(bits));
+        }
     }
 }

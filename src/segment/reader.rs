@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 
 use crate::disk::Disk;
 use crate::disk::File;
+use crate::disk::names;
 use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
@@ -25,11 +26,13 @@ use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
 use crate::segment::SegmentId;
 use crate::segment::VERSION;
+use crate::segment::VERSION_2;
 use crate::segment::cache::PageCache;
 use crate::segment::checksum;
 use crate::segment::codec;
 use crate::segment::page::Block;
 use crate::segment::page::BlockEntry;
+use crate::segment::page::BlockSummary;
 use crate::segment::page::Page;
 use crate::segment::page::Summary;
 use crate::stdx::varint::Reader;
@@ -85,6 +88,7 @@ pub struct Segment<P: Disk> {
     blocks: u32,
     range: TimeRange,
     is_packed: bool,
+    version: u32,
     bytes: u64,
     /// Where in the file the index stands.
     index_place: Range<u64>,
@@ -109,6 +113,13 @@ struct Index {
     series: RoaringBitmap,
 }
 
+/// Which segment a path in a data directory names: a device may have put another one there, whole.
+fn named(path: &Path) -> Option<SegmentId> {
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    let (shard, number) = (names::parse_shard(&name(path.parent()?)?)?, names::parse_segment(&name(path)?)?);
+    Some(SegmentId { shard, number })
+}
+
 impl<P: Disk> Segment<P> {
     /// Opens a finished segment and reads its index; pages come through `cache`.
     pub async fn open(platform: &P, path: &Path, cache: &Rc<PageCache>) -> Result<Segment<P>, SegmentError> {
@@ -128,6 +139,9 @@ impl<P: Disk> Segment<P> {
         let footer = file.read_at(footer_offset, FOOTER_BYTES).await.map_err(io_error)?;
         let footer = Footer::read(&footer, &name, footer_offset)?;
         let damaged = |what| SegmentError::Damaged { path: name.clone(), offset: footer.index_offset, what };
+        if named(path).is_some_and(|named| named != footer.id) {
+            return Err(damaged("the content of another segment"));
+        }
         if footer.index_offset.checked_add(footer.index_bytes).is_none_or(|end| end > footer_offset) {
             return Err(damaged("index outside the file"));
         }
@@ -145,6 +159,7 @@ impl<P: Disk> Segment<P> {
             blocks: footer.blocks,
             range: footer.range,
             is_packed: footer.is_packed,
+            version: footer.version,
             bytes,
             index_place: footer.index_offset..footer.index_offset + footer.index_bytes,
             index,
@@ -255,7 +270,8 @@ impl<P: Disk> Segment<P> {
         }
         let bytes = self.read_checked(place.offset, place.bytes as usize, "page checksum").await?;
         let Index { layouts, fields, .. } = &self.index;
-        let page = Page::decode(&bytes[CHECKSUM_BYTES..], place.blocks, place.first_series, layouts, fields);
+        let body = &bytes[CHECKSUM_BYTES..];
+        let page = Page::decode(self.version, body, place.blocks, place.first_series, layouts, fields);
         let page = page.filter(|page| page.blocks_end() == place.offset);
         let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
         self.cache.keep_page(self.number, number as u32, page.clone());
@@ -305,6 +321,15 @@ impl<P: Disk> Segment<P> {
     /// What is known of the columns of a block without reading it, in the order of [`Segment::columns`].
     pub fn summaries(&self, block: &Block) -> Option<Vec<Summary>> {
         block.summaries(self.columns(block), &self.index.fields)
+    }
+
+    /// What is known of the columns of a block called `names`, without reading it; `None` for a block that has few rows
+    /// or is known to be damaged.
+    pub fn summary(&self, block: &Block, names: &[Bytes]) -> Option<BlockSummary> {
+        if self.quarantined.borrow().contains(&block.offset) {
+            return None;
+        }
+        block.summary(self.columns(block), &self.index.fields, names)
     }
 
     /// Blocks and pages found damaged in this run.
@@ -406,10 +431,16 @@ impl<P: Disk> Segment<P> {
         Ok(part(&blocks).unwrap_or_default())
     }
 
+    /// First and last time of a block as its times are coded with: those of version 2 stand for themselves.
+    pub(super) fn coded_range(&self, block: &BlockEntry) -> TimeRange {
+        let min = if self.version == VERSION_2 { 0 } else { block.range.min };
+        TimeRange { min, max: block.range.max }
+    }
+
     fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
         let mut reader = Reader::new(body);
         let rows = block.rows as usize;
-        let times = codec::decode_times(reader.bytes()?, block.range, rows).ok()?;
+        let times = codec::decode_times(reader.bytes()?, self.coded_range(block), rows).ok()?;
         let mut found: Vec<Option<Column>> = vec![None; names.len()];
         for &column in self.columns(block) {
             let field = self.index.fields.get(column as usize)?;
@@ -426,6 +457,7 @@ impl<P: Disk> Segment<P> {
 }
 
 struct Footer {
+    version: u32,
     id: SegmentId,
     index_checksum: u32,
     index_offset: u64,
@@ -452,15 +484,16 @@ impl Footer {
             let is_packed = reader.u16()? != 0;
             let id = SegmentId { shard, number: reader.u64()? };
             let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
-            let footer = Footer { id, index_checksum, index_offset, index_bytes, rows, blocks, is_packed, range };
-            Some((magic, version, footer))
+            let footer =
+                Footer { version, id, index_checksum, index_offset, index_bytes, rows, blocks, is_packed, range };
+            Some((magic, footer))
         };
-        let (magic, version, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
+        let (magic, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
         if magic != MAGIC {
             return Err(damaged("not a segment"));
         }
-        if version != VERSION {
-            return Err(SegmentError::Version { path: path.to_owned(), version });
+        if ![VERSION_2, VERSION].contains(&footer.version) {
+            return Err(SegmentError::Version { path: path.to_owned(), version: footer.version });
         }
         Ok(footer)
     }

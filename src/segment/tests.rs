@@ -5,6 +5,7 @@ use glommio::LocalExecutor;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::File;
+use crate::disk::names;
 use crate::disk::real::RealDisk;
 use crate::limits::DISK_ALIGN;
 use crate::model::Column;
@@ -174,5 +175,22 @@ fn a_summary_says_what_the_values_say() {
         let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
         let blocks = segment.blocks_of(SeriesId(90), TimeRange::ALWAYS).await.unwrap();
         assert_eq!(segment.summaries(&blocks[0]), None);
+    });
+}
+
+#[test]
+fn a_whole_segment_in_the_place_of_another_one_is_damage() {
+    on_disk(async |disk, path| {
+        write(&disk, &path, 50).await;
+        let folder = path.parent().unwrap();
+        for (shard, number, is_it) in [(2, 17, true), (2, 18, false), (3, 17, false)] {
+            let shard = names::shard_dir(folder, shard);
+            std::fs::create_dir_all(&shard).unwrap();
+            let place = shard.join(names::segment_name(number));
+            std::fs::copy(&path, &place).unwrap();
+            let opened = Segment::<RealDisk>::open(&disk, &place, &PageCache::new(0)).await;
+            assert_eq!(opened.is_ok(), is_it);
+            assert_eq!(matches!(opened, Err(SegmentError::Damaged { .. })), !is_it);
+        }
     });
 }

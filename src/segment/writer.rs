@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -55,10 +56,13 @@ pub struct SegmentWriter<P: Disk> {
     fields: Vec<FieldEntry>,
     field_ids: HashMap<FieldEntry, u32>,
     effort: Effort,
+    last: Named,
     /// What the last block of each column taught, by its id.
     hints: Vec<codec::Hints>,
     layouts: Vec<Box<[u32]>>,
     layout_ids: HashMap<Box<[u32]>, u32>,
+    /// A column, for its length to be known before it is put down.
+    coded: Vec<u8>,
     page: PageBuilder,
     /// Encoded, for the index.
     pages: Vec<u8>,
@@ -69,6 +73,14 @@ pub struct SegmentWriter<P: Disk> {
     blocks: u32,
     rows: u64,
     range: TimeRange,
+}
+
+/// What the rows added last were of: series of a measurement mostly have the same fields.
+#[derive(Debug, Default)]
+struct Named {
+    measurement: Bytes,
+    fields: Vec<(Bytes, FieldType)>,
+    ids: Rc<[u32]>,
 }
 
 impl<P: Disk> SegmentWriter<P> {
@@ -83,9 +95,11 @@ impl<P: Disk> SegmentWriter<P> {
             fields: Vec::new(),
             field_ids: HashMap::new(),
             effort,
+            last: Named::default(),
             hints: Vec::new(),
             layouts: Vec::new(),
             layout_ids: HashMap::new(),
+            coded: Vec::new(),
             page: PageBuilder::default(),
             pages: Vec::new(),
             page_count: 0,
@@ -124,12 +138,7 @@ impl<P: Disk> SegmentWriter<P> {
         rows: &RowBlock,
     ) -> io::Result<()> {
         assert!(series.0 >= self.last_series, "series come in order");
-        let entry = |(name, field_type): &(Bytes, FieldType)| FieldEntry {
-            measurement: measurement.clone(),
-            name: name.clone(),
-            field_type: *field_type,
-        };
-        let ids: Vec<u32> = fields.iter().map(|field| self.declare(entry(field))).collect();
+        let ids = self.ids(measurement, fields);
         let mut start = 0;
         while start < rows.times.len() {
             let end = rows.times.len().min(start + BLOCK_ROWS_MAX);
@@ -149,6 +158,19 @@ impl<P: Disk> SegmentWriter<P> {
         Ok(())
     }
 
+    fn ids(&mut self, measurement: &Bytes, fields: &[(Bytes, FieldType)]) -> Rc<[u32]> {
+        if self.last.measurement != *measurement || self.last.fields != fields {
+            let entry = |(name, field_type): &(Bytes, FieldType)| FieldEntry {
+                measurement: measurement.clone(),
+                name: name.clone(),
+                field_type: *field_type,
+            };
+            let ids = fields.iter().map(|field| self.declare(entry(field))).collect();
+            self.last = Named { measurement: measurement.clone(), fields: fields.to_vec(), ids };
+        }
+        self.last.ids.clone()
+    }
+
     fn add_block(&mut self, series: SeriesId, ids: &[u32], rows: &RowBlock) {
         let present = ids.iter().zip(&rows.columns);
         let present =
@@ -158,8 +180,7 @@ impl<P: Disk> SegmentWriter<P> {
         let offset = self.bytes();
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        encode_times(self.effort, &rows.times, &mut self.pending);
-        encode_columns(&ids, &columns, &mut self.hints, &mut self.pending);
+        self.encode_block(&ids, &columns, &rows.times);
         let checksum = checksum(self.id, offset, &self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         let entry = BlockEntry {
@@ -177,6 +198,26 @@ impl<P: Disk> SegmentWriter<P> {
         self.last_series = series.0;
         self.blocks += 1;
         self.rows += rows.times.len() as u64;
+    }
+
+    fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
+        let SegmentWriter { effort, hints, pending, coded, .. } = self;
+        coded.clear();
+        codec::encode_times(*effort, times, coded);
+        varint::put_bytes(pending, coded);
+        for (id, column) in ids.iter().zip(columns) {
+            coded.clear();
+            codec::encode_with(&mut hints[*id as usize], &column.values, coded);
+            // A column that has a value in every row needs no map of them, however it came.
+            let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
+            varint::put(pending, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
+            if let Some(valid) = valid {
+                let mut gaps = Vec::new();
+                codec::encode_valid(valid, &mut gaps);
+                varint::put_bytes(pending, &gaps);
+            }
+            pending.extend_from_slice(coded);
+        }
     }
 
     fn layout(&mut self, ids: &[u32]) -> u32 {
@@ -278,27 +319,4 @@ impl<P: Disk> SegmentWriter<P> {
 
 fn has_value(column: &Column) -> bool {
     column.valid.as_ref().is_none_or(|valid| valid.contains(&true))
-}
-
-fn encode_times(effort: Effort, times: &[i64], out: &mut Vec<u8>) {
-    let mut coded = Vec::new();
-    codec::encode_times(effort, times, &mut coded);
-    varint::put_bytes(out, &coded);
-}
-
-fn encode_columns(ids: &[u32], columns: &[&Column], hints: &mut [codec::Hints], out: &mut Vec<u8>) {
-    let (mut coded, mut gaps) = (Vec::new(), Vec::new());
-    for (id, column) in ids.iter().zip(columns) {
-        coded.clear();
-        codec::encode_with(&mut hints[*id as usize], &column.values, &mut coded);
-        // A column that has a value in every row needs no map of them, however it came.
-        let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
-        varint::put(out, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
-        if let Some(valid) = valid {
-            gaps.clear();
-            codec::encode_valid(valid, &mut gaps);
-            varint::put_bytes(out, &gaps);
-        }
-        out.extend_from_slice(&coded);
-    }
 }

@@ -28,6 +28,8 @@ pub struct Held {
 #[derive(Debug, Default)]
 pub struct SchemaRegistry {
     groups: BTreeMap<(DatabaseId, PolicyId, GroupId), BTreeMap<Bytes, Fields>>,
+    /// In how many groups each measurement is.
+    measurements: BTreeMap<DatabaseId, BTreeMap<Bytes, u64>>,
 }
 
 impl SchemaRegistry {
@@ -44,6 +46,7 @@ impl SchemaRegistry {
         let measurements = self.groups.entry((database, policy, group)).or_default();
         if !measurements.contains_key(measurement) {
             measurements.insert(measurement.into(), Fields::new());
+            *self.measurements.entry(database).or_default().entry(measurement.into()).or_default() += 1;
         }
         let known = measurements.get_mut(measurement).expect("put there above");
         let refused = fields.iter().any(|(name, asked)| known.get(*name).is_some_and(|held| held != asked));
@@ -74,18 +77,34 @@ impl SchemaRegistry {
         self.groups.get(&(database, policy, group))?.get(measurement)
     }
 
+    /// Measurements of `database` that any shard group has.
+    pub fn measurement_count(&self, database: DatabaseId) -> u64 {
+        self.measurements.get(&database).map_or(0, |measurements| measurements.len() as u64)
+    }
+
     /// The database was dropped.
     pub fn forget_database(&mut self, database: DatabaseId) {
+        self.measurements.remove(&database);
         self.groups.retain(|&(of, _, _), _| of != database);
     }
 
     /// The shard group was dropped.
     pub fn forget_group(&mut self, database: DatabaseId, policy: PolicyId, group: GroupId) {
-        self.groups.remove(&(database, policy, group));
+        let Some(gone) = self.groups.remove(&(database, policy, group)) else { return };
+        let Some(measurements) = self.measurements.get_mut(&database) else { return };
+        for name in gone.into_keys() {
+            match measurements.get_mut(&name) {
+                Some(groups) if *groups > 1 => *groups -= 1,
+                _ => drop(measurements.remove(&name)),
+            }
+        }
     }
 
     /// The measurement lost its last series: another type may be written from now on.
     pub fn forget_measurement(&mut self, database: DatabaseId, measurement: &[u8]) {
+        if let Some(measurements) = self.measurements.get_mut(&database) {
+            measurements.remove(measurement);
+        }
         for (_, measurements) in self.groups.iter_mut().filter(|((of, _, _), _)| *of == database) {
             measurements.remove(measurement);
         }
@@ -118,6 +137,21 @@ mod tests {
         assert_eq!(claim(1, FieldType::Float), held(FieldType::Float, true));
         assert_eq!(claim(1, FieldType::Integer), held(FieldType::Float, false));
         assert_eq!(claim(2, FieldType::Integer), held(FieldType::Integer, true));
+    }
+
+    #[test]
+    fn measurements_are_counted_once_whatever_groups_they_are_in() {
+        let mut registry = SchemaRegistry::default();
+        for (group, measurement) in [(1, b"a"), (1, b"b"), (2, b"a"), (2, b"c")] {
+            registry.claim(DATABASE, POLICY, GroupId(group), measurement, &[(b"v", FieldType::Float)]);
+        }
+        assert_eq!([registry.measurement_count(DATABASE), registry.measurement_count(DatabaseId(2))], [3, 0]);
+        registry.forget_group(DATABASE, POLICY, GroupId(1));
+        assert_eq!(registry.measurement_count(DATABASE), 2);
+        registry.forget_measurement(DATABASE, b"c");
+        assert_eq!(registry.measurement_count(DATABASE), 1);
+        registry.forget_database(DATABASE);
+        assert_eq!(registry.measurement_count(DATABASE), 0);
     }
 
     #[test]

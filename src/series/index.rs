@@ -199,11 +199,12 @@ impl Index {
         self.ordinals.get(name).map(|&ordinal| self.by_ordinal(ordinal))
     }
 
-    /// The series of one measurement of this index in the order SHOW SERIES prints them: by tags, see [`compare_tags`].
+    /// The series of one measurement of this index in the order SHOW SERIES prints them: tag by tag, key
+    /// before value, and what ends first comes first.
     pub fn ordered<'a>(&'a self, measurement: &'a MeasurementIndex) -> &'a [u32] {
         measurement.ordered.get_or_init(|| {
             let mut ids: Box<[u32]> = measurement.series().iter().collect();
-            ids.sort_by(|&left, &right| self.compare(SeriesId(left), SeriesId(right)));
+            ids.sort_unstable_by(|&left, &right| self.compare(measurement, SeriesId(left), SeriesId(right)));
             ids
         })
     }
@@ -242,10 +243,16 @@ impl Index {
         })
     }
 
-    fn compare(&self, left: SeriesId, right: SeriesId) -> Ordering {
-        match (self.tags_of(left), self.tags_of(right)) {
-            (Some(left), Some(right)) => compare_tags(left, right),
-            (left, right) => left.is_some().cmp(&right.is_some()),
+    /// Of two series of `measurement`. Their ordinals tell where they differ: texts are read of that tag alone.
+    fn compare(&self, measurement: &MeasurementIndex, left: SeriesId, right: SeriesId) -> Ordering {
+        let tags = |id| Some(Record::read(self.records.get(self.places.get(id)?)).tags);
+        let (Some(mut left), Some(mut right)) = (tags(left), tags(right)) else { return Ordering::Equal };
+        let text = |(key, value)| measurement.tag_text(key, value);
+        loop {
+            match (left.next(), right.next()) {
+                (Some(left), Some(right)) if left == right => continue,
+                (left, right) => return left.map(text).cmp(&right.map(text)),
+            }
         }
     }
 
@@ -271,14 +278,6 @@ impl Index {
         }
         self.records = records;
     }
-}
-
-/// Order of two series of one measurement: tag by tag, key before value; the one that ends first is less.
-pub fn compare_tags<'a>(
-    left: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    right: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-) -> Ordering {
-    left.cmp(right)
 }
 
 fn hash(key: &[u8]) -> u32 {

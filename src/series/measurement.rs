@@ -100,15 +100,28 @@ impl MeasurementIndex {
         self.not_equal(key, b"")
     }
 
+    /// Series that have both tags with the same value.
+    pub fn same(&self, left: &[u8], right: &[u8]) -> RoaringBitmap {
+        let (Some(left), Some(right)) = (self.tag(left), self.tag(right)) else { return RoaringBitmap::new() };
+        let (few, many) = if left.value_count() < right.value_count() { (left, right) } else { (right, left) };
+        let mut same = RoaringBitmap::new();
+        for (value, series) in few.values() {
+            if let Some(others) = many.value(value) {
+                same |= series.to_bitmap() & others.to_bitmap();
+            }
+        }
+        same
+    }
+
     fn lacking(&self, tag: &TagIndex) -> RoaringBitmap {
         if tag.series_count == self.series.len() {
             return RoaringBitmap::new();
         }
-        let mut lacking = self.series.clone();
+        let mut having = RoaringBitmap::new();
         for (_, series) in tag.values() {
-            lacking -= series.to_bitmap();
+            series.union_into(&mut having);
         }
-        lacking
+        &self.series - having
     }
 
     pub(super) fn insert_series(&mut self, series: SeriesId) {

@@ -16,7 +16,6 @@ pub use fields::Held;
 pub use fields::SchemaRegistry;
 pub use index::Index;
 pub use index::InsertError;
-pub use index::compare_tags;
 pub use measurement::MeasurementIndex;
 pub use measurement::TagIndex;
 pub use postings::Postings;

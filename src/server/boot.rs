@@ -26,8 +26,11 @@ use futures_lite::future::or;
 use glommio::LocalExecutorBuilder;
 use glommio::Placement;
 use glommio::net::TcpListener;
+use rustls::ServerConfig;
 
 use crate::background;
+use crate::background::monitor;
+use crate::background::monitor::Monitor;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::disk::File;
@@ -35,8 +38,10 @@ use crate::disk::names;
 use crate::disk::names::WalName;
 use crate::disk::real::RealDisk;
 use crate::http::listen;
+use crate::http::listen::Door;
 use crate::http::listen::Slots;
 use crate::mesh;
+use crate::mesh::Heartbeat;
 use crate::mesh::Mesh;
 use crate::mesh::Opened;
 use crate::mesh::Opening;
@@ -48,6 +53,7 @@ use crate::mesh::Seat;
 use crate::meta;
 use crate::meta::Catalog;
 use crate::meta::Command;
+use crate::observe;
 use crate::server::core;
 use crate::server::core::Core;
 use crate::server::core::Handover;
@@ -56,6 +62,7 @@ use crate::server::options;
 use crate::server::owner;
 use crate::server::owner::Owner;
 use crate::server::running::Shared;
+use crate::server::services::CoreServices;
 use crate::server::snapshots::Snapshots;
 use crate::server::sockets::Sockets;
 use crate::server::stop;
@@ -65,8 +72,6 @@ use crate::shard::Recovery;
 
 /// Buffers that each executor registers with the kernel; memory that may be locked is short by default.
 const IO_MEMORY_BYTES: usize = 10 << 20;
-/// Longest sleep of an executor, and so the longest a missed wake-up can cost. Idle, it takes about 0.3 % of a core.
-const HEARTBEAT: Duration = Duration::from_millis(10);
 /// Submissions one ring holds. glommio has three for each executor.
 const RING_DEPTH: usize = 512;
 /// What one core may have in flight towards another: writes wait for a sync there, so many small ones are normal.
@@ -89,13 +94,21 @@ struct Start {
     dir: Arc<Path>,
     shard_count: u16,
     shared: Arc<Shared>,
+    tls: Option<Arc<ServerConfig>>,
 }
 
-/// Serves until a signal; the error says why it could not.
-pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout) -> Result<(), String> {
+/// Serves until a signal, over TLS if there is something to make it from; the error says why it could not.
+pub fn run(
+    config: Config,
+    core_count: u32,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    layout: &Layout,
+) -> Result<(), String> {
     let core_count = u16::try_from(core_count).map_err(|_| format!("{core_count} cores are too many"))?;
     abort_on_panic();
     raise_descriptor_limit();
+    use_small_pages();
     let sockets = Sockets::bind(&config, address)?;
     let mut lead = Some(Lead { sockets, signal: stop::on_signal()? });
     let start = Start {
@@ -103,6 +116,7 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
         dir: Arc::from(&*layout.dir),
         shard_count: layout.shard_count,
         shared: Arc::default(),
+        tls,
     };
     let processors = usable_processors();
     let mut threads = Vec::new();
@@ -132,11 +146,14 @@ pub fn run(config: Config, core_count: u32, address: SocketAddr, layout: &Layout
 async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
     let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
+    let heartbeat = Rc::new(Heartbeat::default());
+    let beating = Rc::clone(&heartbeat);
+    let beating = glommio::spawn_local(async move { beating.beat().await });
     let work = async move {
         let probed = core.platform.probe(&start.dir).await;
         *core.probe_error.borrow_mut() = probed.err();
-        let mesh = Mesh::join(seat, MESH_ROOM, Rc::clone(&core).handler()).await;
-        core.joined(mesh.clone());
+        let mesh = Mesh::join(seat, MESH_ROOM, heartbeat, Rc::clone(&core).handler()).await;
+        core.joined(mesh.clone(), start.tls.clone());
         let outcome = match lead {
             Some(lead) => serve(&core, &start, lead).await,
             None => {
@@ -147,20 +164,10 @@ async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -
         mesh.leave().await;
         outcome
     };
-    let heartbeat = glommio::spawn_local(heartbeat());
     // Everything the core does for requests is spawned from here, and so in this queue.
     let outcome = glommio::spawn_local_into(work, queue).map_err(|error| error.to_string())?.await;
-    heartbeat.cancel().await;
+    beating.cancel().await;
     outcome
-}
-
-/// Wakes the executor now and then. glommio 0.9.0 takes any completion in its latency ring for a sign to preempt: one
-/// that arrives between its look at the rings and its look at the task queues (the preemption timer, or a wake-up from
-/// another thread) makes it run no task at all, and it goes to sleep with tasks that are ready.
-async fn heartbeat() {
-    loop {
-        glommio::timer::sleep(HEARTBEAT).await;
-    }
 }
 
 /// Core 0, from start to stop.
@@ -185,17 +192,17 @@ async fn serve(core: &Rc<Core>, start: &Start, lead: Lead) -> Result<(), String>
     }
     let address = tcp.local_addr().map_err(|error| error.to_string())?;
     let udp: Vec<_> = udp.into_iter().map(|(options, socket)| Udp::start(core, options, socket)).collect();
-    let mut listeners = vec![listening(tcp)];
+    let mut doors = vec![Door { listener: listening(tcp), is_tls: start.tls.is_some() }];
     if let Some(unix) = &unix {
         let listener = unix.listener.try_clone().map_err(|error| error.to_string())?;
         tracing::info!(address = ?unix.listener.local_addr().ok(), "Listening on unix socket");
         // An accepted stream is read and written in the same way whatever its family.
-        listeners.push(listening(listener));
+        doors.push(Door { listener: listening(listener), is_tls: false });
     }
-    tracing::info!(%address, cores = core.mesh().core_count(), "Listening on HTTP");
-    accept(core, &listeners, async { signal.await.unwrap_or(()) }).await;
+    tracing::info!(%address, https = start.tls.is_some(), cores = core.mesh().core_count(), "Listening on HTTP");
+    accept(core, &doors, async { signal.await.unwrap_or(()) }).await;
     // New connections are refused from here on.
-    drop((listeners, unix));
+    drop((doors, unix));
     let stopping = Instant::now();
     for listener in udp {
         listener.stop().await;
@@ -211,10 +218,10 @@ fn listening(listener: impl IntoRawFd) -> TcpListener {
     unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) }
 }
 
-async fn accept(core: &Rc<Core>, listeners: &[TcpListener], stop: impl Future<Output = ()>) {
+async fn accept(core: &Rc<Core>, doors: &[Door], stop: impl Future<Output = ()>) {
     let connections_max = usize::try_from(core.config.http.max_connection_limit).unwrap_or(usize::MAX);
     let slots = Slots::new(core.mesh().core_count(), connections_max);
-    listen::accept(listeners, &slots, stop, async |accepted| {
+    listen::accept(doors, &slots, stop, async |accepted| {
         let target = accepted.core();
         let handover = Handover::new(accepted);
         if target == core.number {
@@ -269,7 +276,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
 }
 
 /// Starts what the clock drives.
-fn watch_clock(core: &Core) {
+fn watch_clock(core: &Rc<Core>) {
     let repeat = |name: &'static str, interval_ns: u64, command: Command| {
         let (mesh, interval) = (core.mesh().clone(), Duration::from_nanos(interval_ns));
         core::spawn(core.queues.background, async move { background::repeat(mesh, interval, name, command).await });
@@ -281,6 +288,16 @@ fn watch_clock(core: &Core) {
     if precreation.enabled {
         let advance_ns = i64::try_from(precreation.advance_ns).unwrap_or(i64::MAX);
         repeat("Shard groups made in advance", precreation.check_interval_ns, Command::PrecreateGroups { advance_ns });
+    }
+    let options = &core.config.monitor;
+    if options.store_enabled {
+        let monitor = Monitor {
+            database: options.store_database.clone(),
+            interval_ns: i64::try_from(options.store_interval_ns).unwrap_or(i64::MAX),
+            hostname: observe::host_name(),
+        };
+        let (services, mesh) = (CoreServices::new(Rc::clone(core)), core.mesh().clone());
+        core::spawn(core.queues.background, monitor::store(services, mesh, monitor));
     }
 }
 
@@ -360,6 +377,12 @@ fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     // As far as it goes without being asked for more; what is not given shows when it is missing.
     let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// What is written to memory is written in order: the kernel would clear 2 MiB at a time long before they are used, and
+/// where little is written at all. Where it is not allowed, huge pages are used as the machine is set.
+fn use_small_pages() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Numbers of the processors this process may run on.

@@ -65,6 +65,9 @@ pub enum BootError {
         /// Why.
         source: io::Error,
     },
+    /// HTTPS cannot be served as asked.
+    #[error("HTTPS: {0}")]
+    Https(String),
     /// Somebody listens there.
     #[error("address {0} is already in use; stop what listens there or choose another with --bind")]
     AddressTaken(SocketAddr),

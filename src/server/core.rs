@@ -20,6 +20,7 @@ use futures_lite::future::or;
 use glommio::Latency;
 use glommio::Shares;
 use glommio::TaskQueueHandle;
+use rustls::ServerConfig;
 
 use crate::config::Config;
 use crate::disk::Clock;
@@ -30,6 +31,7 @@ use crate::exec::lookup;
 use crate::exec::view::View;
 use crate::http::edge::Edge;
 use crate::http::listen::Accepted;
+use crate::http::tls::Tls;
 use crate::ingest::Ingest;
 use crate::ingest::owners::Target;
 use crate::mesh::DeleteOrder;
@@ -45,13 +47,14 @@ use crate::meta::auth;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::TimeRange;
-use crate::observe::Statistic;
 use crate::server::options;
 use crate::server::owner::Owner;
 use crate::server::owners::CoreOwners;
 use crate::server::running::Running;
 use crate::server::running::Shared;
 use crate::server::services::CoreServices;
+use crate::server::statistics;
+use crate::server::statistics::WriteCounters;
 use crate::server::udp::Udp;
 use crate::shard;
 use crate::shard::Deletion;
@@ -67,6 +70,7 @@ const REQUEST_LATENCY: Duration = Duration::from_millis(2);
 /// Shares of the executor. A flush must keep up with the writes that cause it, but only when there is room.
 const REQUEST_SHARES: usize = 1000;
 const QUERY_SHARES: usize = 400;
+const HANDSHAKE_SHARES: usize = 400;
 const BACKGROUND_SHARES: usize = 150;
 
 /// The task queues of one core.
@@ -76,6 +80,8 @@ pub struct Queues {
     pub requests: TaskQueueHandle,
     /// Fragments.
     pub queries: TaskQueueHandle,
+    /// Of TLS. A crowd of new connections must not keep those that are open from their answers.
+    pub handshakes: TaskQueueHandle,
     /// Flush, compaction and other work nobody waits for.
     pub background: TaskQueueHandle,
 }
@@ -88,6 +94,7 @@ impl Queues {
         Queues {
             requests: queue(REQUEST_SHARES, Latency::Matters(REQUEST_LATENCY), "requests"),
             queries: queue(QUERY_SHARES, Latency::NotImportant, "queries"),
+            handshakes: queue(HANDSHAKE_SHARES, Latency::NotImportant, "handshakes"),
             background: queue(BACKGROUND_SHARES, Latency::NotImportant, "background"),
         }
     }
@@ -126,6 +133,8 @@ pub struct Core {
     pub started_ns: i64,
     /// Where work runs.
     pub queues: Queues,
+    /// Writes of this core.
+    pub writes: WriteCounters,
     /// The requests with statements that run on this core.
     pub running: Rc<Running>,
     /// Memory of one query on this core.
@@ -159,6 +168,7 @@ impl Core {
         let memory = Budget::new(shared.memory.clone(), options::query_total_bytes(&config));
         Rc::new(Core {
             number,
+            writes: WriteCounters::default(),
             running: Running::new(shared, options::running(&config)),
             query_bytes_max: usize::try_from(query_bytes).unwrap_or(usize::MAX),
             memory,
@@ -184,15 +194,12 @@ impl Core {
     }
 
     /// Takes its place among the cores. Once.
-    pub fn joined(self: &Rc<Self>, mesh: Mesh) {
+    pub fn joined(self: &Rc<Self>, mesh: Mesh, tls: Option<Arc<ServerConfig>>) {
         assert!(self.mesh.set(mesh).is_ok(), "a core joins once");
         let services = CoreServices::new(Rc::clone(self));
-        let edge = Edge::new(
-            options::http(&self.config, self.mesh().core_count()),
-            services,
-            options::node(self.number),
-            now_ns(self),
-        );
+        let mut options = options::http(&self.config, self.mesh().core_count());
+        options.tls = tls.map(|config| Tls { config, queue: self.queues.handshakes });
+        let edge = Edge::new(options, services, options::node(self.number), now_ns(self));
         assert!(self.edge.set(Rc::new(edge)).is_ok(), "a core has one edge");
         assert!(self.ingest.set(Ingest::new(CoreOwners::new(Rc::clone(self)))).is_ok(), "a core has one write path");
     }
@@ -210,6 +217,11 @@ impl Core {
     /// The HTTP edge.
     pub fn edge(&self) -> &Rc<Edge<CoreServices>> {
         self.edge.get().expect("work begins after the core has joined")
+    }
+
+    /// The shards, once they are open.
+    pub fn shards(&self) -> Option<&Shards> {
+        self.shards.get()
     }
 
     /// The catalog as this core has it.
@@ -312,7 +324,12 @@ impl Core {
             }
             Request::Delete(order) => Response::Deleted(self.delete(&order).await),
             Request::Forget(database, measurements) => Response::Deleted(self.forget(database, measurements).await),
-            Request::Statistics => Response::Statistics(self.statistics()),
+            Request::Statistics => Response::Statistics(statistics::of_core(self)),
+            Request::CountRequests(id) => {
+                self.edge().requests.start(id);
+                Response::Done
+            }
+            Request::CountedRequests(id) => Response::CountedRequests(self.edge().requests.end(id)),
             Request::Connection(parcel) => self.connect(parcel),
             Request::Open(opening) => Response::Opened(self.open(*opening).await.map(Box::new)),
             Request::Drain => {
@@ -424,14 +441,6 @@ impl Core {
             tracing::warn!(core = self.number, connections = stop.open(), "requests were cut off by the stop");
         };
         or(stop.drained(), late).await;
-    }
-
-    fn statistics(&self) -> Vec<Statistic> {
-        let edge = self.edge();
-        let mut statistics = vec![edge.counters.statistic(&edge.options.bind)];
-        statistics.extend(self.udp.borrow().iter().map(|udp| udp.statistic()));
-        statistics.extend(self.shards.get().map(|shards| options::engine_statistic(&shards.engine.sizes())));
-        statistics
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod checks;
 pub mod core;
+pub mod diagnostics;
 pub mod fabric;
 pub mod layout;
 pub mod options;
@@ -15,5 +16,7 @@ pub mod running;
 pub mod services;
 pub mod snapshots;
 pub mod sockets;
+pub mod statistics;
 pub mod stop;
+pub mod tls;
 pub mod udp;

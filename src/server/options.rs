@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::options::Durability;
+use crate::config::options::HttpOptions;
 use crate::http;
+use crate::http::options::DebugAccess;
 use crate::http::throttle::Bounds;
-use crate::observe::Statistic;
-use crate::observe::Value;
 use crate::server::running;
 use crate::shard;
-use crate::shard::Sizes;
 
 /// Active memtables of one core when nothing else is said: an eighth of the machine's memory over all cores, within
 /// these. What is being flushed takes as much again. A larger one gained nothing in the load harness.
@@ -27,6 +26,8 @@ const PENDING_BYTES: usize = 64 << 20;
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
+/// What writes leave free of the device, beyond what flushes will need: for the catalog, manifests and logs of series.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// A write waits no longer than this for room, so that its client hears of the overload before it gives up.
 const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
 
@@ -53,6 +54,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
+        reserve_bytes: RESERVE_BYTES,
         commit_delay_ns: config.data.commit_wait_ns,
         durability: match config.data.durability {
             Durability::Always => shard::Durability::Always,
@@ -69,11 +71,15 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
 pub fn http(config: &Config, core_count: usize) -> http::Options {
     let options = &config.http;
     let share = |all: u64| usize::try_from(all).unwrap_or(usize::MAX).div_ceil(core_count);
-    let port = options.bind_address.rsplit(':').next().unwrap_or_default();
     http::Options {
-        bind: format!(":{port}"),
+        bind: options.bind_address.clone(),
         realm: options.realm.clone(),
         ping_auth: options.ping_auth_enabled,
+        debug_access: match options {
+            HttpOptions { pprof_enabled: false, .. } => DebugAccess::NoProfiles,
+            HttpOptions { auth_enabled: true, pprof_auth_enabled: true, .. } => DebugAccess::Administrators,
+            _ => DebugAccess::Open,
+        },
         head_bytes_max: usize::try_from(options.head_bytes_max).unwrap_or(usize::MAX),
         body_bytes_max: options.body_bytes_max,
         row_limit: usize::try_from(options.max_row_limit).unwrap_or(usize::MAX),
@@ -96,27 +102,6 @@ pub fn http(config: &Config, core_count: usize) -> http::Options {
 pub fn node(core: usize) -> [u8; 6] {
     let random = RandomState::new().hash_one(core).to_le_bytes();
     [random[0] | 1, random[1], random[2], random[3], random[4], core as u8]
-}
-
-/// Sizes of a core's storage; cores add up.
-pub fn engine_statistic(sizes: &Sizes) -> Statistic {
-    let value = |count: u64| Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
-    Statistic {
-        name: "engine",
-        tags: Some(Vec::new()),
-        values: vec![
-            ("compactedBytes", value(sizes.compacted_bytes)),
-            ("compactions", value(sizes.compactions)),
-            ("compactionsDue", value(sizes.compactions_due)),
-            ("damagedBlocks", value(sizes.damaged_blocks)),
-            ("flushedBytes", value(sizes.flushed_bytes)),
-            ("memtableBytes", value(sizes.memtable_bytes)),
-            ("segmentBytes", value(sizes.segment_bytes)),
-            ("segments", value(sizes.segments)),
-            ("series", value(sizes.series)),
-            ("walBytes", value(sizes.wal_bytes)),
-        ],
-    }
 }
 
 /// Memory this process may use: the machine's, or less if its control group says so.
@@ -146,13 +131,6 @@ pub fn running(config: &Config) -> running::Limits {
         time_max: unless_zero(config.coordinator.query_timeout_ns),
         log_after: unless_zero(config.coordinator.log_queries_after_ns),
     }
-}
-
-/// Settings that ask for what is not built yet, a line each for the log: nobody shall rely on them unknowingly.
-pub fn not_served(config: &Config) -> Vec<String> {
-    let asked = [(config.monitor.store_enabled, "[monitor] store-enabled")];
-    let lines = asked.iter().filter(|(is_asked, _)| *is_asked);
-    lines.map(|(_, setting)| format!("{setting} has no effect yet")).collect()
 }
 
 /// Memory this process uses.

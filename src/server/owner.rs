@@ -85,6 +85,11 @@ impl Owner {
         measurements.iter().for_each(|measurement| registry.forget_measurement(database, measurement));
     }
 
+    /// Measurements of `database` that any shard group has.
+    pub fn measurement_count(&self, database: DatabaseId) -> u64 {
+        self.registry.borrow().measurement_count(database)
+    }
+
     /// Changes the catalog; ends when the change is durable and every core has it.
     pub async fn change(&self, command: Command) -> Answer {
         let (answer, answered) = oneshot::channel();

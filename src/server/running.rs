@@ -14,6 +14,9 @@ use std::time::Instant;
 
 use crate::model::Kill;
 use crate::model::RunningQuery;
+use crate::observe;
+use crate::observe::Statistic;
+use crate::observe::Value;
 use crate::stdx::budget::Budget;
 use crate::stdx::budget::Counter;
 use crate::stdx::budget::Taken;
@@ -24,6 +27,8 @@ use crate::stdx::notify::Notify;
 pub struct Shared {
     /// Ids given so far.
     pub ids: Counter,
+    /// Numbers given to countings of requests by sender.
+    pub trackings: Counter,
     /// Requests that run.
     pub running: Counter,
     /// Bytes that running requests hold.
@@ -47,6 +52,9 @@ pub struct Running {
     shared: Arc<Shared>,
     limits: Limits,
     entries: RefCell<BTreeMap<u64, Rc<Entry>>>,
+    executed: observe::Counter,
+    finished: observe::Counter,
+    duration_ns: observe::Counter,
 }
 
 #[derive(Debug)]
@@ -63,7 +71,14 @@ struct Entry {
 impl Running {
     /// Nothing runs yet.
     pub fn new(shared: Arc<Shared>, limits: Limits) -> Rc<Running> {
-        Rc::new(Running { shared, limits, entries: RefCell::default() })
+        Rc::new(Running {
+            shared,
+            limits,
+            entries: RefCell::default(),
+            executed: observe::Counter::default(),
+            finished: observe::Counter::default(),
+            duration_ns: observe::Counter::default(),
+        })
     }
 
     /// Lets a request run, or says what of stock's limits keeps it from it.
@@ -82,7 +97,13 @@ impl Running {
             killed: Notify::default(),
         });
         self.entries.borrow_mut().insert(id, Rc::clone(&entry));
+        self.executed.add(1);
         Ok(Ticket { running: Rc::clone(self), entry, _place: place })
+    }
+
+    /// A number that nothing else of all cores has.
+    pub fn new_id(&self) -> u64 {
+        self.shared.trackings.add(1) + 1
     }
 
     /// What runs here.
@@ -95,6 +116,23 @@ impl Running {
             is_killed: entry.is_killed.get(),
         };
         self.entries.borrow().values().map(describe).collect()
+    }
+
+    /// Stock's counters.
+    pub fn statistic(&self) -> Statistic {
+        let active = self.entries.borrow().len() as i64;
+        let values = [
+            ("queriesActive", active),
+            ("queriesExecuted", self.executed.get()),
+            ("queriesFinished", self.finished.get()),
+            ("queryDurationNs", self.duration_ns.get()),
+            ("recoveredPanics", 0),
+        ];
+        Statistic {
+            name: "queryExecutor",
+            tags: None,
+            values: values.map(|(name, n)| (name, Value::Integer(n))).into(),
+        }
     }
 
     /// Ends a request of this core.
@@ -171,6 +209,9 @@ impl Drop for Ticket {
         // It may have spent its time on a client that took its rows slowly.
         self.log_if_slow();
         self.running.entries.borrow_mut().remove(&self.entry.id);
+        self.running.finished.add(1);
+        let elapsed_ns = self.entry.started.elapsed().as_nanos();
+        self.running.duration_ns.add(i64::try_from(elapsed_ns).unwrap_or(i64::MAX));
     }
 }
 

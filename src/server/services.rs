@@ -23,6 +23,7 @@ use crate::meta::auth;
 use crate::meta::token;
 use crate::model::ResultPiece;
 use crate::observe::Statistic;
+use crate::observe::requests::RequestCount;
 use crate::query;
 use crate::query::request::Caller;
 use crate::query::request::QueryError;
@@ -32,6 +33,7 @@ use crate::query::statement::ServerFacts;
 use crate::server::core;
 use crate::server::core::Core;
 use crate::server::core::Phase;
+use crate::server::diagnostics;
 use crate::server::fabric::MeshFabric;
 use crate::server::options;
 use crate::server::owners::CoreOwners;
@@ -77,7 +79,9 @@ impl CoreServices {
         let asked = text.as_bytes().windows(5).any(|word| word.eq_ignore_ascii_case(b"stats"));
         let statistics = if asked { self.statistics().await } else { Vec::new() };
         let core_count = self.core.mesh().core_count();
-        ServerFacts { statistics, diagnostics: Vec::new(), started_ns: self.core.started_ns, core_count }
+        let asked = text.as_bytes().windows(11).any(|word| word.eq_ignore_ascii_case(b"diagnostics"));
+        let diagnostics = if asked { diagnostics::sections(&self.core.config) } else { Vec::new() };
+        ServerFacts { statistics, diagnostics, started_ns: self.core.started_ns, core_count }
     }
 
     fn verify_token(&self, text: &str) -> Result<Caller, AuthError> {
@@ -96,7 +100,7 @@ fn unauthorized(text: &str) -> AuthError {
 }
 
 impl Services for CoreServices {
-    type Write = Session<CoreOwners>;
+    type Write = CountedWrite;
     type Query = RunningQuery;
 
     fn now_ns(&self) -> i64 {
@@ -127,8 +131,18 @@ impl Services for CoreServices {
         }
     }
 
-    async fn begin_write(&self, params: WriteParams) -> Result<Session<CoreOwners>, WriteError> {
-        self.core.ingest().begin(params)
+    fn authorize_admin(&self, caller: &Caller) -> Result<(), AuthError> {
+        let is_admin = match caller {
+            Caller::Trusted => true,
+            Caller::NoAdminYet => false,
+            Caller::User(name) => self.core.catalog().user(name).is_some_and(|user| user.admin),
+        };
+        if is_admin { Ok(()) } else { Err(AuthError::Forbidden("error authorizing admin access".to_owned())) }
+    }
+
+    async fn begin_write(&self, params: WriteParams) -> Result<CountedWrite, WriteError> {
+        let session = self.core.ingest().begin(params)?;
+        Ok(CountedWrite { core: self.core.clone(), session })
     }
 
     fn authorize_write(&self, caller: &Caller, database: &str) -> Result<(), AuthError> {
@@ -177,7 +191,14 @@ impl Services for CoreServices {
                 }
             }
         }
+        sums.sort_by(|left, right| (left.name, &left.tags).cmp(&(right.name, &right.tags)));
         sums
+    }
+
+    async fn requests_during(&self, interval: Duration) -> Vec<RequestCount> {
+        let tracking = Tracking::start(&self.core).await;
+        glommio::timer::sleep(interval).await;
+        tracking.end().await
     }
 
     fn memory_bytes(&self) -> i64 {
@@ -185,13 +206,64 @@ impl Services for CoreServices {
     }
 }
 
-impl WriteSession for Session<CoreOwners> {
+/// Requests being counted by sender on all cores; dropping it ends that.
+struct Tracking {
+    core: Rc<Core>,
+    id: u64,
+    is_over: bool,
+}
+
+impl Tracking {
+    async fn start(core: &Rc<Core>) -> Tracking {
+        let tracking = Tracking { core: Rc::clone(core), id: core.running.new_id(), is_over: false };
+        core.mesh().call_all(|| Request::CountRequests(tracking.id), STATISTICS_WAIT).await;
+        tracking
+    }
+
+    async fn end(mut self) -> Vec<RequestCount> {
+        let mut sums: Vec<RequestCount> = Vec::new();
+        let answers = self.core.mesh().call_all(|| Request::CountedRequests(self.id), STATISTICS_WAIT).await;
+        self.is_over = true;
+        for answer in answers {
+            let Ok(Response::CountedRequests(counts)) = answer else { continue };
+            for count in counts {
+                match sums.iter_mut().find(|sum| sum.sender == count.sender) {
+                    Some(sum) => sum.add(&count),
+                    None => sums.push(count),
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl Drop for Tracking {
+    fn drop(&mut self) {
+        if self.is_over || self.core.phase() != Phase::Serving {
+            return;
+        }
+        let (mesh, id) = (self.core.mesh().clone(), self.id);
+        core::spawn(self.core.queues.requests, async move {
+            mesh.call_all(|| Request::CountedRequests(id), STATISTICS_WAIT).await;
+        });
+    }
+}
+
+/// A write whose outcome is counted.
+pub struct CountedWrite {
+    core: Rc<Core>,
+    session: Session<CoreOwners>,
+}
+
+impl WriteSession for CountedWrite {
     async fn feed(&mut self, window: &[u8], last: bool) -> Result<usize, WriteError> {
-        Session::feed(self, window, last).await
+        self.session.feed(window, last).await
     }
 
     async fn finish(self) -> Result<Written, WriteError> {
-        Session::finish(self).await
+        let outcome = self.session.finish().await;
+        self.core.writes.count(&outcome);
+        outcome
     }
 }
 

@@ -258,7 +258,9 @@ impl Udp {
         self.pending.set(self.pending.get() + 1);
         let udp = Rc::clone(self);
         core::spawn(self.core.queues.requests, async move {
-            match batch.session.finish().await {
+            let outcome = batch.session.finish().await;
+            udp.core.writes.count(&outcome);
+            match outcome {
                 Ok(_) => {
                     bump(&udp.counters.batches_sent, 1);
                     bump(&udp.counters.points_sent, batch.points as i64);

@@ -24,6 +24,7 @@ use crate::shard::WriteError;
 use crate::shard::limits;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
+use crate::shard::space;
 use crate::stdx::budget::Taken;
 use crate::wal::Log;
 
@@ -31,7 +32,7 @@ use crate::wal::Log;
 const COMMIT_BYTES_MAX: usize = 32 << 20;
 /// Pause before a failed log is tried again.
 const RETRY_NS: u64 = 500_000_000;
-/// How often a waiter looks at its deadline, and the loop at the age of the memtables.
+/// How often a waiter looks at its deadline, and the loop at what is due and cannot be done yet.
 const TICK_NS: u64 = 100_000_000;
 
 type Done = oneshot::Receiver<Result<Vec<Assigned>, WriteError>>;
@@ -46,16 +47,25 @@ enum Step {
     End,
 }
 
+/// Why a write may not enter.
+enum Wait {
+    /// Not yet; what to say when it takes too long.
+    For(&'static str),
+    /// It is refused at once.
+    Never(WriteError),
+}
+
 impl<P: Disk + Clock> Engine<P> {
     /// Waits until a write may enter, or says why not.
     pub(super) async fn wait_for_room(&self) -> Result<(), WriteError> {
         let deadline = self.platform.monotonic_ns().saturating_add(self.options.write_wait_ns);
         loop {
             let changed = self.room.notified();
+            self.look_at_space().await;
             let refusal = match self.refusal() {
                 Ok(()) => return Ok(()),
-                Err(Some(refusal)) => return Err(refusal),
-                Err(None) => WriteError::Overloaded("timed out waiting for memtable space"),
+                Err(Wait::Never(refusal)) => return Err(refusal),
+                Err(Wait::For(what)) => WriteError::Overloaded(what),
             };
             let now = self.platform.monotonic_ns();
             if now >= deadline {
@@ -66,18 +76,23 @@ impl<P: Disk + Clock> Engine<P> {
         }
     }
 
-    /// `Err(None)`: no room yet.
-    fn refusal(&self) -> Result<(), Option<WriteError>> {
+    fn refusal(&self) -> Result<(), Wait> {
         let state = self.state.borrow();
         if state.phase == Phase::Stopping {
-            return Err(Some(WriteError::Stopping));
+            return Err(Wait::Never(WriteError::Stopping));
         }
         if let Some(failure) = &state.log_failure {
-            return Err(Some(WriteError::Log(failure.clone())));
+            return Err(Wait::Never(WriteError::Log(failure.clone())));
         }
         let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
         let queued = state.pending_bytes >= self.options.pending_bytes;
-        if full || queued { Err(None) } else { Ok(()) }
+        let makes_room = state.frozen.is_some() || state.active_bytes > 0;
+        match state.space.is_short {
+            true if makes_room => Err(Wait::For(space::SHORT)),
+            true => Err(Wait::Never(WriteError::Overloaded(space::SHORT))),
+            false if full || queued => Err(Wait::For("timed out waiting for memtable space")),
+            false => Ok(()),
+        }
     }
 
     /// Checks batches, gives their keys ids and queues them for the next commit. `room` is for new series.
@@ -160,14 +175,10 @@ impl<P: Disk + Clock> Engine<P> {
                     self.platform.sleep_ns(RETRY_NS).await;
                     self.replace_failed_log().await;
                 }
-                Step::Wait => {
-                    let idle = self.state.borrow().active_bytes == 0;
-                    if idle {
-                        changed.await;
-                    } else {
-                        futures_lite::future::or(changed, self.platform.sleep_ns(TICK_NS)).await;
-                    }
-                }
+                Step::Wait => match self.until_due() {
+                    None => changed.await,
+                    Some(pause) => futures_lite::future::or(changed, self.platform.sleep_ns(pause)).await,
+                },
                 Step::End => break,
             }
         }
@@ -201,6 +212,19 @@ impl<P: Disk + Clock> Engine<P> {
             return Step::Sync;
         }
         if stopping && state.active_bytes == 0 { Step::End } else { Step::Wait }
+    }
+
+    /// How long until the clock alone gives the loop something to do; `None`: it never will.
+    fn until_due(&self) -> Option<u64> {
+        let state = self.state.borrow();
+        let cold = state.active_since_ns.and_then(|since| since.checked_add(self.options.cold_flush_ns));
+        let sync = match self.options.durability {
+            Durability::Interval(interval) if state.unsynced => state.last_sync_ns.checked_add(interval),
+            _ => None,
+        };
+        let due = [cold, sync].into_iter().flatten().min()?;
+        // What is due already waits for something, such as the end of a flush.
+        Some(due.checked_sub(self.platform.monotonic_ns()).filter(|pause| *pause > 0).unwrap_or(TICK_NS))
     }
 
     /// Takes what waits, up to a bound, writes it as one frame, syncs, applies and acknowledges.

@@ -23,7 +23,6 @@ use crate::segment::codec::Effort;
 use crate::shard::Engine;
 use crate::shard::Phase;
 use crate::shard::State;
-use crate::shard::flush::remove_if_there;
 use crate::shard::manifest::Change;
 use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
@@ -91,6 +90,10 @@ impl<P: Disk + Clock> Engine<P> {
                 futures_lite::future::or(changed, platform.sleep_ns(COLD_LOOK_NS)).await;
                 continue;
             };
+            if !self.has_space_beside_writes(job.bytes).await {
+                futures_lite::future::or(changed, platform.sleep_ns(RETRY_NS)).await;
+                continue;
+            }
             self.state.borrow_mut().work.is_compacting = true;
             let result = self.compact(&job, &mut throttle).await;
             self.state.borrow_mut().work.is_compacting = false;
@@ -184,12 +187,6 @@ impl<P: Disk + Clock> Engine<P> {
         }
         own.drop_spent_tombstones();
         Ok(())
-    }
-
-    async fn remove_useless(&self, path: &Path) {
-        if let Err(error) = remove_if_there(&self.platform, path).await {
-            tracing::warn!("an unfinished segment could not be removed, a restart will try again: {error}");
-        }
     }
 
     /// What cannot be read is not tried again; what was read as damage stays for whoever wants to look at it.

@@ -41,6 +41,7 @@ impl<P: Disk + Clock> Engine<P> {
         loop {
             let changed = self.flush_work.notified();
             self.remove_garbage().await;
+            self.settle_orphans().await;
             let frozen = self.state.borrow().frozen.clone();
             if let Some(frozen) = frozen {
                 if let Err(error) = self.flush(&frozen).await {
@@ -83,7 +84,11 @@ impl<P: Disk + Clock> Engine<P> {
         if let Some(old_logs) = &frozen.old_logs {
             old_logs.release(&self.platform, &dir).await?;
         }
-        self.state.borrow_mut().frozen = None;
+        {
+            let mut state = self.state.borrow_mut();
+            state.frozen = None;
+            state.space.look_again();
+        }
         self.room.notify_all();
         self.commit_work.notify_all();
         Ok(())
@@ -92,20 +97,45 @@ impl<P: Disk + Clock> Engine<P> {
     async fn flush_shard(&self, shard: u16, age: (u32, u32)) -> io::Result<()> {
         let partitions = self.frozen_partitions(shard);
         self.save_series(shard).await?;
-        let mut segments = Vec::new();
-        for (key, memtable) in partitions {
-            let segment = self.write_segment(shard, &memtable).await?;
-            segments.push((key, segment));
-        }
-        let dir = names::shard_dir(&self.options.dir, shard);
-        if !segments.is_empty() {
-            self.platform.sync_dir(&dir).await?;
-        }
+        let mut paths = Vec::new();
+        let segments = match self.write_segments(shard, partitions, &mut paths).await {
+            Ok(segments) => segments,
+            Err(error) => {
+                for path in &paths {
+                    self.remove_useless(path).await;
+                }
+                return Err(error);
+            }
+        };
         let visible = segments.iter().map(|(key, segment)| (segment.id().number, *key)).collect();
         let tombstones = self.unsaved_tombstones(shard, age);
-        self.change_manifest(shard, Change::Flush { flushed: age, segments: visible, tombstones }).await?;
+        let change = Change::Flush { flushed: age, segments: visible, tombstones };
+        if let Err(error) = self.change_manifest(shard, change).await {
+            // Until the next change the manifest may name them.
+            self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").useless_later.extend(paths);
+            return Err(error);
+        }
         self.publish(shard, age, segments);
         Ok(())
+    }
+
+    /// Writes a segment of each partition; `paths` are the files begun, also when one fails.
+    async fn write_segments(
+        &self,
+        shard: u16,
+        partitions: Vec<(PartitionKey, Rc<Memtable>)>,
+        paths: &mut Vec<PathBuf>,
+    ) -> io::Result<Vec<(PartitionKey, Segment<P>)>> {
+        let mut segments = Vec::new();
+        for (key, memtable) in partitions {
+            let (path, id) = self.next_segment(shard);
+            paths.push(path.clone());
+            segments.push((key, self.write_segment(&path, id, &memtable).await?));
+        }
+        if !segments.is_empty() {
+            self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await?;
+        }
+        Ok(segments)
     }
 
     /// Deletions of the logs that go with this flush.
@@ -166,20 +196,19 @@ impl<P: Disk + Clock> Engine<P> {
         series.iter().filter_map(record).collect()
     }
 
-    async fn write_segment(&self, shard: u16, memtable: &Memtable) -> io::Result<Segment<P>> {
-        let (path, id) = self.next_segment(shard);
+    async fn write_segment(&self, path: &Path, id: SegmentId, memtable: &Memtable) -> io::Result<Segment<P>> {
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
-        let mut writer = SegmentWriter::create(&self.platform, &path, id, Effort::Hot).await?;
+        let mut writer = SegmentWriter::create(&self.platform, path, id, Effort::Hot).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
-            writer.add(SeriesId(rows.series), &rows.measurement, &rows.fields, &rows.block).await?;
+            writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;
             self.platform.yield_now().await;
         }
         let summary = writer.finish().await?;
         self.state.borrow_mut().work.flushed_bytes += summary.bytes;
-        Segment::open(&self.platform, &path, &self.page_cache).await.map_err(io::Error::other)
+        Segment::open(&self.platform, path, &self.page_cache).await.map_err(io::Error::other)
     }
 
     /// A file name that was never used in this shard.
@@ -207,9 +236,17 @@ impl<P: Disk + Clock> Engine<P> {
                 None => state.garbage.push(segment.path().to_path_buf()),
             }
         }
+        state.garbage.append(&mut shard.useless_later);
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.drop_spent_tombstones();
         self.compact_work.notify_all();
+    }
+
+    /// Removes a file that the manifest does not name.
+    pub(super) async fn remove_useless(&self, path: &Path) {
+        if let Err(error) = remove_if_there(&self.platform, path).await {
+            tracing::warn!("an unfinished segment could not be removed, a restart will try again: {error}");
+        }
     }
 
     async fn remove_garbage(&self) {

@@ -25,9 +25,11 @@ mod compact;
 mod flush;
 mod limits;
 mod manifest;
+mod orphans;
 mod read;
 mod record;
 mod recover;
+mod space;
 mod state;
 mod tombstone;
 
@@ -68,6 +70,8 @@ use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::segment::PageCache;
+use crate::shard::orphans::Orphans;
+use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
 use crate::stdx::notify::Notify;
@@ -112,6 +116,8 @@ pub struct Options {
     pub write_wait_ns: u64,
     /// Waits this long for company before each sync, ns (stock's `wal-fsync-delay`).
     pub commit_delay_ns: u64,
+    /// Bytes of the device that writes leave free, beyond what flushes will need; 0: its room is not looked at.
+    pub reserve_bytes: u64,
     /// When to acknowledge.
     pub durability: Durability,
     /// Index pages and blocks of segments that stay in memory, bytes.
@@ -242,9 +248,12 @@ struct State<P: Disk> {
     compact_loop_ended: bool,
     /// Segments of dropped partitions, and those that were compacted, whose files are to be removed.
     garbage: Vec<PathBuf>,
+    /// Series of dropped partitions that may have to leave the index.
+    orphans: Orphans,
     work: Work,
     last_sync_ns: u64,
     unsynced: bool,
+    space: Space,
 }
 
 /// Background work since the start.
@@ -369,8 +378,10 @@ impl<P: Disk + Clock> Engine<P> {
     pub fn set_live(&self, live: Live) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        for shard in state.shards.values_mut() {
-            shard.drop_all_but(&live, &mut state.garbage);
+        for (&number, shard) in &mut state.shards {
+            for (database, series) in shard.drop_all_but(&live, &mut state.garbage) {
+                *state.orphans.entry((number, database)).or_default() |= series;
+            }
         }
         state.live = live;
         self.flush_work.notify_all();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::disk::Clock;
 use crate::disk::Disk;
+use crate::exec::view::BlockSummary;
 use crate::exec::view::Cursor;
 use crate::exec::view::PartitionInfo;
 use crate::exec::view::ReadError;
@@ -18,6 +19,8 @@ use crate::model::PolicyId;
 use crate::model::RowBlock;
 use crate::model::TimeRange;
 use crate::segment::Merge;
+use crate::segment::Passed;
+use crate::segment::SegmentError;
 use crate::segment::Source;
 use crate::series::Index;
 use crate::shard::Engine;
@@ -85,6 +88,10 @@ impl<P: Disk + Clock> View for ShardView<P> {
             range: partition.range,
             series: (*partition.series()).clone(),
         })
+    }
+
+    fn shard_groups(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<TimeRange> {
+        self.with_partitions(database, policy, range, |_, partition, _| partition.range)
     }
 
     fn fields(
@@ -157,9 +164,11 @@ pub struct SeriesCursor<P: Disk> {
 }
 
 impl<P: Disk + Clock> Cursor for SeriesCursor<P> {
+    type Passed = Passed<P>;
+
     async fn next(&mut self) -> Result<Option<RowBlock>, ReadError> {
         while let Some(sources) = self.parts.last_mut() {
-            let block = self.merge.step(sources).await.map_err(|error| ReadError(error.to_string()))?;
+            let block = self.merge.step(sources).await.map_err(failed)?;
             if sources.is_empty() {
                 self.parts.pop();
             }
@@ -169,4 +178,27 @@ impl<P: Disk + Clock> Cursor for SeriesCursor<P> {
         }
         Ok(None)
     }
+
+    async fn pass(&mut self, enough: impl FnOnce(&BlockSummary) -> bool) -> Result<Option<Passed<P>>, ReadError> {
+        while let Some(sources) = self.parts.last_mut() {
+            let spent = self.merge.find_all(sources).await.map_err(failed)?;
+            if !spent {
+                return Ok(self.merge.pass(sources, enough));
+            }
+            self.parts.pop();
+        }
+        Ok(None)
+    }
+
+    async fn read_passed(&self, passed: &Passed<P>) -> Result<Option<RowBlock>, ReadError> {
+        self.merge.read_passed(passed).await.map_err(failed)
+    }
 }
+
+fn failed(error: SegmentError) -> ReadError {
+    ReadError(error.to_string())
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -37,6 +37,7 @@ use crate::shard::manifest::Manifest;
 use crate::shard::record;
 use crate::shard::record::LogRecord;
 use crate::shard::record::PartitionKey;
+use crate::shard::space::Space;
 use crate::shard::state::Partition;
 use crate::shard::state::Settled;
 use crate::shard::state::ShardState;
@@ -213,9 +214,11 @@ impl<P: Disk + Clock> Engine<P> {
                 flush_loop_ended: false,
                 compact_loop_ended: false,
                 garbage: Vec::new(),
+                orphans: BTreeMap::new(),
                 work: Work::default(),
                 last_sync_ns: 0,
                 unsynced: false,
+                space: Space::default(),
             }),
             options,
             commit_work: Notify::default(),
@@ -232,14 +235,15 @@ impl<P: Disk + Clock> Engine<P> {
         Ok((Rc::new(engine), recovery))
     }
 
-    /// Takes series out of the index that deletions have left without a point.
+    /// Takes series out of the index that deletions have left without a point, or dropped shard groups.
     async fn settle_all(&self) {
         for number in self.options.shards() {
             let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
             for Tombstone { deletion, .. } in &self.state.borrow().shards[&number].tombstones {
                 *deleted.entry(deletion.database).or_default() |= &*deletion.series;
             }
-            for (database, series) in deleted {
+            let orphans = self.state.borrow().shards[&number].orphans();
+            for (database, series) in deleted.into_iter().chain(orphans) {
                 self.settle(number, database, &series, false).await;
             }
             if let Some(shard) = self.state.borrow_mut().shards.get_mut(&number) {

@@ -61,6 +61,8 @@ pub struct ShardState<P: Disk> {
     pub manifest_is_taken: bool,
     /// What the manifest says.
     pub listed: Manifest,
+    /// Segments of flushes whose change of the manifest failed: they can go after the next one.
+    pub useless_later: Vec<PathBuf>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
@@ -254,6 +256,7 @@ impl<P: Disk> ShardState<P> {
             manifest: None,
             manifest_is_taken: false,
             listed: Manifest::default(),
+            useless_later: Vec::new(),
             tombstones: Vec::new(),
             dormant: HashMap::new(),
             dormant_keys: HashMap::new(),
@@ -331,20 +334,26 @@ impl<P: Disk> ShardState<P> {
         self.next_series = self.next_series.max(next);
     }
 
-    /// Drops what the catalog no longer holds; files to remove go to `garbage`.
-    pub fn drop_all_but(&mut self, live: &Live, garbage: &mut Vec<PathBuf>) {
+    /// Drops what the catalog no longer holds; files to remove go to `garbage`. The series of dropped partitions, by
+    /// database.
+    pub fn drop_all_but(&mut self, live: &Live, garbage: &mut Vec<PathBuf>) -> BTreeMap<DatabaseId, RoaringBitmap> {
         self.indexes.retain(|database, _| live.databases.contains(database));
         self.unsaved_series.retain(|series| live.databases.contains(&series.0));
         self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
         self.dormant.retain(|_, (database, _)| live.databases.contains(database));
         self.dormant_keys.retain(|(database, _), _| live.databases.contains(database));
+        let mut dropped: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
         self.partitions.retain(|key, partition| {
             let stays = live.groups.contains_key(key);
             if !stays {
+                if live.databases.contains(&key.database) {
+                    *dropped.entry(key.database).or_default() |= &*partition.series();
+                }
                 garbage.extend(partition.segments.iter().map(|settled| settled.segment.path().to_path_buf()));
             }
             stays
         });
+        dropped
     }
 
     /// Applies a batch to its partition, made if it is not there; the memory it took.

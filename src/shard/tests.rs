@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
 use glommio::LocalExecutor;
 
@@ -31,6 +33,29 @@ fn live() -> Live {
     live
 }
 
+/// Of a core that only freezes by size and never compacts what is cold.
+pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes: usize) -> Options {
+    Options {
+        dir: dir.to_path_buf(),
+        shard_count: SHARDS,
+        core,
+        core_count,
+        generation: 1,
+        memtable_bytes,
+        wal_bytes: 1 << 30,
+        cold_flush_ns: u64::MAX,
+        pending_bytes: 1 << 20,
+        write_wait_ns: 10_000_000_000,
+        commit_delay_ns: 0,
+        reserve_bytes: 0,
+        durability: Durability::Always,
+        page_cache_bytes: 1 << 20,
+        compact_bytes_per_second: 0,
+        compact_burst_bytes: 0,
+        compact_cold_ns: u64::MAX,
+    }
+}
+
 /// The engines of all cores of one run, in one thread.
 struct Run {
     engines: Vec<Rc<Engine<RealDisk>>>,
@@ -45,24 +70,8 @@ impl Run {
         let old_logs = OldLogs::list(&disk, dir, SHARDS, usize::from(cores)).await.unwrap();
         let mut run = Run { engines: Vec::new(), tasks: Vec::new(), recovery: Recovery::default() };
         for core in 0..cores {
-            let options = Options {
-                dir: dir.to_path_buf(),
-                shard_count: SHARDS,
-                core,
-                core_count: cores,
-                generation: old_logs.next_generation(),
-                memtable_bytes,
-                wal_bytes: 1 << 30,
-                cold_flush_ns: u64::MAX,
-                pending_bytes: 1 << 20,
-                write_wait_ns: 10_000_000_000,
-                commit_delay_ns: 0,
-                durability: Durability::Always,
-                page_cache_bytes: 1 << 20,
-                compact_bytes_per_second: 0,
-                compact_burst_bytes: 0,
-                compact_cold_ns: u64::MAX,
-            };
+            let generation = old_logs.next_generation();
+            let options = Options { generation, ..run_options(dir, core, cores, memtable_bytes) };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
             run.recovery.join(recovery);
             for part in 0..3 {
@@ -219,5 +228,54 @@ fn a_dropped_database_is_gone_at_once_and_after_a_restart() {
                 .count()
         };
         assert_eq!((0..SHARDS).map(segments).sum::<usize>(), 0);
+    });
+}
+
+#[test]
+fn series_of_dropped_groups_leave_the_index_and_come_back_with_a_point() {
+    test(async |dir| {
+        // Of a, points are in both groups, of b in the one that is dropped, in segments and in memory.
+        let (a, b) = (KEYS[0], KEYS[1]);
+        let is_known = |run: &Run, key: &str| {
+            let mut views = run.engines.iter().flat_map(Engine::views);
+            views.any(|view| view.index(DATABASE, |index| index.lookup(key.as_bytes())).flatten().is_some())
+        };
+        let mut only_late = live();
+        only_late.groups.retain(|key, _| key.group == GroupId(2));
+        for memtable_bytes in [1, 1 << 30] {
+            let folder = dir.join(memtable_bytes.to_string());
+            std::fs::create_dir(&folder).unwrap();
+            let run = Run::start(&folder, 2, memtable_bytes).await;
+            for (key, time) in [(a, 1), (a, 1500), (b, 2)] {
+                run.write(0, key, time, 7).await;
+            }
+            run.engines.iter().for_each(|engine| engine.set_live(only_late.clone()));
+            let hopeless = Instant::now() + Duration::from_secs(30);
+            while is_known(&run, b) && Instant::now() < hopeless {
+                glommio::executor().yield_now().await;
+            }
+            assert!(is_known(&run, a) && !is_known(&run, b));
+            run.write(0, b, 1600, 8).await;
+            assert!(is_known(&run, b));
+            let expected = BTreeMap::from([((a.to_owned(), 1500), 7), ((b.to_owned(), 1600), 8)]);
+            assert_eq!(run.points(&KEYS).await, expected);
+            run.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_start_knows_no_series_whose_groups_were_dropped_while_it_was_down() {
+    test(async |dir| {
+        let run = Run::start(&dir, 2, 1).await;
+        run.write(0, KEYS[0], 1, 7).await;
+        run.stop().await;
+        let disk = RealDisk::new();
+        let old_logs = OldLogs::list(&disk, &dir, SHARDS, 1).await.unwrap();
+        let options = Options { generation: old_logs.next_generation(), ..run_options(&dir, 0, 1, 1) };
+        let none = Live { databases: live().databases, ..Live::default() };
+        let (engine, _) = Engine::open(disk, options, none, old_logs).await.unwrap();
+        let known = engine.views()[0].index(DATABASE, |index| index.len());
+        assert_eq!(known, Some(0));
     });
 }

@@ -2,7 +2,22 @@
 
 /// Appends `value`, 1 to 10 bytes.
 #[inline]
-pub fn put(out: &mut Vec<u8>, mut value: u64) {
+pub fn put(out: &mut Vec<u8>, value: u64) {
+    if value >= TWO_BYTES_END {
+        return put_long(out, value);
+    }
+    // One byte or two cannot be foretold for most columns, so there is no branch on that: both are written, and one is
+    // taken back.
+    let is_long = u64::from(value >= 0x80);
+    let bytes = value & 0x7f | is_long << 7 | value >> 7 << 8;
+    out.extend_from_slice(&(bytes as u16).to_le_bytes());
+    out.truncate(out.len() - 1 + is_long as usize);
+}
+
+/// Larger values take more than two bytes.
+const TWO_BYTES_END: u64 = 1 << 14;
+
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -34,6 +49,13 @@ pub fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// The low seven bits of each byte, joined: neighbours, then pairs, then fours.
+fn without_tops(word: u64) -> u64 {
+    let pairs = word & 0x007f_007f_007f_007f | word >> 1 & 0x3f80_3f80_3f80_3f80;
+    let fours = pairs & 0x0000_3fff_0000_3fff | pairs >> 2 & 0x0fff_c000_0fff_c000;
+    fours & 0x0fff_ffff | fours >> 4 & 0x00ff_ffff_f000_0000
+}
+
 /// Reads from the front of a slice; every method answers `None` when the bytes run out or make no sense.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -59,15 +81,27 @@ impl<'a> Reader<'a> {
     /// See [`put`].
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
-        let first = *self.rest.first()?;
-        if first < 0x80 {
-            self.rest = &self.rest[1..];
-            return Some(u64::from(first));
+        if let Some((&[first, second], _)) = self.rest.split_first_chunk::<2>()
+            && first & second < 0x80
+        {
+            // As in `put`, without a branch on which of both it is.
+            let is_long = first >> 7;
+            self.rest = &self.rest[1 + usize::from(is_long)..];
+            return Some(u64::from(first & 0x7f) | u64::from(second * is_long) << 7);
         }
         self.varint_long()
     }
 
     fn varint_long(&mut self) -> Option<u64> {
+        if let Some((bytes, _)) = self.rest.split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*bytes);
+            let ends = !word & 0x8080_8080_8080_8080;
+            if ends != 0 {
+                let bits = ends.trailing_zeros() + 1;
+                self.rest = &self.rest[bits as usize / 8..];
+                return Some(without_tops(word & u64::MAX >> (64 - bits)));
+            }
+        }
         let mut value = 0_u64;
         for (index, &byte) in self.rest.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -165,6 +199,22 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
             let mut reader = Reader::new(&bytes);
             while reader.varint().is_some() && reader.bytes().is_some() && reader.u64().is_some() {}
+        }
+    }
+
+    #[test]
+    fn every_length_reads_back_with_much_and_with_nothing_behind_it() {
+        for length in 1..=9 {
+            for value in [1 << (7 * length - 7), (1 << (7 * length)) - 1] {
+                let mut bytes = Vec::new();
+                put(&mut bytes, value);
+                assert_eq!(bytes.len(), length, "{value}");
+                for behind in [0, 1, 8] {
+                    bytes.resize(length + behind, 0xff);
+                    let mut reader = Reader::new(&bytes);
+                    assert_eq!((reader.varint(), reader.rest().len()), (Some(value), behind));
+                }
+            }
         }
     }
 

@@ -15,7 +15,6 @@ use crate::segment::Examined;
 use crate::segment::PageCache;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
-use crate::segment::SegmentId;
 use crate::segment::summarize;
 use crate::shard::PartitionKey;
 use crate::tools::progress::Progress;
@@ -25,10 +24,6 @@ use crate::tools::series::SeriesTable;
 /// What the rest of the directory says of a segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The shard whose folder it is in.
-    pub shard: u16,
-    /// The number in its name.
-    pub number: u64,
     /// Where its points belong; `None`: nothing says so.
     pub key: Option<PartitionKey>,
     /// The times of its shard group, when the catalog has it.
@@ -65,7 +60,7 @@ pub async fn check(
         }
     };
     report.checked.segments += 1;
-    check_frame_of_file(&segment, name, expected, report).await;
+    check_frame_of_file(&segment, name, report).await;
     let mut seen = Seen::default();
     for number in 0..segment.page_count() {
         let (_, start, end) = segment.page_place(number);
@@ -157,15 +152,11 @@ impl Seen {
 }
 
 /// Everything but the blocks.
-async fn check_frame_of_file(segment: &Segment<ReadOnlyDisk>, name: &str, expected: Expected<'_>, report: &mut Report) {
+async fn check_frame_of_file(segment: &Segment<ReadOnlyDisk>, name: &str, report: &mut Report) {
     let (index, bytes) = (segment.index_range(), segment.bytes());
     let mut footer = |what: String| report.damage(name, index.end, bytes - index.end, what);
     if !bytes.is_multiple_of(DISK_ALIGN as u64) {
         footer(format!("{bytes} bytes are not whole blocks of the disk"));
-    }
-    let SegmentId { shard, number } = segment.id();
-    if (shard, number) != (expected.shard, expected.number) {
-        footer(format!("the footer is of segment {number} of shard {shard}"));
     }
     match segment.padding().await {
         Ok(padding) => {

@@ -222,7 +222,7 @@ impl<'a> Verifier<'a> {
         } else {
             "what is left of the damaged manifest does not name it: it may hold points, and stays"
         };
-        self.check_segments(shard, &folder, &entries, &manifest, orphan, &series).await;
+        self.check_segments(&folder, &entries, &manifest, orphan, &series).await;
         Ok(())
     }
 
@@ -262,7 +262,6 @@ impl<'a> Verifier<'a> {
 
     async fn check_segments(
         &mut self,
-        shard: u16,
         folder: &str,
         entries: &[Entry],
         manifest: &Manifest,
@@ -299,7 +298,7 @@ impl<'a> Verifier<'a> {
                 }
                 Some(&key) => {
                     let range = self.known.range(&key);
-                    let expected = Expected { shard, number, key: Some(key), range, series };
+                    let expected = Expected { key: Some(key), range, series };
                     let path = self.directory.path(&name);
                     segment::check(&path, &name, entry.bytes, expected, self.progress, &mut self.report).await;
                 }

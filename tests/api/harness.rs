@@ -57,7 +57,7 @@ impl Server {
     /// With a configuration file of this text.
     pub fn start_configured(text: &str) -> Server {
         let mut server = Server::prepare(&["--cores", "2"]);
-        std::fs::write(server.config_path(), text).expect("the directory is ours");
+        server.configure(text);
         server.restart();
         server
     }
@@ -82,6 +82,11 @@ impl Server {
         let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
         let paths = files.map(|file| file.path());
         paths.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).collect()
+    }
+
+    /// Replaces the configuration file; the next start reads it.
+    pub fn configure(&mut self, text: &str) {
+        std::fs::write(self.config_path(), text).expect("the directory is ours");
     }
 
     fn config_path(&self) -> PathBuf {

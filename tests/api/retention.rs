@@ -21,8 +21,10 @@ fn shard_groups_past_retention_are_dropped_with_their_files() {
     wait_until("the group of 1970 is gone", || server.rows("d", "SHOW SHARDS").as_array().map(Vec::len) == Some(1));
     wait_until("its segments are removed", || server.segment_paths().len() == 1);
     assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
+    wait_until("the series of the group alone is forgotten", || server.rows("d", "SHOW SERIES") == json!([["m"]]));
     assert!(server.stop().success());
     server.restart();
+    assert_eq!(server.rows("d", "SHOW MEASUREMENTS"), json!([["m"]]));
     assert_eq!(server.rows("d", "SELECT v FROM m").as_array().map(Vec::len), Some(1));
     assert_eq!(server.segment_paths().len(), 1);
 }

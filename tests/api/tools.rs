@@ -256,7 +256,7 @@ fn files_that_are_missing_or_in_the_wrong_place_are_damage() {
     let copy = |dir: &Path| {
         std::fs::copy(dir.join(&other), dir.join(&segment)).expect("the file is ours");
     };
-    check_changed(&server, copy, &format!("{segment}: the footer is of segment 1 of shard 0"));
+    check_changed(&server, copy, &format!("{segment}: the content of another segment"));
     let manifest = "shard-0001/manifest.log";
     check_changed(&server, |dir| remove(&dir.join(manifest)), &format!("{manifest}: it is missing"));
     // An empty log is what a start makes: only what names its series shows that it is not the one that was there.

@@ -18,6 +18,7 @@ use millrace::tools::progress::Progress;
 use millrace::tools::report::Report;
 use millrace::tools::verify::verify_shards;
 
+use crate::aggregates;
 use crate::model::Fate;
 use crate::model::Found;
 use crate::model::Model;
@@ -29,8 +30,18 @@ use crate::run::WRITERS;
 use crate::run::catalog;
 use crate::run::dir;
 
-const CALM: Faults =
-    Faults { write: 0, short_write: 0, sync: 0, read: 0, flip: 0, names: 0, latency_ns: 50_000, capacity: None };
+const CALM: Faults = Faults {
+    write: 0,
+    short_write: 0,
+    sync: 0,
+    read: 0,
+    flip: 0,
+    misread: 0,
+    miswrite: 0,
+    names: 0,
+    latency_ns: 50_000,
+    capacity: None,
+};
 /// Far more steps than anything here needs: who has not ended by then hangs.
 const STEPS_MAX: u64 = 2_000_000;
 
@@ -59,8 +70,10 @@ struct Life {
     is_dropped: bool,
     /// Some run acknowledged before the sync: a crash may leave gaps in its logs.
     is_lax: bool,
-    /// Reads may have brought flipped bits: points may be missing, but none may be wrong.
+    /// Reads may have brought flipped bits or another place: points may be missing, but none may be wrong.
     is_flipped: bool,
+    /// Writes may lie elsewhere, over others: what is read may say so, and so may a start.
+    is_damaged: bool,
 }
 
 impl Life {
@@ -75,7 +88,7 @@ impl Life {
             disk.create_dir(&dir()).await.expect("no faults yet");
             disk.sync_dir(Path::new("/")).await.expect("no faults yet");
         });
-        let kind = prng.below(5);
+        let kind = prng.below(7);
         let faults = faults(kind, &mut prng);
         Life {
             simulation,
@@ -87,7 +100,8 @@ impl Life {
             whole: true,
             is_dropped: false,
             is_lax: false,
-            is_flipped: faults.flip > 0,
+            is_flipped: faults.flip + faults.misread + faults.miswrite > 0,
+            is_damaged: faults.miswrite > 0,
         }
     }
 
@@ -191,7 +205,17 @@ impl Life {
             self.model.borrow().check_nothing_else(&found);
         } else {
             self.model.borrow_mut().check_started(&found);
+            self.check_aggregates(run, &found);
         }
+    }
+
+    /// What the summaries of blocks say is what the points say.
+    fn check_aggregates(&mut self, run: &Run, found: &Found) {
+        self.simulation.disk().set_faults(CALM);
+        let run = run.clone();
+        let told = self.simulation.block_on(async move { aggregates::aggregates(&run).await });
+        self.simulation.disk().set_faults(self.faults);
+        assert_eq!(told, aggregates::expected(found));
     }
 
     fn check_running(&self, found: &Found, promises: &[Fate]) {
@@ -215,7 +239,8 @@ impl Life {
         let faults = self.faults;
         self.simulation.disk().set_faults(CALM);
         let (reader, descending) = (run.clone(), self.prng.below(2) == 0);
-        let found = self.simulation.block_on(async move { reader.read(descending).await });
+        let is_damaged = self.is_damaged;
+        let found = self.simulation.block_on(async move { reader.read(descending, is_damaged).await });
         self.simulation.disk().set_faults(faults);
         found
     }
@@ -277,9 +302,15 @@ impl Life {
         for start in 0..2 {
             let sizes = Sizes::draw(&mut self.prng);
             let opened = Run::open(self.simulation.disk().clone(), sizes, catalog(self.is_dropped));
-            let opened = self.simulation.block_on(opened);
-            let (run, recovery) = opened.expect("a disk that works is opened");
-            assert!(start == 0 || recovery.points == 0, "a clean stop leaves nothing to replay: {recovery}");
+            let (run, recovery) = match self.simulation.block_on(opened) {
+                Ok(opened) => opened,
+                Err(error) if self.is_damaged => return self.simulation.disk().note(format_args!("no start: {error}")),
+                Err(error) => panic!("a disk that works is opened: {error}"),
+            };
+            assert!(
+                start == 0 || self.is_damaged || recovery.points == 0,
+                "a clean stop leaves nothing to replay: {recovery}"
+            );
             self.check_recovery(&recovery);
             self.whole = true;
             self.spawn_loops(&run);
@@ -312,6 +343,8 @@ fn faults(kind: u64, prng: &mut Prng) -> Faults {
         1 => Faults { write: often(), short_write: often(), ..CALM },
         2 => Faults { sync: often(), names: often(), ..CALM },
         3 => Faults { flip: often(), ..CALM },
+        4 => Faults { misread: often(), ..CALM },
+        5 => Faults { miswrite: often(), ..CALM },
         _ => Faults {
             write: often(),
             short_write: often(),

@@ -6,6 +6,7 @@
 //! A seed that fails is printed; `MILLRACE_SEED=n` runs that one alone and prints every step of the machine.
 //! `MILLRACE_SEEDS=n` runs so many fresh ones.
 
+mod aggregates;
 mod life;
 mod model;
 mod run;

@@ -6,8 +6,15 @@ use millrace::model::TimeRange;
 
 /// One value: series (index of its key), time, field.
 pub type Cell = (usize, i64, usize);
-/// What was read: the value of each cell.
+/// The field of booleans.
+pub const BOOLEAN: usize = 4;
+/// What was read: the value of each cell, as [`shown`].
 pub type Found = BTreeMap<Cell, i64>;
+
+/// What a field shows of a write's number.
+pub fn shown(field: usize, number: i64) -> i64 {
+    if field == BOOLEAN { number & 1 } else { number }
+}
 
 /// What is known of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +131,7 @@ impl Model {
         }
         let mut allowed = Vec::new();
         for &number in history.iter().rev() {
-            let value = (!self.writes[number].is_deletion).then_some(number as i64);
+            let value = (!self.writes[number].is_deletion).then_some(shown(cell.2, number as i64));
             match fate(number) {
                 Fate::Missing => {}
                 Fate::Open => allowed.push(value),
@@ -156,7 +163,8 @@ impl Model {
     /// Whether everything that was found was written once.
     pub fn check_nothing_else(&self, found: &Found) {
         for (cell, value) in found {
-            let is_known = self.cells.get(cell).is_some_and(|history| history.contains(&(*value as usize)));
+            let is_it = |number: &usize| shown(cell.2, *number as i64) == *value;
+            let is_known = self.cells.get(cell).is_some_and(|history| history.iter().any(is_it));
             assert!(is_known && !self.is_dropped(*cell), "{cell:?} = {value} was never written, or dropped");
         }
     }
@@ -167,6 +175,7 @@ impl Model {
         let evidence = |cell: &Cell| {
             let value = found.get(cell).map(|value| *value as usize);
             match value {
+                Some(_) if cell.2 == BOOLEAN => None,
                 Some(value) if value == number => Some(Fate::There),
                 Some(value) if value > number => None,
                 Some(_) => Some(Fate::Missing),
@@ -183,8 +192,10 @@ impl Model {
             return Fate::Open;
         }
         assert!(fates.len() <= 1, "write {number} is there in part; it has {} cells", self.writes[number].cells.len());
-        // Nothing tells of a deletion beside another one; a write that nothing tells of can never be seen again.
-        fates.first().copied().unwrap_or(if is_deletion { Fate::Open } else { Fate::Missing })
+        // Nothing tells of a deletion beside another one, or of a boolean; another write that nothing tells of can
+        // never be seen again.
+        let is_unclear = is_deletion || self.writes[number].cells.iter().any(|cell| cell.2 == BOOLEAN);
+        fates.first().copied().unwrap_or(if is_unclear { Fate::Open } else { Fate::Missing })
     }
 }
 

@@ -38,10 +38,12 @@ use millrace::shard::WriteError;
 
 use roaring::RoaringBitmap;
 
+use crate::model::BOOLEAN;
 use crate::model::Cell;
 use crate::model::Fate;
 use crate::model::Found;
 use crate::model::Model;
+use crate::model::shown;
 
 pub const SHARDS: u16 = 4;
 /// Series; each belongs to the shard of its number's remainder, and in it to one writer.
@@ -51,12 +53,17 @@ pub const WRITERS: usize = 3;
 /// Shard groups; the last one may be dropped.
 const GROUPS: i64 = 3;
 const GROUP_TIMES: i64 = 70;
-const FIELDS: [(&[u8], FieldType); 4] =
-    [(b"i", FieldType::Integer), (b"f", FieldType::Float), (b"u", FieldType::Unsigned), (b"s", FieldType::String)];
-/// Which fields a row may have.
-const ROWS: [&[usize]; 5] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3]];
-const DATABASE: DatabaseId = DatabaseId(1);
-const POLICY: PolicyId = PolicyId(1);
+pub const FIELDS: [(&[u8], FieldType); 5] = [
+    (b"i", FieldType::Integer),
+    (b"f", FieldType::Float),
+    (b"u", FieldType::Unsigned),
+    (b"s", FieldType::String),
+    (b"b", FieldType::Boolean),
+];
+/// Which fields a row may have; a boolean, which tells little, is never alone.
+const ROWS: [&[usize]; 7] = [&[0], &[1, 3], &[2], &[0, 1, 2, 3], &[3], &[2, BOOLEAN], &[0, 1, 2, 3, BOOLEAN]];
+pub const DATABASE: DatabaseId = DatabaseId(1);
+pub const POLICY: PolicyId = PolicyId(1);
 
 fn key(series: usize) -> Vec<u8> {
     format!("m,h={series}").into_bytes()
@@ -94,6 +101,7 @@ fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> 
     match FIELDS[field].1 {
         FieldType::Float => FieldValue::Float(number as f64 / 4.0),
         FieldType::Unsigned => FieldValue::Unsigned(number as u64),
+        FieldType::Boolean => FieldValue::Boolean(shown(BOOLEAN, number) == 1),
         FieldType::String => {
             *text = format!("{number}{}", " ".repeat(number as usize % 50));
             FieldValue::String(text.as_bytes())
@@ -102,14 +110,14 @@ fn value<'a>(field: usize, number: i64, text: &'a mut String) -> FieldValue<'a> 
     }
 }
 
-/// Undoes [`value`].
-fn number(values: &Values, row: usize) -> i64 {
+/// Undoes [`value`], as far as [`shown`] tells numbers apart.
+pub fn number(values: &Values, row: usize) -> i64 {
     match values {
         Values::Integer(values) => values[row],
         Values::Float(values) => (values[row] * 4.0) as i64,
         Values::Unsigned(values) => values[row] as i64,
         Values::String(values) => String::from_utf8_lossy(&values[row]).trim().parse().expect("a number"),
-        Values::Boolean(_) => panic!("not a type of these fields: {values:?}"),
+        Values::Boolean(values) => i64::from(values[row]),
     }
 }
 
@@ -232,10 +240,14 @@ impl Run {
         let mut keys = Vec::new();
         let own = own_series(plan.shard, plan.writer);
         let mut text = String::new();
-        for _ in 0..prng.within(1..12) {
-            let series = own[prng.below(own.len() as u64) as usize];
+        // Some fill a series' group with enough rows for a block with a summary.
+        let filled = (prng.below(8) == 0).then(|| own[prng.below(own.len() as u64) as usize]);
+        let count = if filled.is_some() { GROUP_TIMES } else { prng.within(1..12) as i64 };
+        for row in 0..count {
+            let series = filled.unwrap_or_else(|| own[prng.below(own.len() as u64) as usize]);
             let fields = ROWS[prng.below(ROWS.len() as u64) as usize];
-            let time = plan.first + prng.below(GROUP_TIMES as u64) as i64;
+            let offset = if filled.is_some() { row } else { prng.below(GROUP_TIMES as u64) as i64 };
+            let time = plan.first + offset;
             let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
                 let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {
@@ -254,8 +266,8 @@ impl Run {
         (builder, keys)
     }
 
-    /// Everything that can be read.
-    pub async fn read(&self, descending: bool) -> Found {
+    /// Everything that can be read; with `is_damaged` that need not be everything.
+    pub async fn read(&self, descending: bool, is_damaged: bool) -> Found {
         let mut found = Found::new();
         for view in self.engines.iter().flat_map(Engine::views) {
             for series in 0..SERIES {
@@ -263,8 +275,14 @@ impl Run {
                 let Some(id) = id else { continue };
                 let mut cursor = view.read(request(id, descending));
                 let mut last = None;
-                while let Some(block) = cursor.next().await.expect("a disk without faults is read") {
-                    take(&block, series, descending, &mut last, &mut found);
+                loop {
+                    match cursor.next().await {
+                        Ok(Some(block)) => take(&block, series, descending, &mut last, &mut found),
+                        Ok(None) => break,
+                        // Damage that stays is said instead of read.
+                        Err(_) if is_damaged => break,
+                        Err(error) => panic!("a disk without faults is read: {error}"),
+                    }
                 }
             }
         }
@@ -311,6 +329,7 @@ pub struct Sizes {
     pub wal_bytes: u64,
     pub cold_flush_ns: u64,
     pub commit_delay_ns: u64,
+    pub reserve_bytes: u64,
     pub compact_cold_ns: u64,
     pub page_cache_bytes: u64,
     pub durability: Durability,
@@ -324,6 +343,7 @@ impl Sizes {
             wal_bytes: [20_000, 1 << 30][prng.below(2) as usize],
             cold_flush_ns: [20_000_000, 1 << 60][prng.below(2) as usize],
             commit_delay_ns: [0, 200_000][prng.below(2) as usize],
+            reserve_bytes: [0, 32 << 10][prng.below(2) as usize],
             compact_cold_ns: [0, 10_000_000, u64::MAX][prng.below(3) as usize],
             page_cache_bytes: [0, 20_000][prng.below(2) as usize],
             durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
@@ -347,6 +367,7 @@ impl Sizes {
             page_cache_bytes: self.page_cache_bytes,
             compact_bytes_per_second: 0,
             compact_burst_bytes: 0,
+            reserve_bytes: self.reserve_bytes,
             compact_cold_ns: self.compact_cold_ns,
         }
     }

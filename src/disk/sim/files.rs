@@ -186,6 +186,22 @@ impl Files {
         self.seen.files.iter().map(|(path, id)| (path.as_path(), &self.contents[id].seen[..]))
     }
 
+    /// All files that have a name.
+    pub fn named(&self) -> Vec<FileId> {
+        self.seen.files.values().copied().collect()
+    }
+
+    /// Bytes come into a file behind everybody's back: at once, for good, as far as it reaches.
+    pub fn overwrite(&mut self, id: FileId, position: usize, bytes: &[u8]) {
+        let Some(content) = self.contents.get_mut(&id) else { return };
+        for side in [&mut content.seen, &mut content.durable] {
+            let end = side.len().min(position + bytes.len());
+            if position < end {
+                side[position..end].copy_from_slice(&bytes[..end - position]);
+            }
+        }
+    }
+
     /// Bytes of all files that have a name.
     pub fn bytes(&self) -> u64 {
         self.seen.files.values().map(|id| self.size(*id)).sum()

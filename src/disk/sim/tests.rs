@@ -3,8 +3,18 @@ use std::path::PathBuf;
 
 use super::*;
 
-const CALM: Faults =
-    Faults { write: 0, short_write: 0, sync: 0, read: 0, flip: 0, names: 0, latency_ns: 1000, capacity: None };
+const CALM: Faults = Faults {
+    write: 0,
+    short_write: 0,
+    sync: 0,
+    read: 0,
+    flip: 0,
+    misread: 0,
+    miswrite: 0,
+    names: 0,
+    latency_ns: 1000,
+    capacity: None,
+};
 const SEEDS: std::ops::Range<u64> = 0..200;
 
 fn path() -> PathBuf {
@@ -242,4 +252,57 @@ fn time_jumps_to_the_next_timer() {
         (disk.now_ns() - before.0, disk.monotonic_ns() - before.1)
     });
     assert_eq!(waited, (hour as i64, hour));
+}
+
+/// Two blocks of ones and two of twos in another file; then what `work` says both hold.
+fn two_files<F: Future<Output = ()> + 'static>(
+    seed: u64,
+    faults: Faults,
+    work: impl FnOnce(SimDisk, SimFile, SimFile) -> F + 'static,
+) -> Vec<Vec<u8>> {
+    let mut simulation = machine(seed, CALM);
+    let disk = simulation.disk().clone();
+    simulation.block_on(async move {
+        let one = create(&disk).await;
+        let two = disk.create(Path::new("/data/other")).await.unwrap();
+        for (file, byte) in [(&one, 1), (&two, 2)] {
+            write(file, 0, 2, byte).await.unwrap();
+            file.sync().await.unwrap();
+        }
+        disk.set_faults(faults);
+        work(disk, one, two).await;
+    });
+    simulation.disk().files().into_iter().map(|(_, bytes)| bytes).collect()
+}
+
+#[test]
+fn a_misdirected_write_says_that_all_is_well_and_is_elsewhere_for_good() {
+    let mut in_other_file = 0;
+    for seed in SEEDS {
+        let faults = Faults { miswrite: 1_000_000, ..CALM };
+        let files = two_files(seed, faults, async |_, one, _| write(&one, 2, 1, 3).await.unwrap());
+        let threes: Vec<usize> =
+            files.iter().map(|bytes| bytes.iter().filter(|byte| **byte == 3).count() / DISK_ALIGN).collect();
+        assert_eq!(files[0].len(), 3 * DISK_ALIGN, "the file is as long as if it had been written");
+        assert_eq!(threes.iter().sum::<usize>(), 1);
+        in_other_file += threes[1];
+    }
+    assert!(in_other_file > 10 && in_other_file < 190);
+}
+
+#[test]
+fn a_misdirected_read_brings_another_place_and_changes_nothing() {
+    let mut wrong = 0;
+    for seed in SEEDS {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let kept = seen.clone();
+        let faults = Faults { misread: 1_000_000, ..CALM };
+        let files = two_files(seed, faults, async move |_, one, _| {
+            let bytes = one.read_at(0, DISK_ALIGN).await.unwrap();
+            *kept.borrow_mut() = bytes;
+        });
+        wrong += u32::from(seen.borrow()[..] == [2; DISK_ALIGN]);
+        assert!(files[0] == [1; 2 * DISK_ALIGN] && files[1] == [2; 2 * DISK_ALIGN]);
+    }
+    assert!(wrong > 10);
 }

@@ -4,8 +4,6 @@ use regex::bytes::Regex;
 use roaring::RoaringBitmap;
 
 use crate::model::Bytes;
-use crate::model::SeriesId;
-use crate::series::Index;
 use crate::series::MeasurementIndex;
 
 /// How a text is compared.
@@ -39,7 +37,7 @@ pub enum Condition {
     Tag(Bytes, Comparison, Test),
     /// The measurement's name.
     Name(Comparison, Test),
-    /// Two tags with the same value, or not; lacking one is a value of its own kind.
+    /// Two tags with the same value, or not; a series with neither tag fulfils neither.
     Tags(Bytes, Comparison, Bytes),
     /// The tag `value`, unless `value` is a field of the measurement: then every series.
     Value(Comparison, Test),
@@ -117,8 +115,8 @@ impl Compiled {
     }
 
     /// The series of `measurement` that fulfil it; `value_is_field` says what [`Condition::Value`] is here.
-    pub fn series(&self, index: &Index, measurement: &MeasurementIndex, value_is_field: bool) -> RoaringBitmap {
-        let side = |side: &Compiled| side.series(index, measurement, value_is_field);
+    pub fn series(&self, measurement: &MeasurementIndex, value_is_field: bool) -> RoaringBitmap {
+        let side = |side: &Compiled| side.series(measurement, value_is_field);
         let all_if = |value: bool| if value { measurement.series().clone() } else { RoaringBitmap::new() };
         match self {
             Compiled::Always(value) => all_if(*value),
@@ -128,7 +126,7 @@ impl Compiled {
             Compiled::Name(comparison, test) => {
                 all_if(test.passes(measurement.name()) == (*comparison == Comparison::Is))
             }
-            Compiled::Tags(left, comparison, right) => by_two_tags(index, measurement, left, *comparison, right),
+            Compiled::Tags(left, comparison, right) => by_two_tags(measurement, left, *comparison, right),
             Compiled::Value(..) if value_is_field => all_if(true),
             Compiled::Value(comparison, test) => by_tag(measurement, b"value", *comparison, test),
         }
@@ -144,14 +142,11 @@ fn by_tag(measurement: &MeasurementIndex, key: &[u8], comparison: Comparison, te
     }
 }
 
-/// Series by series: which values go together no set of the index knows.
-fn by_two_tags(
-    index: &Index,
-    measurement: &MeasurementIndex,
-    left: &[u8],
-    comparison: Comparison,
-    right: &[u8],
-) -> RoaringBitmap {
-    let same = |id: &u32| index.tag_of(SeriesId(*id), left) == index.tag_of(SeriesId(*id), right);
-    measurement.series().iter().filter(|id| same(id) == (comparison == Comparison::Is)).collect()
+/// Either way a series lacks neither tag or just one: one without both has nothing to compare.
+fn by_two_tags(measurement: &MeasurementIndex, left: &[u8], comparison: Comparison, right: &[u8]) -> RoaringBitmap {
+    let same = measurement.same(left, right);
+    match comparison {
+        Comparison::Is => same,
+        Comparison::IsNot => (measurement.having(left) | measurement.having(right)) - same,
+    }
 }

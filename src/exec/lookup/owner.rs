@@ -31,8 +31,10 @@ use crate::series::key;
 pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, String> {
     let lookup = Lookup::compile(request)?;
     let mut pages = Vec::with_capacity(views.len());
+    // Shards have about the same number of everything: what more one of them told would wait for the others in vain.
+    let limit = (request.limit.max(1) as usize).div_ceil(views.len().max(1));
     for view in views {
-        let mut page = lookup.page_of(view);
+        let mut page = lookup.page_of(view, limit);
         if let (Within::Points(policy, range), Ask::Series) = (&request.within, &request.ask) {
             let (policy, range) = (*policy, *range);
             keep_those_with_points(view, request, policy, range, &mut page).await?;
@@ -50,7 +52,7 @@ pub fn select<V: View>(view: &V, request: &Request) -> Result<RoaringBitmap, Str
     let found = view.index(request.database, |index| {
         let wanted = index.measurements().filter(|measurement| lookup.wants_measurement(measurement.name()));
         let mut series = RoaringBitmap::new();
-        wanted.for_each(|measurement| series |= lookup.series(index, measurement, &scope));
+        wanted.for_each(|measurement| series |= lookup.series(measurement, &scope));
         series
     });
     Ok(found.unwrap_or_default())
@@ -125,7 +127,7 @@ impl<'a> Lookup<'a> {
         Ok(lookup)
     }
 
-    fn page_of<V: View>(&self, view: &V) -> Page {
+    fn page_of<V: View>(&self, view: &V, limit: usize) -> Page {
         let partitions = match self.request.within {
             Within::Database => None,
             Within::Policy(policy) => Some(view.partitions(self.request.database, policy, TimeRange::ALWAYS)),
@@ -135,7 +137,7 @@ impl<'a> Lookup<'a> {
             return Page::default();
         }
         // Fields are looked up outside of the index: the view may have one borrow for both.
-        let mut page = Filling { entries: Vec::new(), limit: self.request.limit.max(1) as usize };
+        let mut page = Filling { entries: Vec::new(), limit };
         let mut name = self.request.after.as_ref().map(|after| after.measurement.clone());
         if name.is_none() {
             name = self.next_name(view, None);
@@ -213,7 +215,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn fill(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>, page: &mut Filling) {
-        let series = self.series(index, measurement, scope);
+        let series = self.series(measurement, scope);
         if series.is_empty() && !self.is_about_fields_alone() {
             return;
         }
@@ -237,9 +239,9 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    fn series(&self, index: &Index, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
+    fn series(&self, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
         let mut series = match &self.condition {
-            Some(condition) => condition.series(index, measurement, scope.value_is_field),
+            Some(condition) => condition.series(measurement, scope.value_is_field),
             None => measurement.series().clone(),
         };
         if let Some(partitions) = scope.partitions {

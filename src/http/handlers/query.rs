@@ -18,6 +18,7 @@ use crate::http::wire::multipart;
 use crate::http::wire::query_string::Parameters;
 use crate::limits;
 use crate::model::ResultPiece;
+use crate::observe::requests::Kind;
 use crate::query::request::Caller;
 use crate::query::request::QueryRequest;
 
@@ -42,6 +43,7 @@ async fn start<T: Transport, S: Services>(
     exchange: &mut Exchange<'_, T, S>,
 ) -> Result<Option<(S::Query, Layout)>, Option<Failure>> {
     let caller = auth::authenticate(exchange).await.map_err(Some)?;
+    exchange.count_sender(Kind::Query);
     let form = read_form(exchange).await?;
     let text = form.text("q").trim().to_owned();
     let text = match form.find("q file") {

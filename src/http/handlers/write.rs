@@ -12,6 +12,7 @@ use crate::http::services::Services;
 use crate::http::services::WriteSession;
 use crate::ingest::WriteError;
 use crate::ingest::WriteParams;
+use crate::observe::requests::Kind;
 
 /// Where a write goes and how its times are counted.
 pub(super) struct Target {
@@ -59,6 +60,9 @@ async fn store<T: Transport, S: Services>(
     parse: fn(&Exchange<'_, T, S>) -> Result<Target, Failure>,
 ) -> Result<(), Option<Failure>> {
     let caller = auth::authenticate(exchange).await.map_err(Some)?;
+    if exchange.head.path() == b"/write" {
+        exchange.count_sender(Kind::Write);
+    }
     let target = parse(exchange).map_err(Some)?;
     let services = exchange.services();
     let params = WriteParams {

@@ -21,9 +21,12 @@ const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 /// The framing of a body is broken; the connection cannot be used any more. 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
-    /// A chunk size that is no number, is too large, or is not followed by CRLF.
+    /// A chunk size that is no number, or is not followed by CRLF.
     #[error("invalid byte in chunk length")]
     ChunkSize,
+    /// A chunk size of more than 60 bits.
+    #[error("http chunk length too large")]
+    ChunkTooLarge,
     /// Data of a chunk is not followed by CRLF.
     #[error("malformed chunked encoding")]
     ChunkEnd,
@@ -176,7 +179,7 @@ impl Chunked {
         let digit = (byte as char).to_digit(16).map_or(0, u64::from);
         // 60 bits are enough for anything, and the sum cannot wrap.
         if self.left >> 56 != 0 {
-            return Err(FramingError::ChunkSize);
+            return Err(FramingError::ChunkTooLarge);
         }
         self.left = self.left << 4 | digit;
         Ok(())
@@ -234,7 +237,7 @@ mod tests {
         check("3\r\nabcd", Err(FramingError::ChunkEnd));
         check("3\r\nabc\n", Err(FramingError::ChunkEnd));
         check("0\r\n\n", Err(FramingError::ChunkSize));
-        check("fffffffffffffffff\r\n", Err(FramingError::ChunkSize));
+        check("fffffffffffffffff\r\n", Err(FramingError::ChunkTooLarge));
         check(&format!("1;{}\r\n", "x".repeat(5000)), Err(FramingError::LineTooLong));
         check(&format!("0\r\n{}", "a: b\r\n".repeat(1000)), Err(FramingError::LineTooLong));
         let wasteful = format!("1;{}\r\nx\r\n", "e".repeat(1000));

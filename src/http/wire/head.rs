@@ -70,7 +70,7 @@ impl RequestHead {
         let length = match request.parse(input) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::Version) => return Err(HeadError::Version),
+            Err(httparse::Error::Version) if names_version(input) => return Err(HeadError::Version),
             Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
             Err(_) => return Err(HeadError::Malformed("malformed HTTP request")),
         };
@@ -90,8 +90,12 @@ impl RequestHead {
         }
         self.split_target()?;
         self.framing = Some(self.find_framing()?);
-        if self.minor_version == 1 && self.header("host").is_none() {
+        let mut hosts = self.header_values("host");
+        if hosts.next().is_none() && self.minor_version == 1 {
             return Err(HeadError::Malformed("missing required Host header"));
+        }
+        if hosts.next().is_some() {
+            return Err(HeadError::Malformed("too many Host headers"));
         }
         Ok(Some(length))
     }
@@ -214,6 +218,14 @@ fn is_token(part: &[u8], token: &str) -> bool {
     part.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
 }
 
+/// Whether a request line ends in a version of HTTP, be it one that is not served.
+fn names_version(input: &[u8]) -> bool {
+    let line = input.trim_ascii_start().split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let version = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
+    matches!(version, Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
 /// A plain decimal number: no sign, no blanks, no overflow.
 fn parse_length(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
@@ -314,6 +326,9 @@ mod tests {
     fn refusals_have_their_status() {
         assert_eq!(parse("GET / HTTP/2.0\r\n\r\n").unwrap_err().status(), 505);
         assert_eq!(parse("GET / HTTP/1.1\r\n\r\n").unwrap_err().status(), 400);
+        assert_eq!(parse("GET / HTTP/1.1\r\nHost: h\r\nhost: i\r\n\r\n").unwrap_err().status(), 400);
+        assert_eq!(parse("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n").unwrap_err().status(), 400);
+        assert_eq!(parse("GET / FOO\r\nHost: h\r\n\r\n").unwrap_err().status(), 400);
         assert_eq!(parse("GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap_err().status(), 400);
         assert_eq!(parse("\x16\x03\x01 \r\n\r\n").unwrap_err().status(), 400);
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS_MAX + 1));

@@ -39,7 +39,8 @@ pub(super) fn create_database(
         return Ok(Outcome::default());
     };
     check_duration(asked.duration)?;
-    let policy_name = asked.name.as_deref().unwrap_or(AUTOGEN);
+    // A name that is empty is none.
+    let policy_name = asked.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(AUTOGEN);
     check_name(policy_name)?;
     if catalog.database(name).is_none() {
         add_database(catalog, name);
@@ -82,7 +83,9 @@ pub(super) fn alter_policy(
     change: &PolicyChange,
 ) -> Result<Outcome, MetaError> {
     let database = database_mut(catalog, database)?;
-    let policy = policy_mut(database, name)?;
+    // Without a name it is the default policy.
+    let named = if name.is_empty() { database.default_policy.clone() } else { name.to_owned() };
+    let policy = policy_mut(database, &named).map_err(|_| MetaError::PolicyNotFound(name.to_owned()))?;
     check_duration(change.duration)?;
     let duration = change.duration.unwrap_or(policy.duration);
     // As asked for, before an hour is made of less and the default of 0; and not at all when neither is asked for.
@@ -97,7 +100,7 @@ pub(super) fn alter_policy(
         policy.shard_group_duration = normalised_shard_duration(shard_duration, duration);
     }
     if change.default {
-        name.clone_into(&mut database.default_policy);
+        database.default_policy = named;
     }
     Ok(Outcome::default())
 }

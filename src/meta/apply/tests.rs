@@ -106,6 +106,8 @@ fn a_database_with_a_policy_repeats_only_as_it_was() {
     let long = NewPolicy { shard_duration: Some(2 * DAY), ..policy("p", DAY) };
     world.refused(create_with("new", long), "retention policy duration must be greater than the shard duration");
     world.refused(create_with("new", policy("a/b", DAY)), "invalid name");
+    world.ok(create_with("unnamed", policy("", DAY)));
+    assert_eq!(world.policies("unnamed"), [("autogen", 24, 1, true)]);
 }
 
 #[test]
@@ -150,6 +152,8 @@ fn alter_keeps_the_shard_duration_unless_told() {
     world.ok(alter("autogen", shard(0)));
     assert_eq!(world.policies("d"), [("autogen", 72, 24, true)]);
     world.ok(create_policy(policy("p", DAY), false));
+    world.ok(alter("", shard(2 * HOUR)));
+    assert_eq!(world.policies("d"), [("autogen", 72, 2, true), ("p", 24, 1, false)]);
     world.ok(alter("p", PolicyChange { default: true, ..PolicyChange::default() }));
     assert_eq!(world.0.database("d").expect("made").default_policy, "p");
 }
@@ -164,6 +168,7 @@ fn dropping_the_default_policy_leaves_its_name() {
     let database = world.0.database("d").expect("still there");
     assert_eq!(database.default_policy, "autogen");
     assert!(database.policy("").is_none());
+    world.refused(alter("", PolicyChange::default()), "retention policy not found: ");
     world.ok(Command::DropPolicy { database: "nope".to_owned(), name: "autogen".to_owned() });
 }
 

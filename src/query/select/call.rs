@@ -22,6 +22,26 @@ pub struct Argument {
     field: Option<FieldRef>,
 }
 
+/// Why a call cannot be computed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// Its function does not take what it reads: an error where there is anything to read.
+    Input {
+        /// What it reads.
+        field: FieldRef,
+        /// The error.
+        text: String,
+    },
+    /// An error in any case.
+    Always(String),
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Refusal {
+        Refusal::Always(text)
+    }
+}
+
 /// A call.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -37,8 +57,6 @@ pub enum Call {
         is_count: bool,
         /// Tag and field arguments of top and bottom.
         listed: Vec<Expr>,
-        /// Its result type does not follow the input.
-        is_fixed: bool,
     },
     /// integral(x, unit).
     Integral {
@@ -107,16 +125,6 @@ impl Call {
         }
     }
 
-    /// Whether its result type is the same for every input, so that it has a column even without one.
-    pub fn has_fixed_type(&self) -> bool {
-        match self {
-            Call::Reduce { is_fixed, .. } => *is_fixed,
-            Call::Integral { .. } | Call::HoltWinters { .. } => true,
-            Call::TransformField { fixed, .. } => fixed.is_some(),
-            Call::TransformCall { transformation, .. } => fixed_type(transformation).is_some(),
-        }
-    }
-
     /// Whether its rows keep the times of points without being a single selector.
     pub fn keeps_times(&self) -> bool {
         match self {
@@ -176,17 +184,15 @@ fn fixed_type(transformation: &Transformation) -> Option<FieldType> {
 }
 
 /// Understands a call.
-pub fn parse(expr: &Expr, names: &Names, compiled: &Compiled) -> Result<Call, String> {
-    let Expr::Call { name, args } = expr else { return Err(format!("unsupported call: {expr}")) };
+pub fn parse(expr: &Expr, names: &Names, compiled: &Compiled) -> Result<Call, Refusal> {
+    let Expr::Call { name, args } = expr else { return Err(format!("unsupported call: {expr}").into()) };
     let first = args.first().ok_or_else(|| format!("unsupported call: {name}"))?;
     if let Some(transformation) = transformation(name, args, compiled)? {
         return transform(name, transformation, first, names, compiled);
     }
     if let "holt_winters" | "holt_winters_with_fit" = name.as_str() {
         let inner = parse(first, names, compiled)?;
-        if let Some(field_type) = inner.result_type().filter(|kind| !is_number(*kind)) {
-            return Err(unsupported("elapsed", field_type));
-        }
+        check_inner("elapsed", &inner)?;
         let count = |index| integer(args, index).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         let with_fit = name == "holt_winters_with_fit";
         return Ok(Call::HoltWinters { inner: Box::new(inner), forecast: count(1), seasons: count(2), with_fit });
@@ -257,7 +263,7 @@ fn transform(
     first: &Expr,
     names: &Names,
     compiled: &Compiled,
-) -> Result<Call, String> {
+) -> Result<Call, Refusal> {
     let word = name.replace('_', " ");
     let word = match name {
         "non_negative_derivative" => "derivative",
@@ -266,27 +272,37 @@ fn transform(
         _ => &word,
     };
     let any_type = matches!(transformation, Transformation::Elapsed { .. });
-    let check = |field_type: Option<FieldType>| match field_type {
-        Some(field_type) if !any_type && !is_number(field_type) => Err(unsupported(word, field_type)),
-        _ => Ok(()),
-    };
     if let Expr::VarRef { .. } = first {
         let argument = argument(first, names);
-        check(argument.field.as_ref().map(|field| field.as_type))?;
+        if let Some(field) = argument.field.as_ref().filter(|field| !any_type && !is_number(field.as_type)) {
+            return Err(unsupported(word, field.as_type, "Interrupt", field));
+        }
         let fixed = fixed_type(&transformation);
         return Ok(Call::TransformField { transformation, argument, fixed });
     }
     let inner = parse(first, names, compiled)?;
-    check(inner.result_type())?;
+    if !any_type {
+        check_inner(word, &inner)?;
+    }
     let lookback = transformation != Transformation::CumulativeSum;
     Ok(Call::TransformCall { transformation, inner: Box::new(inner), lookback })
 }
 
-fn reduce(name: &str, args: &[Expr], first: &Expr, names: &Names) -> Result<Call, String> {
+/// Refuses a call as input of the function `word` unless it gives numbers.
+fn check_inner(word: &str, inner: &Call) -> Result<(), Refusal> {
+    let (Some(field), Some(kind)) = (inner.field(), inner.result_type()) else { return Ok(()) };
+    let iterator = match inner {
+        Call::Reduce { reducer: Reducer::Distinct, .. } => "Interval",
+        _ => "Interrupt",
+    };
+    if is_number(kind) { Ok(()) } else { Err(unsupported(word, kind, iterator, &field)) }
+}
+
+fn reduce(name: &str, args: &[Expr], first: &Expr, names: &Names) -> Result<Call, Refusal> {
     if name == "integral" {
         let argument = argument(first, names);
         if let Some(field) = argument.field.as_ref().filter(|field| !is_number(field.as_type)) {
-            return Err(unsupported("integral", field.as_type));
+            return Err(unsupported("integral", field.as_type, "Interrupt", field));
         }
         return Ok(Call::Integral { unit: duration(args, 1).unwrap_or(1_000_000_000), argument });
     }
@@ -316,19 +332,25 @@ fn reduce(name: &str, args: &[Expr], first: &Expr, names: &Names) -> Result<Call
             let count = integer(args, args.len() - 1).and_then(|count| usize::try_from(count).ok()).unwrap_or(1);
             Reducer::Best { by: None, count, largest: name == "top" }
         }
-        _ => return Err(format!("unsupported call: {name}")),
+        _ => return Err(format!("unsupported call: {name}").into()),
     };
     let argument = argument(input, names);
     let field_type = argument.field.as_ref().map_or(FieldType::Float, |field| field.as_type);
-    if !accepts(&reducer, field_type) {
-        return Err(unsupported(name, field_type));
+    if let Some(field) = argument.field.as_ref().filter(|_| !accepts(&reducer, field_type)) {
+        // With tags or fields top is a max of each of their values first, which takes booleans.
+        let (word, iterator) = match (name, field_type) {
+            ("top" | "bottom", FieldType::Boolean) if args.len() > 2 => (name, "ReduceBoolean"),
+            ("top", _) if args.len() > 2 => ("max", "Interrupt"),
+            ("bottom", _) if args.len() > 2 => ("min", "Interrupt"),
+            _ => (name, "Interrupt"),
+        };
+        return Err(unsupported(word, field_type, iterator, field));
     }
     let listed = match &reducer {
         Reducer::Best { .. } => args.get(1..args.len() - 1).unwrap_or_default().to_vec(),
         _ => Vec::new(),
     };
-    let is_fixed = matches!(name, "count" | "mean" | "median" | "stddev");
-    Ok(Call::Reduce { reducer, argument, field_type, is_count: name == "count", listed, is_fixed })
+    Ok(Call::Reduce { reducer, argument, field_type, is_count: name == "count", listed })
 }
 
 fn accepts(reducer: &Reducer, field_type: FieldType) -> bool {
@@ -348,8 +370,10 @@ fn is_number(kind: FieldType) -> bool {
     matches!(kind, FieldType::Float | FieldType::Integer | FieldType::Unsigned)
 }
 
-fn unsupported(word: &str, field_type: FieldType) -> String {
-    format!("unsupported {word} iterator type: *query.{field_type}InterruptIterator")
+/// `iterator`: what stock puts between the function and what it reads, without type.
+fn unsupported(word: &str, field_type: FieldType, iterator: &str, field: &FieldRef) -> Refusal {
+    let text = format!("unsupported {word} iterator type: *query.{field_type}{iterator}Iterator");
+    Refusal::Input { field: field.clone(), text }
 }
 
 fn argument(expr: &Expr, names: &Names) -> Argument {

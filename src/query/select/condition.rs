@@ -36,6 +36,28 @@ pub fn condition(expr: &Expr, names: &Names) -> Condition {
     }
 }
 
+/// What of a condition decides which series are looked at: comparisons of tags with texts; all else passes.
+pub fn of_series(expr: &Expr, names: &Names) -> Expr {
+    let is_tag = |side: &Expr| match side {
+        Expr::VarRef { name, data_type } => names.meaning(name, *data_type) == Meaning::Tag,
+        _ => false,
+    };
+    let is_text = |side: &Expr| matches!(side, Expr::String(_) | Expr::Regex(_));
+    match expr {
+        Expr::Paren(inner) => of_series(inner, names),
+        Expr::Binary { op: op @ (ast::Operator::And | ast::Operator::Or), left, right } => {
+            Expr::Binary { op: *op, left: Box::new(of_series(left, names)), right: Box::new(of_series(right, names)) }
+        }
+        Expr::Binary { op, left, right } => {
+            use ast::Operator as Is;
+            let decides = matches!(op, Is::Equal | Is::NotEqual | Is::Match | Is::NotMatch)
+                && ((is_tag(left) && (is_text(right) || is_tag(right))) || (is_text(left) && is_tag(right)));
+            if decides { expr.clone() } else { Expr::Boolean(true) }
+        }
+        _ => Expr::Boolean(true),
+    }
+}
+
 /// A name that is no field anywhere is a tag, also one that no series has.
 fn reference(name: &str, data_type: Option<DataType>, names: &Names) -> Condition {
     match names.meaning(name, data_type) {

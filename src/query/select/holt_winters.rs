@@ -72,7 +72,8 @@ impl HoltWinters {
         let forecast = self.forecast.min(BUCKETS_MAX as usize);
         let fitted = fit(&known, self.seasons);
         let values = run(&known, &mut fitted.clone(), self.seasons, forecast);
-        let (skip, start) = if self.with_fit { (0, first) } else { (known.len(), last) };
+        // The results stand on the windows themselves, which an offset or a zone may have shifted.
+        let (skip, start) = if self.with_fit { (0, points[0].0) } else { (known.len(), points[points.len() - 1].0) };
         let shift = usize::from(!self.with_fit);
         for (index, value) in values.into_iter().skip(skip).enumerate() {
             if !value.is_nan() {

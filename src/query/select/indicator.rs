@@ -145,7 +145,8 @@ impl Indicator {
                 let [_, _, third] = self.stages(value);
                 let change = (third / self.previous - 1.0) * 100.0;
                 self.previous = third;
-                Some(change).filter(|change| change.is_finite())
+                // Of nothing and nothing it is no number, which prints as null but is a row.
+                Some(change).filter(|change| !change.is_infinite())
             }
             Kind::RelativeStrengthIndex => {
                 let (up, down) = self.smoothed_moves(value);
@@ -181,7 +182,6 @@ impl Indicator {
 
     fn efficiency(&mut self, value: f64) -> f64 {
         let change = (value - self.ring.back().map_or(0.0, |last| last.0)).abs();
-        let change = if self.seen == 0 { 0.0 } else { change };
         let (oldest, oldest_change) = self.ring.pop_front().unwrap_or_default();
         self.ring.push_back((value, change));
         self.noise += change - oldest_change;
@@ -198,7 +198,7 @@ impl Indicator {
         let smooth = (ratio * (fast - slow) + slow).powi(2);
         let base = if self.seen <= self.period + 1 { before } else { self.result };
         self.result = base + smooth * (value - base);
-        Some(self.result).filter(|result| result.is_finite())
+        Some(self.result).filter(|result| !result.is_infinite())
     }
 
     fn momentum(&mut self, value: f64) -> f64 {

@@ -155,8 +155,8 @@ fn candidates(compiled: &Compiled, names: &Names) -> Vec<Candidate> {
         candidates
             .extend(names.tags.iter().filter(|tag| !grouped.contains(tag)).map(|tag| (tag.clone(), DataType::Tag)));
     }
+    // A tag that is a column of a subquery and groups its rows as well is there twice.
     candidates.sort();
-    candidates.dedup();
     candidates.into_iter().map(|(name, kind)| (String::from_utf8_lossy(&name).into_owned(), kind)).collect()
 }
 

@@ -36,6 +36,7 @@ use crate::query::compile::field_name;
 use crate::query::compile::is_distinct;
 use crate::query::select::call;
 use crate::query::select::call::Call;
+use crate::query::select::call::Refusal;
 use crate::query::select::fill::AfterHole;
 use crate::query::select::fill::FillWalk;
 use crate::query::select::fill::FillWith;
@@ -160,7 +161,7 @@ pub struct Column {
     pub value: Value,
     /// Its type, as far as it is known without data.
     pub field_type: Option<FieldType>,
-    /// It is a plain tag.
+    /// Its values are a tag's.
     pub is_tag: bool,
     /// top() or bottom() before it names it; it is no item of its own.
     pub is_implied: bool,
@@ -190,6 +191,10 @@ pub struct Plan {
     pub run_limit: Option<(u64, u64)>,
     /// The shard groups read, when all sources are measurements.
     pub shard_groups: Rc<[TimeRange]>,
+    /// Input that the call reading it does not take, and the error of that where such input is.
+    pub refused: Vec<(FieldRef, String)>,
+    /// Why it gives no rows; of a subquery an error only if they are asked for.
+    pub failure: Option<String>,
 }
 
 /// What a plan is made for.
@@ -239,6 +244,8 @@ pub fn plan(compiled: &Compiled, names: &Names, setting: &Setting<'_>) -> Result
             hidden: Vec::new(),
             run_limit: None,
             shard_groups: setting.shard_groups.clone().unwrap_or_default(),
+            refused: Vec::new(),
+            failure: None,
         },
         calls: Vec::new(),
         after_hole: AfterHole::All,
@@ -276,7 +283,7 @@ impl Planner<'_> {
         for (field, name) in fields.iter().zip(names) {
             let value = self.value(&field.expr)?;
             let field_type = types::result_type(&field.expr, self.names);
-            let is_tag = self.is_tag(&field.expr);
+            let is_tag = types::is_tag(&field.expr, self.names);
             let source_name = field.alias.clone().unwrap_or_else(|| field_name(field));
             let is_implied = implied > 0;
             implied = match &field.expr {
@@ -286,14 +293,6 @@ impl Planner<'_> {
             self.plan.columns.push(Column { name, source_name, value, field_type, is_tag, is_implied });
         }
         Ok(())
-    }
-
-    fn is_tag(&self, expr: &Expr) -> bool {
-        match expr {
-            Expr::VarRef { name, data_type } => self.names.meaning(name, *data_type) == Meaning::Tag,
-            Expr::Paren(inner) => self.is_tag(inner),
-            _ => false,
-        }
     }
 
     fn slot(&mut self) -> usize {
@@ -483,13 +482,21 @@ impl Planner<'_> {
     }
 
     fn call_chain(&mut self, expr: &Expr, slot: usize, references: &[Reference], single: bool) -> Result<(), String> {
-        let call = call::parse(expr, self.names, self.compiled)?;
+        let call = match call::parse(expr, self.names, self.compiled) {
+            Ok(call) => call,
+            Err(Refusal::Always(text)) => return Err(text),
+            Err(Refusal::Input { field, text }) => {
+                self.plan.refused.push((field, text));
+                return Ok(());
+            }
+        };
         let result = call.result_type();
         let chain = self.plan.chains.len();
         let Some(source) = call.field() else {
-            // Nothing to read; functions with a fixed result type still have a column that fill() applies to.
-            let absent = if call.has_fixed_type() { self.absent(result) } else { Absent::Cell(Cell::Null) };
-            self.plan.slots[slot] = Slot { place: None, absent };
+            // Nothing to read, yet a column that fill() applies to.
+            if types::is_typed(expr, self.names) {
+                self.plan.slots[slot].absent = self.absent(result);
+            }
             return Ok(());
         };
         let mut demand = Demand {

@@ -322,10 +322,7 @@ impl Key {
 fn distinct(rows: Vec<Row>, descending: bool) -> Vec<Row> {
     let mut seen = HashSet::new();
     let mut rows: Vec<Row> = rows.into_iter().filter(|row| seen.insert(Key::of(&row.cells[0]))).collect();
-    rows.sort_by(|left, right| {
-        let by_value = if descending { by_value(right, left) } else { by_value(left, right) };
-        directed(&left.time, &right.time, descending).then(by_value)
-    });
+    rows.sort_by(|left, right| directed(&left.time, &right.time, descending).then(by_value(left, right)));
     rows
 }
 

@@ -13,6 +13,7 @@ use crate::model::RowSet;
 use crate::query::compile::Compiled;
 use crate::query::fabric::Fabric;
 use crate::query::select::feed::Feed;
+use crate::query::select::operator::Operator;
 use crate::query::select::operator::Pipeline;
 use crate::query::select::plan::Absent;
 use crate::query::select::plan::Column;
@@ -42,6 +43,9 @@ struct Input<F> {
 
 /// Steps in which memory is taken, so that cores rarely touch the count they share.
 const MEMORY_STEP: usize = 64 << 10;
+
+/// Rows made between two yields: what fill() makes, and a reader that takes all at once, would else keep the core busy.
+const YIELD_ROWS: usize = 1024;
 
 /// What a running SELECT may hold on this core, and holds.
 pub struct Memory {
@@ -90,6 +94,10 @@ pub struct SelectRun<F> {
     /// Rows that follow the piece given out last.
     ahead: Option<(Rc<GroupKey>, Vec<Row>)>,
     finished: bool,
+    /// Rows made since the last yield.
+    unyielded: usize,
+    /// What a group costs beside its rows, as so many rows.
+    group_cost: usize,
 }
 
 impl<F: Fabric> SelectRun<F> {
@@ -104,6 +112,9 @@ impl<F: Fabric> SelectRun<F> {
         let mut inputs: Vec<Input<F>> =
             feeds.into_iter().map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() }).collect();
         let mut pipelines = Vec::new();
+        let forecasts = |operator: &Operator| matches!(operator, Operator::HoltWinters(_));
+        let is_heavy = plan.chains.iter().any(|chain| chain.operators.iter().any(forecasts));
+        let group_cost = if is_heavy { YIELD_ROWS } else { 16 };
         for (index, chain) in plan.chains.iter_mut().enumerate() {
             inputs[chain.demand].readers.push((chain.output, index));
             pipelines.push(Pipeline::new(std::mem::take(&mut chain.operators)));
@@ -122,6 +133,8 @@ impl<F: Fabric> SelectRun<F> {
             memory,
             ahead: None,
             finished: false,
+            unyielded: 0,
+            group_cost,
         }
     }
 
@@ -216,6 +229,11 @@ impl<F: Fabric> SelectRun<F> {
             let mut rows = Vec::new();
             while rows.len() < row_max {
                 self.fill_pipelines().await?;
+                self.unyielded += 1;
+                if self.unyielded >= YIELD_ROWS {
+                    self.unyielded = 0;
+                    futures_lite::future::yield_now().await;
+                }
                 match self.join_row() {
                     Some(row) => rows.push(row),
                     None => break,
@@ -254,6 +272,7 @@ impl<F: Fabric> SelectRun<F> {
                 self.pipelines[*pipeline].begin(has_input);
             }
         }
+        self.unyielded += self.group_cost;
         self.shown.fill(Cell::Null);
         self.last_group = Some(group.clone());
         self.group = Some(group);

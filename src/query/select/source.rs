@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::exec;
+use crate::exec::FieldRef;
 use crate::exec::Fragment;
 use crate::exec::Request;
 use crate::exec::Response;
 use crate::exec::Work;
 use crate::exec::schema::MeasurementPattern;
+use crate::exec::schema::MeasurementSchema;
 use crate::exec::schema::Schema;
 use crate::exec::schema::SchemaRequest;
 use crate::influxql::ast::Measurement;
@@ -24,6 +26,7 @@ use crate::query::compile::CompiledSource;
 use crate::query::compile::Dimension;
 use crate::query::fabric::Fabric;
 use crate::query::select::condition::condition;
+use crate::query::select::condition::of_series;
 use crate::query::select::feed::Feed;
 use crate::query::select::feed::Leaf;
 use crate::query::select::gather;
@@ -76,6 +79,7 @@ struct Input {
     database: DatabaseId,
     policy: PolicyId,
     name: Bytes,
+    schema: MeasurementSchema,
 }
 
 /// What a subquery takes over from the query around it.
@@ -91,6 +95,8 @@ pub struct Outer {
     slimit: u64,
     /// Their SOFFSET.
     soffset: u64,
+    /// The outermost range: where fields and tags are looked for, also those of subqueries.
+    schema_range: Option<TimeRange>,
 }
 
 /// Most shard groups in which SLIMIT chooses on its own, as stock does; of more it chooses once for all.
@@ -107,11 +113,13 @@ pub fn start<'a, F: Fabric>(
             compiled.zone.as_deref().map(|name| zone::find(name).ok_or(format!("unable to find time zone {name}")));
         let zone = zone.transpose()?;
         let mut names = Names::default();
-        let inputs = measurements(context, compiled, &mut names).await?;
+        let schema_range = outer.schema_range.unwrap_or(compiled.time);
+        let inputs = measurements(context, compiled, schema_range, &mut names).await?;
         let own_names = names.clone();
         let choice = Outer {
             slimit: compiled.slimit.saturating_add(outer.slimit),
             soffset: compiled.soffset.saturating_add(outer.soffset),
+            schema_range: Some(schema_range),
             ..outer.clone()
         };
         let (tables, table_memory) = tables(context, compiled, &mut names, &choice, &own_names).await?;
@@ -128,8 +136,12 @@ pub fn start<'a, F: Fabric>(
             over_rows: !tables.is_empty(),
             shard_groups: tables.is_empty().then(|| shard_groups.clone().into()),
         };
-        let plan = plan(compiled, &names, &setting)?;
+        let mut plan = plan(compiled, &names, &setting)?;
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
+        let series_filter = compiled.condition.as_ref().map(|expr| self::condition(&of_series(expr, &names), &names));
+        // SOFFSET alone leaves no series.
+        let looked_at: &[Input] = if choice.slimit == 0 && choice.soffset > 0 { &[] } else { &inputs };
+        plan.failure = refusal(context, &plan.refused, looked_at, &tables, compiled.time, &series_filter).await?;
         check_buckets(compiled, &context.limits)?;
         let descending = !compiled.ascending;
         let keys = outer.outermost.as_ref().filter(|_| !outer.is_wild).unwrap_or(&plan.dimensions);
@@ -169,16 +181,26 @@ pub fn start<'a, F: Fabric>(
                     leaves.push(Leaf::Gather(Box::new(gather)));
                 }
             }
+            let gathered = leaves.len();
             if let DemandWork::Rows { required, .. } = &demand.work {
                 // A row of a subquery is a row, whatever of it is asked for.
                 let required = if plan.is_raw { 0 } else { *required };
                 for table in &tables {
                     let filter = condition.as_ref();
-                    let rows = table.rows(demand, required, filter, &plan.dimensions, descending)?;
-                    leaves.push(Leaf::Memory(rows));
+                    match table.rows(demand, required, filter, &plan.dimensions, descending) {
+                        Ok(rows) => leaves.push(Leaf::Memory(rows)),
+                        Err(error) => plan.failure = plan.failure.take().or(Some(error)),
+                    }
                 }
             }
+            // Rows of one instant come in the order of FROM.
+            if let Some(CompiledSource::Subquery(_)) = compiled.sources.first() {
+                leaves.rotate_left(gathered);
+            }
             feeds.push(Feed::new(leaves, demand.backwards.unwrap_or(descending), descending));
+        }
+        if let (Some(failure), None) = (&plan.failure, &outer.outermost) {
+            return Err(failure.clone());
         }
         Ok(SelectRun::new(plan, feeds, compiled, zone, Memory::new(&context.limits, table_memory)))
     })
@@ -232,6 +254,7 @@ fn check_buckets(compiled: &Compiled, limits: &Limits) -> Result<(), String> {
 async fn measurements<F: Fabric>(
     context: &Context<F>,
     compiled: &Compiled,
+    range: TimeRange,
     names: &mut Names,
 ) -> Result<Vec<Input>, String> {
     let mut inputs = Vec::new();
@@ -242,10 +265,10 @@ async fn measurements<F: Fabric>(
             Some(regex) => MeasurementPattern::Regex(regex.compiled.as_str().to_owned()),
             None => MeasurementPattern::Name(measurement.name.as_bytes().into()),
         };
-        let request = SchemaRequest { database, policy, range: compiled.time, measurements: pattern };
+        let request = SchemaRequest { database, policy, range, measurements: pattern };
         for (name, schema) in schema(&context.fabric, request).await?.measurements {
             names.add(&schema);
-            inputs.push(Input { database, policy, name });
+            inputs.push(Input { database, policy, name, schema });
         }
     }
     Ok(inputs)
@@ -256,36 +279,72 @@ pub async fn extent<F: Fabric>(context: &Context<F>, compiled: &Compiled) -> Res
     let mut names = Names::default();
     let (mut series_count, mut groups) = (0, std::collections::BTreeSet::new());
     let catalog = context.fabric.catalog();
-    for input in measurements(context, compiled, &mut names).await? {
+    for input in measurements(context, compiled, compiled.time, &mut names).await? {
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
-        let fragment = Fragment {
-            database: input.database,
-            policy: input.policy,
-            measurement: input.name,
-            range: compiled.time,
-            fields: Vec::new(),
-            tags: Vec::new(),
-            ties: Vec::new(),
-            series_rows: None,
-            filter: condition,
-            dimensions: Vec::new(),
-            groups: None,
-            rows_descending: false,
-            descending: false,
-            // With this bound a core counts and reads nothing.
-            series_max: 1,
-            work: Work::Rows { required: 0, limit: Some(0) },
-        };
-        let ask = |core| context.fabric.ask(core, Request::Open(Box::new(fragment.clone())));
-        for answer in join_all((0..context.fabric.core_count()).map(ask)).await {
-            if let Response::Chunk(chunk) = answer.map_err(|error| error.to_string())? {
-                series_count += chunk.series_count;
-            }
-        }
+        series_count += self::series_count(context, &input, compiled.time, condition).await?;
         let policy = catalog.database_by_id(input.database).and_then(|found| found.policy_by_id(input.policy));
         groups.extend(policy.into_iter().flat_map(|policy| policy.groups_in(compiled.time)).map(|group| group.id));
     }
     Ok((series_count, groups.len() as u64))
+}
+
+/// The first error among `refused` whose input is there. What a subquery fails with comes before it.
+async fn refusal<F: Fabric>(
+    context: &Context<F>,
+    refused: &[(FieldRef, String)],
+    inputs: &[Input],
+    tables: &[Rc<Table>],
+    range: TimeRange,
+    filter: &Option<exec::Expr>,
+) -> Result<Option<String>, String> {
+    for (field, text) in refused {
+        if let Some(table) = tables.iter().find(|table| table.has(&field.name)) {
+            return Ok(Some(table.failure.as_ref().unwrap_or(text).clone()));
+        }
+        for input in inputs {
+            let mut types = input.schema.fields.get(&field.name).into_iter().flatten();
+            let is_read = types.any(|field_type| *field_type == field.as_type);
+            if is_read && series_count(context, input, range, filter.clone()).await? > 0 {
+                return Ok(Some(text.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Series of a measurement that have data in `range` and whose tags pass `filter`.
+async fn series_count<F: Fabric>(
+    context: &Context<F>,
+    input: &Input,
+    range: TimeRange,
+    filter: Option<exec::Expr>,
+) -> Result<u64, String> {
+    let fragment = Fragment {
+        database: input.database,
+        policy: input.policy,
+        measurement: input.name.clone(),
+        range,
+        fields: Vec::new(),
+        tags: Vec::new(),
+        ties: Vec::new(),
+        series_rows: None,
+        filter,
+        dimensions: Vec::new(),
+        groups: None,
+        rows_descending: false,
+        descending: false,
+        // With this bound a core counts and reads nothing.
+        series_max: 1,
+        work: Work::Rows { required: 0, limit: Some(0) },
+    };
+    let mut count = 0;
+    let ask = |core| context.fabric.ask(core, Request::Open(Box::new(fragment.clone())));
+    for answer in join_all((0..context.fabric.core_count()).map(ask)).await {
+        if let Response::Chunk(chunk) = answer.map_err(|error| error.to_string())? {
+            count += chunk.series_count;
+        }
+    }
+    Ok(count)
 }
 
 /// The schema over all cores.
@@ -337,8 +396,11 @@ async fn tables<F: Fabric>(
             dimensions: run.dimensions().to_vec(),
             visible: run.own_dimensions().to_vec(),
             rows: Vec::new(),
+            failure: run.plan().failure.clone(),
         };
-        while let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await? {
+        while table.failure.is_none()
+            && let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await?
+        {
             for row in rows {
                 bytes += row_bytes(&row);
                 table.push(group.clone(), row);

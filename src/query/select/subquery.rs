@@ -32,6 +32,8 @@ pub struct Table {
     pub visible: Vec<Bytes>,
     /// Its rows in its order.
     pub rows: Vec<(Rc<GroupKey>, Row)>,
+    /// The error it is for who reads it.
+    pub failure: Option<String>,
 }
 
 /// A column of a subquery.
@@ -80,6 +82,11 @@ impl Table {
         }
         names.row_tags.extend(self.visible.iter().cloned());
         names.tags.extend(self.visible.iter().cloned());
+    }
+
+    /// Whether a call can read `name` of it.
+    pub fn has(&self, name: &[u8]) -> bool {
+        !matches!(self.tag(name), Place::Nowhere)
     }
 
     fn column(&self, name: &[u8]) -> Place {
@@ -155,8 +162,11 @@ impl Table {
         let tags: Vec<Place> = demand.tags.iter().map(|tag| self.tag(tag)).collect();
         let groups: Vec<Place> = dimensions.iter().map(|tag| self.group_tag(tag)).collect();
         // Without the column that a call reads the subquery has nothing to say; raw rows are rows all the same.
-        if required > 0 && fields.first().is_none_or(|(place, _)| matches!(place, Place::Nowhere)) {
+        if required > 0 && demand.fields.first().is_none_or(|field| !self.has(&field.name)) {
             return Ok(VecDeque::new());
+        }
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
         }
         let mut rows: Vec<(GroupKey, Row)> = Vec::new();
         for (group, row) in &self.rows {

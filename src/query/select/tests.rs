@@ -29,6 +29,7 @@ use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::query::Options;
+use crate::query::QueryRun;
 use crate::query::fabric::Fabric;
 use crate::query::fabric::FabricError;
 use crate::query::request::QueryRequest;
@@ -158,6 +159,8 @@ struct FakeCursor {
 }
 
 impl Cursor for FakeCursor {
+    type Passed = std::convert::Infallible;
+
     async fn next(&mut self) -> Result<Option<RowBlock>, ReadError> {
         let mut rows = Vec::new();
         while let Some((time, _)) = self.rows.last() {
@@ -284,7 +287,7 @@ impl Server {
         }
     }
 
-    fn pieces(&self, database: &str, text: &str, chunk_size: Option<usize>) -> Vec<ResultPiece> {
+    fn run(&self, database: &str, text: &str, chunk_size: Option<usize>) -> QueryRun<FakeFabric> {
         let request = QueryRequest {
             text: text.into(),
             database: database.into(),
@@ -293,7 +296,11 @@ impl Server {
             ..QueryRequest::default()
         };
         let run = crate::query::run(self.fabric.clone(), request, Options::default());
-        let mut run = run.unwrap_or_else(|error| panic!("{text}: {error}"));
+        run.unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn pieces(&self, database: &str, text: &str, chunk_size: Option<usize>) -> Vec<ResultPiece> {
+        let mut run = self.run(database, text, chunk_size);
         futures_lite::future::block_on(async {
             let mut pieces = Vec::new();
             while let Some(piece) = run.next().await {
@@ -510,4 +517,23 @@ fn answers_are_those_recorded_from_stock() {
 #[test]
 fn answers_do_not_depend_on_cores_and_blocks() {
     check_recorded(3, 2);
+}
+
+#[test]
+fn a_query_lets_others_run_while_it_fills_windows() {
+    use futures_lite::future::poll_once;
+    let server = recorded_server(1, 1000);
+    let mut run = server.run("ref", "SELECT count(v) FROM one GROUP BY time(1d)", Some(100_000));
+    let mut polls = 1;
+    let piece = futures_lite::future::block_on(async {
+        let mut next = std::pin::pin!(run.next());
+        loop {
+            match poll_once(&mut next).await {
+                Some(piece) => break piece,
+                None => polls += 1,
+            }
+        }
+    });
+    let rows = piece.expect("a piece").series[0].rows.len();
+    assert!(rows > 19_000 && polls > 15, "{rows} rows in {polls} polls");
 }

@@ -107,7 +107,12 @@ impl Transform {
                 self.moving_average(cell, count)?
             }
             Transformation::CumulativeSum => {
-                self.sum = if self.sum == Cell::Null { cell } else { add(&self.sum, &cell)? };
+                self.sum = match (&self.sum, cell) {
+                    // From 0 on: the sum of a negative zero is 0.
+                    (Cell::Null, Cell::Float(value)) => Cell::Float(value + 0.0),
+                    (Cell::Null, cell) => cell,
+                    (sum, cell) => add(sum, &cell)?,
+                };
                 self.sum.clone()
             }
             Transformation::Indicator(_) => Cell::Float(self.indicator.as_mut()?.push(as_float(&cell)?)?),

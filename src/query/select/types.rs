@@ -14,6 +14,7 @@ use crate::model::FieldType;
 use crate::query::select::names::Meaning;
 use crate::query::select::names::Names;
 use crate::query::select::names::data_type;
+use crate::query::select::names::field_type;
 
 /// Type of an operand; `None`: nothing is known, or there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,16 @@ pub fn check(expr: &Expr, names: &Names) -> Result<(), String> {
     kind(expr, names).map(|_| ())
 }
 
+/// Whether a call's type is known, with or without values: it is a column that fill() applies to.
+pub fn is_typed(expr: &Expr, names: &Names) -> bool {
+    matches!(kind(expr, names), Ok(Some(_)))
+}
+
+/// Whether the values of a select item are those of a tag.
+pub fn is_tag(expr: &Expr, names: &Names) -> bool {
+    kind(expr, names) == Ok(Some(Kind::Tag))
+}
+
 /// The type of a select item's values.
 pub fn result_type(expr: &Expr, names: &Names) -> Option<FieldType> {
     match kind(expr, names) {
@@ -80,10 +91,13 @@ pub fn result_type(expr: &Expr, names: &Names) -> Option<FieldType> {
 fn kind(expr: &Expr, names: &Names) -> Result<Option<Kind>, String> {
     Ok(match expr {
         Expr::Paren(inner) => kind(inner, names)?,
-        Expr::VarRef { name, data_type } => match names.meaning(name, *data_type) {
-            Meaning::Field(field_type) => Some(Kind::Field(field_type)),
-            Meaning::Tag => Some(Kind::Tag),
-            Meaning::Nothing => None,
+        // A cast decides, whatever is there.
+        Expr::VarRef { data_type: Some(DataType::Tag), .. } => Some(Kind::Tag),
+        Expr::VarRef { name, data_type } => match (data_type.and_then(field_type), names.meaning(name, *data_type)) {
+            (Some(cast), _) => Some(Kind::Field(cast)),
+            (None, Meaning::Field(field_type)) => Some(Kind::Field(field_type)),
+            (None, Meaning::Tag) => Some(Kind::Tag),
+            (None, Meaning::Nothing) => None,
         },
         Expr::Number(_) => Some(Kind::Field(FieldType::Float)),
         Expr::Integer(_) => Some(Kind::Field(FieldType::Integer)),
@@ -91,7 +105,6 @@ fn kind(expr: &Expr, names: &Names) -> Result<Option<Kind>, String> {
         Expr::String(_) => Some(Kind::Field(FieldType::String)),
         Expr::Boolean(_) => Some(Kind::Field(FieldType::Boolean)),
         Expr::Duration(_) => Some(Kind::Duration),
-        Expr::Distinct(name) => kind(&Expr::VarRef { name: name.clone(), data_type: None }, names)?,
         Expr::Call { name, args } => {
             let mut argument = None;
             for (index, arg) in args.iter().enumerate() {
@@ -112,13 +125,12 @@ fn kind(expr: &Expr, names: &Names) -> Result<Option<Kind>, String> {
 }
 
 fn call_type(name: &str, argument: Option<Kind>) -> Option<Kind> {
-    let argument = match argument {
-        Some(Kind::Field(field_type)) => Some(field_type),
-        _ => None,
-    };
     // Stock takes sqrt of an integer for an integer: what a subquery shows of it is cut off.
     if Function::named(name).is_some() {
-        return Some(Kind::Field(argument.unwrap_or(FieldType::Float)));
+        return Some(match argument {
+            Some(Kind::Field(field_type)) => Kind::Field(field_type),
+            _ => Kind::Field(FieldType::Float),
+        });
     }
     Some(Kind::Field(match name {
         "count" | "elapsed" => FieldType::Integer,
@@ -136,7 +148,7 @@ fn call_type(name: &str, argument: Option<Kind>) -> Option<Kind> {
         | "bottom"
         | "difference"
         | "non_negative_difference"
-        | "cumulative_sum" => return argument.map(Kind::Field),
+        | "cumulative_sum" => return argument,
         _ => FieldType::Float,
     }))
 }

@@ -4,6 +4,7 @@ use crate::exec::lookup::Comparison;
 use crate::exec::lookup::Compiled;
 use crate::exec::lookup::Condition;
 use crate::exec::lookup::Test;
+use crate::influxql::ast::DataType;
 use crate::influxql::ast::Expr;
 use crate::influxql::ast::Operator;
 use crate::influxql::ast::Regex;
@@ -125,6 +126,24 @@ pub(super) fn about(expr: &Expr, name: &str) -> Option<Condition> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// Whether every comparison in `expr` is one of a tag with a text, a regular expression or another tag.
+pub(super) fn is_about_tags(expr: &Expr) -> bool {
+    let is_tag = |side: &Expr| match side {
+        Expr::VarRef { data_type, .. } => matches!(data_type, None | Some(DataType::Tag)),
+        other => test(other).is_some(),
+    };
+    match expr {
+        Expr::Paren(inner) => is_about_tags(inner),
+        Expr::Binary { op: Operator::And | Operator::Or, left, right } => is_about_tags(left) && is_about_tags(right),
+        Expr::Binary { left, right, .. } => {
+            let names_tag = [left, right].iter().any(|side| matches!(***side, Expr::VarRef { .. }));
+            names_tag && is_tag(left) && is_tag(right)
+        }
+        // What it is, is said elsewhere.
+        _ => true,
     }
 }
 

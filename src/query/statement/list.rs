@@ -29,7 +29,13 @@ pub(super) fn list(catalog: &Catalog, statement: &Statement, context: &Context) 
     }
 }
 
-/// `nanoseconds` since 1970 in RFC 3339, UTC; beyond 64 bits too, as the expiry of a far shard group may lie.
+/// The whole second of a shard group's time, which is all that stock prints; beyond 64 bits too, as the expiry of a far
+/// group may lie.
+fn second(nanoseconds: impl Into<i128>) -> Cell {
+    text(&rfc3339(nanoseconds.into().div_euclid(1_000_000_000) * 1_000_000_000))
+}
+
+/// `nanoseconds` since 1970 in RFC 3339, UTC.
 pub(super) fn rfc3339(nanoseconds: i128) -> String {
     jiff::Timestamp::from_nanosecond(nanoseconds).map(|time| time.to_string()).unwrap_or_default()
 }
@@ -93,7 +99,7 @@ fn policies(catalog: &Catalog, database: &str) -> Result<Vec<RowSet>, String> {
 }
 
 fn expiry(policy: &Policy, group: &Group) -> Cell {
-    text(&rfc3339(i128::from(group.end) + i128::from(policy.duration)))
+    second(i128::from(group.end) + i128::from(policy.duration))
 }
 
 fn number(group: &Group) -> Cell {
@@ -111,8 +117,8 @@ fn shards(database: &Database) -> Option<RowSet> {
                 text(&database.name),
                 text(&policy.name),
                 number(group),
-                text(&rfc3339(group.start.into())),
-                text(&rfc3339(group.end.into())),
+                second(group.start),
+                second(group.end),
                 expiry(policy, group),
                 text(""),
             ]
@@ -131,8 +137,8 @@ fn shard_groups(catalog: &Catalog) -> RowSet {
                     number(group),
                     text(&database.name),
                     text(&policy.name),
-                    text(&rfc3339(group.start.into())),
-                    text(&rfc3339(group.end.into())),
+                    second(group.start),
+                    second(group.end),
                     expiry(policy, group),
                 ]
             }));
@@ -190,6 +196,12 @@ mod tests {
         ] {
             assert_eq!(go_duration(nanoseconds), expected);
         }
+    }
+
+    #[test]
+    fn shard_groups_print_whole_seconds() {
+        assert_eq!(second(i64::MAX), text("2262-04-11T23:47:16Z"));
+        assert_eq!(second(-1), text("1969-12-31T23:59:59Z"));
     }
 
     #[test]

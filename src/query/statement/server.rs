@@ -2,6 +2,7 @@
 
 use crate::model::Cell;
 use crate::model::RowSet;
+use crate::observe;
 use crate::observe::Statistic;
 use crate::observe::Value;
 
@@ -40,11 +41,11 @@ impl ServerFacts {
                 "build",
                 &[("Branch", text("")), ("Build Time", text("")), ("Commit", text("")), ("Version", text(version))],
             ),
-            section("network", &[("hostname", text(&host_name()))]),
+            section("network", &[("hostname", text(&observe::host_name()))]),
             section(
                 "runtime",
                 &[
-                    ("GOARCH", text(std::env::consts::ARCH)),
+                    ("GOARCH", text(go_architecture())),
                     ("GOMAXPROCS", Cell::Integer(self.core_count as i64)),
                     ("GOOS", text(std::env::consts::OS)),
                     ("version", text(&format!("millrace {version}"))),
@@ -67,8 +68,13 @@ impl ServerFacts {
     }
 }
 
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// The machine as Go calls it.
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 fn section(name: &str, values: &[(&str, Cell)]) -> RowSet {

@@ -171,13 +171,23 @@ impl Scope<'_> {
         let mut requests = Vec::new();
         for target in self.targets(show)? {
             let within = match range {
-                Some(range) => Within::Points(target.policy, range),
+                Some(range) => match self.whole_groups(&target, range) {
+                    Some(range) => Within::Points(target.policy, range),
+                    None => continue,
+                },
                 None if target.has_data => Within::Database,
                 None => continue,
             };
             requests.push(target.request(within, &filter, Ask::Series));
         }
         Ok((Kind::Series, requests, show))
+    }
+
+    /// The shard groups that `range` touches, as a whole: time chooses among those, not among points.
+    fn whole_groups(&self, target: &Target, range: TimeRange) -> Option<TimeRange> {
+        let policy = self.catalog.database_by_id(target.database)?.policy_by_id(target.policy)?;
+        let ranges = policy.groups_in(range).map(|group| group.range());
+        ranges.reduce(|all, one| TimeRange { min: all.min.min(one.min), max: all.max.max(one.max) })
     }
 
     fn tag_keys<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {

@@ -15,7 +15,6 @@
 //! 32-bit have a common divisor. That is what Gorilla finds too, in a form that needs no loop over single bits.
 
 use crate::segment::codec::CodecError;
-use crate::segment::codec::Effort;
 use crate::segment::codec::Hints;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
@@ -40,12 +39,20 @@ pub const POWERS: [f64; 23] = [
 ];
 /// 1.5 * 2^52: added to a number below 2^51, the integer nearest to it stands in the low bits.
 const ROUNDING: f64 = 6_755_399_441_055_744.0;
+/// 2^51.
+const INTEGER_END: f64 = 2_251_799_813_685_248.0;
 /// One exception costs about as much as eight small integers.
 const EXCEPTION_SHARE: usize = 8;
 
 pub fn encode(hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
+    // Mostly all are decimals with as many places as in the block before.
+    if let Some(exponent) = hints.exponent
+        && missed(values, POWERS[exponent as usize]) == 0
+    {
+        return write_decimal(hints, exponent, &integers(values, POWERS[exponent as usize]), out);
+    }
     if let Some(exponent) = find_exponent(hints, values)
-        && encode_decimal(hints.effort, values, exponent, out)
+        && encode_decimal(hints, values, exponent, out)
     {
         return hints.exponent = Some(exponent);
     }
@@ -60,23 +67,33 @@ fn in_order(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-/// Out of range answers some integer, which then does not read back.
+/// Out of range answers some integer; it does not count as read back.
 fn as_integer(value: f64, power: f64) -> i64 {
     // Rounds to even, since at this size a float has no room for a fraction; no instruction for it is everywhere.
     (value * power + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
 }
 
-fn reads_back(value: f64, integer: i64, power: f64) -> bool {
-    (integer as f64 / power).to_bits() == value.to_bits()
+fn integers(values: &[f64], power: f64) -> Vec<i64> {
+    values.iter().map(|&value| as_integer(value, power)).collect()
+}
+
+/// Whether the integer of a value gives the value, bit for bit. Without a conversion from integer to float, which is no
+/// vector instruction on most machines.
+fn reads_back(value: f64, power: f64) -> bool {
+    let rounded = (value * power + ROUNDING) - ROUNDING;
+    (rounded.abs() < INTEGER_END) & ((rounded / power).to_bits() == value.to_bits())
+}
+
+/// How many values do not read back.
+fn missed(values: &[f64], power: f64) -> usize {
+    values.iter().map(|&value| u64::from(!reads_back(value, power))).sum::<u64>() as usize
 }
 
 /// The exponent of the block before when it still does, else the smallest that misses the fewest of a sample.
 fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
     let missed = |exponent: u8| {
         let power = POWERS[exponent as usize];
-        sample(values.len())
-            .filter(|&index| !reads_back(values[index], as_integer(values[index], power), power))
-            .count()
+        sample(values.len()).filter(|&index| !reads_back(values[index], power)).count()
     };
     if let Some(exponent) = hints.exponent
         && missed(exponent) == 0
@@ -97,39 +114,45 @@ fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
 }
 
 /// All of `values` as decimals, if they are.
-pub fn decimals<const N: usize>(hints: &Hints, values: &[f64; N]) -> Option<(u8, [i64; N])> {
+pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
     let exponent = find_exponent(hints, values)?;
     let power = POWERS[exponent as usize];
-    let decimals = values.map(|value| as_integer(value, power));
-    let all = values.iter().zip(decimals).all(|(&value, decimal)| reads_back(value, decimal, power));
-    all.then_some((exponent, decimals))
+    (missed(values, power) == 0).then(|| (exponent, values.map(|value| as_integer(value, power))))
 }
 
-fn encode_decimal(effort: Effort, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
+fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
     let power = POWERS[exponent as usize];
-    let mut integers: Vec<i64> = values.iter().map(|&value| as_integer(value, power)).collect();
+    let mut integers = integers(values, power);
     let mut places = vec![0_u32; values.len()];
     let mut count = 0;
-    for (index, (&value, &integer)) in values.iter().zip(&integers).enumerate() {
+    for (index, &value) in values.iter().enumerate() {
         places[count] = index as u32;
-        count += usize::from(!reads_back(value, integer, power));
+        count += usize::from(!reads_back(value, power));
     }
     let places = &places[..count];
     if count > values.len() / EXCEPTION_SHARE + 1 {
         return false;
     }
+    if count == 0 {
+        write_decimal(hints, exponent, &integers, out);
+        return true;
+    }
     out.push(DECIMAL);
     out.push(exponent);
     varint::put(out, count as u64);
-    if count > 0 {
-        hide_exceptions(&mut integers, places);
-        let next = |index: usize| if index == 0 { 0 } else { places[index - 1] + 1 };
-        let gaps: Vec<i64> = (0..count).map(|index| i64::from(places[index] - next(index))).collect();
-        Frame::of(&gaps).write(out);
-        out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
-    }
-    integer::encode(effort, &integers, out);
+    hide_exceptions(&mut integers, places);
+    let next = |index: usize| if index == 0 { 0 } else { places[index - 1] + 1 };
+    let gaps: Vec<i64> = (0..count).map(|index| i64::from(places[index] - next(index))).collect();
+    Frame::of(&gaps).write(out);
+    out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
+    integer::encode(hints.effort, &integers, out);
     true
+}
+
+/// No exceptions.
+fn write_decimal(hints: &mut Hints, exponent: u8, integers: &[i64], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[DECIMAL, exponent, 0]);
+    integer::encode_next(hints.effort, &mut hints.habit, integers, out);
 }
 
 /// Exceptions repeat a neighbour, so that they cost nothing among the integers.

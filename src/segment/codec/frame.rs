@@ -33,6 +33,8 @@ const DEPTH_MAX: u32 = 2;
 const WINDOW_COUNT_MIN: usize = 16;
 /// A range so short is counted value by value.
 const COUNTED_RANGE: usize = 64;
+/// A longer range of fewer values is not measured.
+const MEASURED_COUNT_MIN: usize = 32;
 /// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
 const MEASURED_COUNT: usize = 128;
 /// What a nested frame costs beyond its codes.
@@ -59,11 +61,57 @@ pub struct Frame {
     base: i64,
     scale: u64,
     quotients: Vec<u64>,
+    /// No quotient is larger.
     range: u64,
     window: Window,
 }
 
+/// How a frame was cut, for the next one of the same column.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    base: i64,
+    kind: Kind,
+    width: u32,
+    /// Exceptions of [`SHARE_PARTS`] values.
+    exceptions: usize,
+}
+
+/// Parts in which shares of the values are counted.
+pub const SHARE_PARTS: usize = 256;
+/// A share that differs by more is another one.
+pub const SHARE_SLACK: usize = SHARE_PARTS / 24;
+
+impl Cut {
+    fn is_exception(self, value: i64) -> bool {
+        value.wrapping_sub(self.base) as u64 > code_max(self.kind, self.width)
+    }
+
+    fn exceptions_of(self, values: &[i64]) -> usize {
+        let count = values.iter().map(|&value| u64::from(self.is_exception(value))).sum::<u64>();
+        (count as usize * SHARE_PARTS).div_ceil(values.len().max(1))
+    }
+}
+
 impl Frame {
+    /// How it is cut, if others can be cut so; `values` are its own.
+    pub fn cut(&self, values: &[i64]) -> Option<Cut> {
+        let Window { kind, width, start, .. } = self.window;
+        let cut = Cut { base: self.base.wrapping_add(start as i64), kind, width, exceptions: 0 };
+        (self.scale == 1).then(|| Cut { exceptions: cut.exceptions_of(values), ..cut })
+    }
+
+    /// The values in a frame cut as another was; `None` if that does not suit them as well.
+    pub fn like(cut: Cut, values: &[i64]) -> Option<Frame> {
+        let exceptions = cut.exceptions_of(values);
+        let slack = if cut.kind == Kind::Plain { 0 } else { SHARE_SLACK };
+        if exceptions > cut.exceptions + slack {
+            return None;
+        }
+        let quotients = values.iter().map(|value| value.wrapping_sub(cut.base) as u64).collect();
+        let window = Window { kind: cut.kind, width: cut.width, start: 0, bits: 0 };
+        Some(Frame { base: cut.base, scale: 1, quotients, range: u64::MAX, window })
+    }
+
     /// Looks at the values.
     pub fn of(values: &[i64]) -> Frame {
         Frame::nested(values, 0)
@@ -93,6 +141,8 @@ impl Frame {
             plain
         } else if range < COUNTED_RANGE as u64 {
             counted_window(&quotients, plain)
+        } else if quotients.len() < MEASURED_COUNT_MIN {
+            plain
         } else {
             measured_window(&quotients, plain)
         };
@@ -128,12 +178,12 @@ impl Frame {
         match kind {
             Kind::Plain => pack(&self.quotients, width, out),
             Kind::Escaped => {
-                let (exceptions, _) = take_exceptions(&mut self.quotients, start, mask(width) - 1, mask(width));
+                let (exceptions, _) = take_exceptions(&mut self.quotients, start, code_max(kind, width), mask(width));
                 pack(&self.quotients, width, out);
                 Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
             }
             Kind::Listed => {
-                let (exceptions, gaps) = take_exceptions(&mut self.quotients, start, mask(width), 0);
+                let (exceptions, gaps) = take_exceptions(&mut self.quotients, start, code_max(kind, width), 0);
                 varint::put(out, exceptions.len() as u64);
                 Frame::plain(&gaps).write(out);
                 Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
@@ -149,15 +199,23 @@ impl Frame {
     }
 }
 
+/// The largest code that stands for a value.
+fn code_max(kind: Kind, width: u32) -> u64 {
+    match kind {
+        Kind::Escaped => mask(width) - 1,
+        Kind::Plain | Kind::Listed => mask(width),
+    }
+}
+
 /// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
 fn bounds(values: &[i64]) -> (i64, i64) {
     let origin = values.first().copied().unwrap_or(0);
     // Most columns are within 32 bits of any value; those compare in vectors on every machine, 64-bit ones on some.
     let far = values.iter().fold(0, |far, value| far | (value.wrapping_sub(origin).wrapping_add(1 << 31) as u64 >> 32));
     if far == 0 {
-        let near = || values.iter().map(|value| value.wrapping_sub(origin) as i32);
-        let bound = |near: Option<i32>| origin.wrapping_add(i64::from(near.unwrap_or(0)));
-        return (bound(near().min()), bound(near().max()));
+        let near = values.iter().map(|value| value.wrapping_sub(origin) as i32);
+        let (min, max) = near.fold((0, 0), |(min, max), value| (value.min(min), value.max(max)));
+        return (origin.wrapping_add(i64::from(min)), origin.wrapping_add(i64::from(max)));
     }
     (values.iter().copied().min().unwrap_or(0), values.iter().copied().max().unwrap_or(0))
 }
@@ -197,23 +255,30 @@ fn counted_window(quotients: &[u64], plain: Window) -> Window {
     for &quotient in rest {
         tables[0][quotient as usize % COUNTED_RANGE] += 1;
     }
-    // below[i]: how many quotients are less than i.
-    let mut below = [0_u32; COUNTED_RANGE + 1];
-    for index in 0..COUNTED_RANGE {
-        below[index + 1] = below[index] + tables.iter().map(|table| table[index]).sum::<u32>();
-    }
+    // below[i]: how many quotients are less than i. Signed, since such maxima are vector instructions everywhere.
+    let mut below = [0_i32; COUNTED_RANGE + 1];
+    let mut commonest = 0;
     let range = 1 << plain.width;
+    for index in 0..range {
+        let count = tables.iter().map(|table| table[index]).sum::<u32>() as i32;
+        below[index + 1] = below[index] + count;
+        commonest = commonest.max(count);
+    }
     let mut best = plain;
     for width in 0..plain.width {
         for (kind, codes) in [(Kind::Escaped, (1_usize << width) - 1), (Kind::Listed, 1 << width)] {
-            if codes == 0 {
+            let exceptions_min = quotients.len().saturating_sub(commonest as usize * codes);
+            let bits_min = quotients.len() * width as usize + exceptions_min * plain.width as usize + NESTED_BITS;
+            if codes == 0 || bits_min >= best.bits {
                 continue;
             }
-            let inside = |start: usize| below[start + codes] - below[start];
-            let (start, covered) = (0..=range - codes)
-                .map(|start| (start, inside(start)))
-                .fold((0, 0), |best, candidate| if candidate.1 > best.1 { candidate } else { best });
-            best = better(best, quotients.len(), covered as usize, kind, width, plain.width, start as u64);
+            let inside = || below[codes..=range].iter().zip(&below).map(|(end, start)| end - start);
+            let covered = inside().max().unwrap_or(0);
+            let candidate = better(best, quotients.len(), covered as usize, kind, width, plain.width, 0);
+            if candidate.bits < best.bits {
+                let start = inside().position(|count| count == covered).unwrap_or(0) as u64;
+                best = Window { start, ..candidate };
+            }
         }
     }
     best
@@ -381,6 +446,9 @@ pub fn common_divisor(values: &[u64]) -> u64 {
     // The first few settle it for most columns.
     for &value in rest.by_ref().take(8) {
         divisor = greatest_common_divisor(value, divisor);
+        if divisor == 1 {
+            return 1;
+        }
     }
     let mut test = Divisor::new(divisor.max(1));
     for &value in rest {

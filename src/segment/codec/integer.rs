@@ -18,7 +18,10 @@ use crate::segment::codec::Effort;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
+use crate::segment::codec::frame::Cut;
 use crate::segment::codec::frame::Frame;
+use crate::segment::codec::frame::SHARE_PARTS;
+use crate::segment::codec::frame::SHARE_SLACK;
 use crate::segment::codec::frame::bit_length;
 use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
@@ -48,11 +51,31 @@ const SLOPE_DIGITS_END: u64 = 10_000;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
-pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
-    encode_form(effort, values, true, out);
+/// What a block of differences leaves to the next block of its column, which mostly is much alike.
+#[derive(Clone, Copy, Debug)]
+pub struct Habit {
+    cut: Cut,
+    /// Share of the differences that are not 0.
+    changes: usize,
+    /// Blocks that may still follow it: a better form shall not be missed for long.
+    blocks_left: u8,
 }
 
-fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, out: &mut Vec<u8>) {
+/// Blocks coded by one look.
+const HABIT_BLOCKS: u8 = 15;
+/// Shorter blocks are no ground for one.
+const HABIT_COUNT_MIN: usize = 64;
+
+pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, &mut None, out);
+}
+
+/// As [`encode`], with what the column's block before left, and leaves it to the next.
+pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, habit, out);
+}
+
+fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
@@ -69,27 +92,41 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, out: &mut Vec
     if has_runs {
         encode_runs(effort, values, run_count, out);
     }
+    let changes = run_count * SHARE_PARTS / values.len();
+    if !has_runs && let Some(frame) = by_habit(habit, &deltas, changes) {
+        out.push(DELTA);
+        varint::put_signed(out, first);
+        return frame.write(out);
+    }
     let slope = slope(values);
     let (form, frame) = choose(values, &deltas, slope);
-    let mut head = vec![form];
-    match form {
-        OFFSET => {}
-        DELTA => varint::put_signed(&mut head, first),
-        SLOPE => varint::put_signed(&mut head, slope),
-        _ => {
-            varint::put_signed(&mut head, first);
-            varint::put_signed(&mut head, step);
+    let put_head = |out: &mut Vec<u8>| {
+        out.push(form);
+        match form {
+            OFFSET => {}
+            DELTA => varint::put_signed(out, first),
+            SLOPE => varint::put_signed(out, slope),
+            _ => {
+                varint::put_signed(out, first);
+                varint::put_signed(out, step);
+            }
         }
-    }
-    let mut dense = head.clone();
-    let has_dense = effort == Effort::Cold && frame.write_dense(&mut dense);
+    };
+    let mut dense = Vec::new();
+    let has_dense = effort == Effort::Cold && {
+        put_head(&mut dense);
+        frame.write_dense(&mut dense)
+    };
     if !has_runs || out.len() - start > frame.bytes() {
         out.truncate(start);
         if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
             out.push(RAW);
             out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         } else {
-            out.extend_from_slice(&head);
+            if form == DELTA && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
+                *habit = frame.cut(&deltas).map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
+            }
+            put_head(out);
             frame.write(out);
         }
     }
@@ -97,6 +134,15 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, out: &mut Vec
         out.truncate(start);
         out.extend_from_slice(&dense);
     }
+}
+
+/// The differences as those of the block before were cut, if they are alike; else the habit is given up.
+fn by_habit(habit: &mut Option<Habit>, deltas: &[i64], changes: usize) -> Option<Frame> {
+    let Habit { cut, changes: known, blocks_left } = habit.take()?;
+    let is_alike = blocks_left > 0 && deltas.len() >= HABIT_COUNT_MIN && changes.abs_diff(known) <= SHARE_SLACK;
+    let frame = Frame::like(cut, deltas).filter(|_| is_alike)?;
+    *habit = Some(Habit { cut, changes: known, blocks_left: blocks_left - 1 });
+    Some(frame)
 }
 
 fn differences(values: &[i64]) -> Vec<i64> {
@@ -109,7 +155,7 @@ fn encode_runs(effort: Effort, values: &[i64], run_count: usize, out: &mut Vec<u
     let runs = || values.chunk_by(|left, right| left == right);
     let heads: Vec<i64> = runs().map(|run| run[0]).collect();
     let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
-    encode_form(effort, &heads, false, out);
+    encode_form(effort, &heads, false, &mut None, out);
     Frame::of(&lengths).write(out);
 }
 
@@ -134,10 +180,9 @@ fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
         (spread(values.len(), |index| values[index]), OFFSET),
         (spread(deltas.len(), |index| deltas[index]), DELTA),
         (spread(deltas.len() - 1, twice), TWICE),
-        (spread(values.len(), level), SLOPE),
+        // Without a slope it is the offset form.
+        (if slope == 0 { u32::MAX } else { spread(values.len(), level) }, SLOPE),
     ];
-    // Without a slope it is the offset form.
-    forms[3].0 = if slope == 0 { u32::MAX } else { forms[3].0 };
     forms.sort_unstable();
     let frame = |form: u8| match form {
         OFFSET => Frame::of(values),

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! An encoder chooses by statistics of the values, not by trying everything; how hard it tries is its [`Effort`], and
-//! what it wrote says how to read it. A decoder trusts nothing: bytes that make
-//! no sense are [`CodecError`], never a panic, and take no more room than the count and the bytes allow. benches/codec
-//! says what each shape of data takes, tests/fuzz attacks the decoders.
+//! what it wrote says how to read it. A decoder trusts nothing: bytes that make no sense are [`CodecError`], never a
+//! panic, and take no more room than the count and the bytes allow. benches/codec says what each shape of data takes,
+//! tests/fuzz attacks the decoders.
 
 // In data order: each uses only those below it.
 mod text;
@@ -49,12 +49,14 @@ pub struct Hints {
     effort: Effort,
     /// Decimal places of its floats.
     exponent: Option<u8>,
+    /// How its integers, or those of its decimals, were cut.
+    habit: Option<integer::Habit>,
 }
 
 impl Hints {
     /// Of a column without a block yet.
     pub fn new(effort: Effort) -> Hints {
-        Hints { effort, exponent: None }
+        Hints { effort, ..Hints::default() }
     }
 }
 
@@ -67,10 +69,10 @@ pub fn encode(values: &Values, out: &mut Vec<u8>) {
 pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
         Values::Float(values) => float::encode(hints, values, out),
-        Values::Integer(values) => integer::encode(hints.effort, values, out),
+        Values::Integer(values) => integer::encode_next(hints.effort, &mut hints.habit, values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-            integer::encode(hints.effort, &signed, out);
+            integer::encode_next(hints.effort, &mut hints.habit, &signed, out);
         }
         Values::Boolean(values) => bits::encode(values, out),
         Values::String(values) => text::encode(hints.effort, values, out),
@@ -122,8 +124,9 @@ pub fn decode_times(bytes: &[u8], range: TimeRange, count: usize) -> Result<Vec<
     Ok(times)
 }
 
-/// Values as integers over a power of ten, which they are again when divided by it; and which power.
-pub fn decimals<const N: usize>(hints: &Hints, values: &[f64; N]) -> Option<(u8, [i64; N])> {
+/// Four values as integers over a power of ten, which they are again when divided by it; and which power. `hints` are
+/// those of their block.
+pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
     float::decimals(hints, values)
 }
 

@@ -64,7 +64,7 @@ pub fn unpack(bytes: &[u8], width: u32, values: &mut [u64]) {
 
 fn pack_tail(values: &[u64], width: u32, out: &mut Vec<u8>) {
     let (mut word, mut filled) = (0_u64, 0);
-    for &value in values {
+    let mut push = |value: u64, width: u32| {
         word |= value << filled;
         filled += width;
         if filled >= 64 {
@@ -72,6 +72,15 @@ fn pack_tail(values: &[u64], width: u32, out: &mut Vec<u8>) {
             filled -= 64;
             word = if filled == 0 { 0 } else { value >> (width - filled) };
         }
+    };
+    // Four at once while they fit: each push waits for the one before.
+    let (fours, rest) = if width <= 16 { values.as_chunks::<4>() } else { (&[][..], values) };
+    for [first, second, third, fourth] in fours {
+        let pairs = (first | second << width, third | fourth << width);
+        push(pairs.0 | pairs.1 << (2 * width), 4 * width);
+    }
+    for &value in rest {
+        push(value, width);
     }
     out.extend_from_slice(&word.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }

@@ -288,6 +288,28 @@ fn few_kinds_of_string_cost_their_number() {
 }
 
 #[test]
+fn what_blocks_teach_each_other_costs_little_where_they_differ() {
+    let mut random = Random(5);
+    let mut hints = Hints::default();
+    let (mut taught, mut alone) = (0, 0);
+    for number in 0..200 {
+        let (deviation, jump) = ([1.0, 0.2, 30.0][number / 40 % 3], 1_000_000 * i64::from(number % 50 == 7));
+        let mut level = 50.0;
+        let mut next = || {
+            level += random.bell() * deviation;
+            level as i64 + random.below(40) / 39 * jump
+        };
+        let values = Values::Integer((0..300).map(|_| next()).collect());
+        let mut bytes = Vec::new();
+        encode_with(&mut hints, &values, &mut bytes);
+        assert_same(&decode(FieldType::Integer, &bytes, 300).unwrap(), &values);
+        taught += bytes.len();
+        alone += check(&values);
+    }
+    assert!(taught <= alone + alone / 20, "{taught} bytes, {alone} alone");
+}
+
+#[test]
 fn hints_of_another_column_do_no_harm() {
     let mut hints = Hints::default();
     for values in [vec![0.125; 40], vec![1e300, 0.1], vec![12.5, 7.25, 1e22], vec![], vec![f64::NAN; 3]] {
@@ -358,6 +380,34 @@ proptest! {
         let mut unpacked = vec![1; values.len()];
         pack::unpack(&packed, width, &mut unpacked);
         prop_assert_eq!(unpacked, values);
+    }
+
+    #[test]
+    fn blocks_of_a_column_read_back_and_so_do_four_of_them_as_decimals(
+        blocks in proptest::collection::vec(
+            proptest::collection::vec(
+                prop_oneof![
+                    20 => (-5000_i32..5000).prop_map(|hundredths| f64::from(hundredths) / 100.0),
+                    1 => prop_oneof![Just(-0.0), Just(f64::NAN), Just(f64::INFINITY), any::<f64>()],
+                    1 => (-3_i64..3).prop_map(|more| ((1_i64 << 51) + more) as f64),
+                ],
+                1..40,
+            ),
+            1..6,
+        ),
+    ) {
+        let mut hints = Hints::default();
+        for block in blocks {
+            let mut bytes = Vec::new();
+            let values = Values::Float(block.clone());
+            encode_with(&mut hints, &values, &mut bytes);
+            assert_same(&decode(FieldType::Float, &bytes, block.len()).unwrap(), &values);
+            let Some(few) = block.first_chunk::<4>() else { continue };
+            if let Some((places, four)) = decimals(&hints, few) {
+                let power = power_of_ten(places).unwrap();
+                assert_same(&Values::Float(four.map(|integer| integer as f64 / power).to_vec()), &Values::Float(few.to_vec()));
+            }
+        }
     }
 
     #[test]
