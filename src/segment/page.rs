@@ -503,8 +503,56 @@ mod tests {
     use super::*;
     use crate::model::Values;
 
+    fn column() -> impl Strategy<Value = Column> {
+        let float = prop_oneof![
+            (-3000_i32..3000).prop_map(|hundredths| f64::from(hundredths) / 100.0),
+            any::<u64>().prop_map(f64::from_bits),
+            Just(-0.0),
+            Just(f64::MAX),
+        ];
+        let values = prop_oneof![
+            prop::collection::vec(float, 1..90).prop_map(Values::Float),
+            prop::collection::vec(-9_i64..9, 1..90).prop_map(Values::Integer),
+            prop::collection::vec(any::<i64>(), 1..90).prop_map(Values::Integer),
+            prop::collection::vec(any::<u64>(), 1..90).prop_map(Values::Unsigned),
+            prop::collection::vec(any::<bool>(), 1..90).prop_map(Values::Boolean),
+        ];
+        (values, 0_usize..5).prop_map(|(values, gap)| {
+            let count = values.len();
+            // Row 0 has a value; rows without one hold zero, which matters to sums alone.
+            let valid = (gap > 1).then(|| (0..count).map(|row| row % gap != 1).collect::<Vec<bool>>());
+            Column { values, valid }
+        })
+    }
+
+    /// Equal bits are equal, also those of NaN.
+    fn bits(summary: Summary) -> String {
+        match summary.values {
+            SummaryValues::Float(extremes) => format!("{} {:x?}", summary.missing, extremes.map(f64::to_bits)),
+            other => format!("{} {other:?}", summary.missing),
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn summaries_read_back_bit_for_bit_and_can_be_skipped(columns in prop::collection::vec(column(), 1..6)) {
+            let mut coded = Vec::new();
+            for column in &columns {
+                let summary = summarize(column).unwrap();
+                encode_summary(&summary, column.values.len() as u32, &codec::Hints::default(), &mut coded);
+            }
+            let (mut read, mut skipped) = (Reader::new(&coded), Reader::new(&coded));
+            for column in &columns {
+                let (field_type, rows) = (column.values.field_type(), column.values.len() as u32);
+                let found = decode_summary(&mut read, field_type, rows).unwrap();
+                prop_assert_eq!(bits(found), bits(summarize(column).unwrap()));
+                skip_summary(&mut skipped, field_type).unwrap();
+                prop_assert_eq!(read.rest().len(), skipped.rest().len());
+            }
+            prop_assert!(read.is_empty());
+        }
 
         #[test]
         fn of_equal_extremes_the_first_counts_with_gaps_and_without(

@@ -194,3 +194,58 @@ fn a_whole_segment_in_the_place_of_another_one_is_damage() {
         }
     });
 }
+
+/// Two series of a hundred rows each, with fields d, f, i, b and t, as the last build that wrote version 2 left them.
+const VERSION_2_FILE: &[u8] = include_bytes!("version2.seg");
+
+#[test]
+fn a_segment_of_version_2_reads_as_it_was_written() {
+    on_disk(async |disk, path| {
+        std::fs::write(&path, VERSION_2_FILE).unwrap();
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        assert!(!segment.is_packed());
+        let times = [|index: i64| index * 10_000_000_000, |index: i64| index * 10_000_000_000 + index * index % 7];
+        // Which of the two has the even steps is the series' number.
+        let names = ["d", "f", "i", "b", "t"].map(name);
+        for (series, time) in (0..).zip(times) {
+            let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
+            let found = segment.read(&blocks[0], &names).await.unwrap();
+            let times: Vec<i64> = (0..100).map(|index| 1_700_000_000_000_000_000 + time(index)).collect();
+            assert_eq!((blocks.len(), &found.times), (1, &times));
+            let all = |values| Some(Column { values, valid: None });
+            let valid: Vec<bool> = (0..100).map(|index| index % 2 == 0).collect();
+            let text = |index: usize| if valid[index] { format!("text {}", index % 4) } else { String::new() };
+            let columns = [
+                all(Values::Float((0..100).map(|index| f64::from(index * index % 101) / 100.0).collect())),
+                all(Values::Float((0..100).map(|index| f64::from(index) / 3.0).collect())),
+                all(Values::Integer((0..100).map(|index| index * 7 - 50).collect())),
+                all(Values::Boolean((0..100).map(|index| index % 3 == 0).collect())),
+                Some(Column {
+                    values: Values::String((0..100).map(|index| name(&text(index))).collect()),
+                    valid: Some(valid.clone()),
+                }),
+            ];
+            assert_eq!(found.columns, columns);
+            let summary = segment.summary(&blocks[0], &names).unwrap();
+            let expected: Vec<_> = columns.iter().flatten().map(summarize).collect();
+            assert_eq!(summary.columns, expected);
+            let examined = segment.examine(&blocks[0]).await.unwrap();
+            assert_eq!(examined.times, times);
+        }
+    });
+}
+
+#[test]
+fn even_times_take_no_room_and_a_packed_segment_says_so() {
+    on_disk(async |disk, path| {
+        let fields = [(name("i"), FieldType::Integer)];
+        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Cold).await.unwrap();
+        writer.add(SeriesId(3), &name("m"), &fields, &rows(3, 500)).await.unwrap();
+        writer.finish().await.unwrap();
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        assert!(segment.is_packed());
+        let blocks = segment.blocks_of(SeriesId(3), TimeRange::ALWAYS).await.unwrap();
+        let examined = segment.examine(&blocks[0]).await.unwrap();
+        assert_eq!((examined.times, examined.times_bytes, examined.times_codec), (rows(3, 500).times, 0, "even"));
+    });
+}

@@ -45,12 +45,20 @@ impl Dense {
         if quotients.len() < COUNT_MIN || width > LOW_BITS_MAX {
             return None;
         }
-        // Most, but not all: what lies round the window has symbols too.
         let size = 1_u64 << width;
         // A window may begin below the smallest.
         let start = if start > range { 0 } else { start };
-        let first = start.saturating_sub(size * 3 / 2);
-        let last = range.min(first.saturating_add(size * 4 - 1));
+        // Most are in the window, but not all: what lies round it, near or far, has symbols too.
+        let sides = [size / 2, size * 3 / 2].into_iter();
+        let all = sides.filter_map(|side| {
+            let first = start.saturating_sub(side);
+            Dense::between(quotients, range, first, range.min(first.saturating_add(size + 2 * side - 1)))
+        });
+        all.min_by_key(|dense| dense.bits)
+    }
+
+    /// Symbols for what is between `first` and `last`.
+    fn between(quotients: &[u64], range: u64, first: u64, last: u64) -> Option<Dense> {
         let low_bits = (u64::BITS - (last - first).leading_zeros()).saturating_sub(SYMBOL_BITS);
         let counts = counts(quotients, first, low_bits);
         let (mut symbols, exceptions) = (&counts[..SYMBOLS], counts[SYMBOLS]);
