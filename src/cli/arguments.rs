@@ -50,8 +50,8 @@ pub struct RunArguments {
     /// Write the process id to this file.
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
-    /// Accepted for the sake of old scripts; use /debug/pprof or perf.
-    #[arg(long, value_name = "FILE", hide = true)]
+    /// Write a CPU profile of the whole run to this file when the server stops.
+    #[arg(long, value_name = "FILE")]
     pub cpuprofile: Option<PathBuf>,
     /// Accepted for the sake of old scripts.
     #[arg(long, value_name = "FILE", hide = true)]

@@ -7,12 +7,15 @@ use super::load_config;
 use super::logging;
 use crate::config::Config;
 use crate::config::ConfigError;
+use crate::observe::profile::Recording;
 use crate::server::boot;
 use crate::server::checks;
 use crate::server::checks::BootError;
 use crate::server::layout;
 use crate::server::layout::Layout;
 use crate::server::tls;
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -35,6 +38,14 @@ pub enum RunError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The profile that was asked for.
+    #[error("cpuprofile: {}: {reason}", path.display())]
+    CpuProfile {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// What must be there before a start.
     #[error("open server: {0}")]
@@ -65,12 +76,14 @@ pub fn run(arguments: &RunArguments) -> Result<(), RunError> {
     for notice in &config.notices {
         tracing::warn!("configuration: {notice}");
     }
-    if arguments.cpuprofile.is_some() || arguments.memprofile.is_some() {
-        tracing::warn!("-cpuprofile and -memprofile write nothing here; use perf, or /debug/pprof");
+    if arguments.memprofile.is_some() {
+        tracing::warn!("-memprofile writes nothing here: there is no Go runtime to ask");
     }
     let ground = prepare(&config)?;
     let _pid_file = arguments.pidfile.as_deref().map(PidFile::write).transpose()?;
-    boot::run(config, ground.core_count, ground.address, ground.tls, &ground.layout).map_err(RunError::Server)
+    let profile = arguments.cpuprofile.as_deref().map(CpuProfile::start).transpose()?;
+    boot::run(config, ground.core_count, ground.address, ground.tls, &ground.layout).map_err(RunError::Server)?;
+    profile.map_or(Ok(()), CpuProfile::write)
 }
 
 /// Runs all checks, cheapest first; the directory last, since it is the only one that changes anything.
@@ -91,6 +104,29 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
     let dir = layout.dir.display();
     tracing::info!(%dir, shards = layout.shard_count, new = layout.is_new, "Data directory open");
     Ok(Ground { core_count, address, tls, layout })
+}
+
+/// A CPU profile of the whole run, written when the server stops.
+struct CpuProfile {
+    path: PathBuf,
+    file: File,
+    recording: Recording,
+}
+
+#[allow(clippy::disallowed_methods, reason = "before and after the executors")]
+impl CpuProfile {
+    fn start(path: &Path) -> Result<CpuProfile, RunError> {
+        let refused = |reason: String| RunError::CpuProfile { path: path.to_owned(), reason };
+        let file = File::create(path).map_err(|error| refused(error.to_string()))?;
+        let recording = Recording::start().map_err(refused)?;
+        Ok(CpuProfile { path: path.to_owned(), file, recording })
+    }
+
+    fn write(mut self) -> Result<(), RunError> {
+        let outcome = self.recording.finish();
+        let outcome = outcome.and_then(|profile| self.file.write_all(&profile).map_err(|error| error.to_string()));
+        outcome.map_err(|reason| RunError::CpuProfile { path: self.path, reason })
+    }
 }
 
 /// A file with the process id, gone again when the server stops.

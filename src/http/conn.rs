@@ -224,7 +224,7 @@ impl<T: Transport, S: Services> Connection<T, S> {
         self.edge.counters.client_error.add(1);
         let body = error.to_string();
         self.out.clear();
-        response::status_line(error.status(), &mut self.out);
+        response::status_line(error.status(), true, &mut self.out);
         response::header("Content-Type", b"text/plain; charset=utf-8", &mut self.out);
         response::header("Connection", b"close", &mut self.out);
         self.out.extend_from_slice(b"\r\n");

@@ -525,7 +525,7 @@ impl<'c, T: Transport, S: Services> Exchange<'c, T, S> {
         self.reply.close |= self.connection.edge.stop().is_set();
         let edge = &self.connection.edge;
         let out = &mut self.connection.out;
-        response::status_line(status, out);
+        response::status_line(status, self.head.is_http_11(), out);
         if let Some(content_type) = content_type {
             response::header("Content-Type", content_type.as_bytes(), out);
         }

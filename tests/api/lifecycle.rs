@@ -27,6 +27,19 @@ fn a_stopped_server_ends_with_zero_and_keeps_everything() {
 }
 
 #[test]
+fn a_cpu_profile_and_the_process_id_are_written_where_asked() {
+    let files = tempfile::tempdir().unwrap();
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let (profile, pidfile) = (path("cpu"), path("pid"));
+    let mut server = Server::start_with(&["--cores", "1", "-cpuprofile", &profile, "-pidfile", &pidfile]);
+    assert!(std::fs::read_to_string(&pidfile).unwrap().parse::<u32>().is_ok());
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(!std::fs::exists(&pidfile).unwrap());
+    // A gzip file, as Go's tools read it.
+    assert!(std::fs::read(&profile).unwrap().starts_with(&[0x1f, 0x8b]));
+}
+
+#[test]
 fn the_core_count_may_change_between_starts() {
     let mut server = Server::start_with(&["--cores", "1"]);
     server.create("db");

@@ -3,13 +3,16 @@
 //! In:   the bytes received so far.
 //! Out:  a [`RequestHead`] that owns a copy of them (the receive buffer is needed for the body), or a refusal.
 //!
-//! Anything about which two parsers could disagree where a request ends is refused: both framing headers, a
-//! Content-Length that is no plain number or comes twice with different values, folded lines, other transfer codings.
+//! Anything about which two parsers could disagree where a request ends is refused: a Content-Length that is no plain
+//! number or comes twice with different values, folded lines, other transfer codings. Beside `chunked` a Content-Length
+//! counts for nothing, and the connection ends after the answer (RFC 9112, 6.1).
 
 use std::ops::Range;
 
+/// Header fields a usual request has room for without an allocation.
+const HEADERS_USUAL: usize = 64;
 /// Header fields of one request.
-pub const HEADERS_MAX: usize = 128;
+pub const HEADERS_MAX: usize = 4096;
 
 /// A request is refused before anything reads its path. Each variant is one status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +68,19 @@ pub struct RequestHead {
 impl RequestHead {
     /// Parses a head from the front of `input`; says how long it is, or `None` when it is not complete.
     pub fn parse(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut request = httparse::Request::new(&mut headers);
+        let mut usual = [httparse::EMPTY_HEADER; HEADERS_USUAL];
+        match self.parse_fields(input, &mut usual) {
+            Err(HeadError::TooLarge) => self.parse_fields(input, &mut vec![httparse::EMPTY_HEADER; HEADERS_MAX]),
+            outcome => outcome,
+        }
+    }
+
+    fn parse_fields<'i>(
+        &mut self,
+        input: &'i [u8],
+        headers: &mut [httparse::Header<'i>],
+    ) -> Result<Option<usize>, HeadError> {
+        let mut request = httparse::Request::new(headers);
         let length = match request.parse(input) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
@@ -127,12 +141,7 @@ impl RequestHead {
     fn find_framing(&self) -> Result<Framing, HeadError> {
         let mut codings = self.header_values("transfer-encoding");
         let coding = codings.next();
-        let mut lengths = self.header_values("content-length");
-        let length = lengths.next();
         if let Some(coding) = coding {
-            if length.is_some() {
-                return Err(HeadError::Malformed("both Transfer-Encoding and Content-Length"));
-            }
             if self.minor_version == 0 || codings.next().is_some() {
                 return Err(HeadError::Malformed("bad Transfer-Encoding"));
             }
@@ -141,7 +150,8 @@ impl RequestHead {
             }
             return Ok(Framing::Chunked);
         }
-        let Some(length) = length else { return Ok(Framing::Length(0)) };
+        let mut lengths = self.header_values("content-length");
+        let Some(length) = lengths.next() else { return Ok(Framing::Length(0)) };
         if lengths.any(|other| other != length) {
             return Err(HeadError::Malformed("repeated Content-Length"));
         }
@@ -203,7 +213,8 @@ impl RequestHead {
 
     /// Whether the connection stays open after this request.
     pub fn keeps_alive(&self) -> bool {
-        if self.has_token("connection", "close") {
+        let framed_twice = self.framing() == Framing::Chunked && self.header("content-length").is_some();
+        if framed_twice || self.has_token("connection", "close") {
             return false;
         }
         self.is_http_11() || self.has_token("connection", "keep-alive")
@@ -306,7 +317,6 @@ mod tests {
         assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing("Transfer-Encoding: gzip\r\n"), Err(HeadError::TransferCoding));
         for bad in [
-            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             "Content-Length: 1\r\nContent-Length: 2\r\n",
             "Content-Length: +1\r\n",
@@ -320,6 +330,20 @@ mod tests {
         ] {
             assert!(matches!(framing(bad), Err(HeadError::Malformed(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_length_beside_chunks_counts_for_nothing_and_ends_the_connection() {
+        let head = parse("POST /write HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .unwrap();
+        assert_eq!(head.framing(), Framing::Chunked);
+        assert!(!head.keeps_alive());
+    }
+
+    #[test]
+    fn a_head_may_have_many_fields() {
+        let head = parse(&format!("GET / HTTP/1.1\r\nHost: h\r\n{}X: last\r\n\r\n", "a: b\r\n".repeat(3000))).unwrap();
+        assert_eq!(head.header_text("x"), "last");
     }
 
     #[test]

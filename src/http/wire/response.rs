@@ -33,9 +33,9 @@ pub fn reason(status: u16) -> &'static str {
     }
 }
 
-/// Appends `HTTP/1.1 200 OK` and a line end.
-pub fn status_line(status: u16, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"HTTP/1.1 ");
+/// Appends `HTTP/1.1 200 OK` and a line end; a client of 1.0 gets its own version, as from Go's server.
+pub fn status_line(status: u16, is_http_11: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if is_http_11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
     number(u64::from(status), out);
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_head_is_written_as_expected() {
         let mut out = Vec::new();
-        status_line(204, &mut out);
+        status_line(204, true, &mut out);
         header("X-Influxdb-Error", b"a\r\nb: c", &mut out);
         assert_eq!(out, b"HTTP/1.1 204 No Content\r\nX-Influxdb-Error: a  b: c\r\n");
     }
