@@ -205,7 +205,6 @@ fn a_segment_of_version_2_reads_as_it_was_written() {
         let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
         assert!(!segment.is_packed());
         let times = [|index: i64| index * 10_000_000_000, |index: i64| index * 10_000_000_000 + index * index % 7];
-        // Which of the two has the even steps is the series' number.
         let names = ["d", "f", "i", "b", "t"].map(name);
         for (series, time) in (0..).zip(times) {
             let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
