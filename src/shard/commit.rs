@@ -56,13 +56,13 @@ enum Wait {
 }
 
 impl<P: Disk + Clock> Engine<P> {
-    /// Waits until a write may enter, or says why not.
-    pub(super) async fn wait_for_room(&self) -> Result<(), WriteError> {
+    /// Waits until a write may enter, or says why not. What frees space enters without any to spare.
+    pub(super) async fn wait_for_room(&self, frees_space: bool) -> Result<(), WriteError> {
         let deadline = self.platform.monotonic_ns().saturating_add(self.options.write_wait_ns);
         loop {
             let changed = self.room.notified();
             self.look_at_space().await;
-            let refusal = match self.refusal() {
+            let refusal = match self.refusal(frees_space) {
                 Ok(()) => return Ok(()),
                 Err(Wait::Never(refusal)) => return Err(refusal),
                 Err(Wait::For(what)) => WriteError::Overloaded(what),
@@ -76,7 +76,7 @@ impl<P: Disk + Clock> Engine<P> {
         }
     }
 
-    fn refusal(&self) -> Result<(), Wait> {
+    fn refusal(&self, frees_space: bool) -> Result<(), Wait> {
         let state = self.state.borrow();
         if state.phase == Phase::Stopping {
             return Err(Wait::Never(WriteError::Stopping));
@@ -87,7 +87,7 @@ impl<P: Disk + Clock> Engine<P> {
         let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
         let queued = state.pending_bytes >= self.options.pending_bytes;
         let makes_room = state.frozen.is_some() || state.active_bytes > 0;
-        match state.space.is_short {
+        match state.space.is_short && !frees_space {
             true if makes_room => Err(Wait::For(space::SHORT)),
             true => Err(Wait::Never(WriteError::Overloaded(space::SHORT))),
             false if full || queued => Err(Wait::For("timed out waiting for memtable space")),

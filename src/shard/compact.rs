@@ -44,7 +44,10 @@ pub(super) struct Job<P: Disk> {
     shard: u16,
     key: PartitionKey,
     inputs: Vec<(Age, Rc<Segment<P>>)>,
+    /// What it will write, about.
     bytes: u64,
+    /// What it will free beyond that, about.
+    dead_bytes: u64,
     effort: Effort,
 }
 
@@ -90,7 +93,7 @@ impl<P: Disk + Clock> Engine<P> {
                 futures_lite::future::or(changed, platform.sleep_ns(COLD_LOOK_NS)).await;
                 continue;
             };
-            if !self.has_space_beside_writes(job.bytes).await {
+            if !self.has_space_beside_writes(job.bytes, job.dead_bytes).await {
                 futures_lite::future::or(changed, platform.sleep_ns(RETRY_NS)).await;
                 continue;
             }
@@ -121,10 +124,14 @@ impl<P: Disk + Clock> Engine<P> {
             let is_cold = now.saturating_sub(partition.changed_ns) >= self.options.compact_cold_ns;
             let range = pick(key.database, partition, tombstones, is_cold)?;
             let inputs = &partition.segments[range];
-            let bytes = inputs.iter().map(|settled| settled.segment.bytes()).sum();
+            let bytes: u64 = inputs.iter().map(|settled| settled.segment.bytes()).sum();
+            let dead = inputs
+                .iter()
+                .map(|settled| settled.segment.bytes() as f64 * dead_share(key.database, settled, tombstones));
+            let dead_bytes = (dead.sum::<f64>() as u64).min(bytes);
             let inputs = inputs.iter().map(|settled| (settled.age, settled.segment.clone())).collect();
             let effort = if is_cold { Effort::Cold } else { Effort::Hot };
-            Some(Job { shard, key, inputs, bytes, effort })
+            Some(Job { shard, key, inputs, bytes: bytes - dead_bytes, dead_bytes, effort })
         });
         jobs.min_by_key(|job| job.bytes)
     }

@@ -322,7 +322,7 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// As [`Engine::write`], for batches of one database, with `room` taken for their new series.
     pub async fn write_within(&self, batches: Vec<Batch>, room: Taken) -> Result<Vec<Assigned>, WriteError> {
-        self.wait_for_room().await?;
+        self.wait_for_room(false).await?;
         let done = self.enqueue(batches, room)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
@@ -331,7 +331,7 @@ impl<P: Disk + Clock> Engine<P> {
     /// Deletes points; returns when that is durable, hidden from the next query, and series without a point have left
     /// the index. Writes go on meanwhile.
     pub async fn delete(&self, deletions: Vec<Deletion>) -> Result<(), WriteError> {
-        self.wait_for_room().await?;
+        self.wait_for_room(true).await?;
         let done = self.enqueue_deletions(&deletions)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;

@@ -62,9 +62,11 @@ impl<P: Disk + Clock> Engine<P> {
         }
     }
 
-    /// Whether so many bytes can be written without taking the room of writes and flushes.
-    pub(super) async fn has_space_beside_writes(&self, bytes: u64) -> bool {
-        let needed = bytes + self.options.reserve_bytes + self.unflushed_bytes(&self.state.borrow());
+    /// Whether so many bytes can be written without taking the room of writes and flushes. What frees more than it
+    /// writes may use half of the reserve: nothing else makes room on a device that is full of deleted points.
+    pub(super) async fn has_space_beside_writes(&self, bytes: u64, freed_bytes: u64) -> bool {
+        let reserve = self.options.reserve_bytes / if freed_bytes > bytes { 2 } else { 1 };
+        let needed = bytes + reserve + self.unflushed_bytes(&self.state.borrow());
         self.options.reserve_bytes == 0 || self.free_bytes().await >= needed
     }
 
@@ -104,6 +106,7 @@ mod tests {
     use crate::model::GroupId;
     use crate::model::PolicyId;
     use crate::model::TimeRange;
+    use crate::shard::Deletion;
     use crate::shard::Live;
     use crate::shard::OldLogs;
     use crate::shard::Options;
@@ -132,8 +135,9 @@ mod tests {
             let logs = OldLogs::list(&disk, Path::new("/data"), 1, 1).await.unwrap();
             Engine::open(disk, options, live, logs).await.unwrap().0
         });
-        let (committing, flushing) = (engine.clone(), engine.clone());
+        let (committing, flushing, compacting) = (engine.clone(), engine.clone(), engine.clone());
         simulation.spawn(async move { committing.commit_loop().await });
+        simulation.spawn(async move { compacting.compact_loop().await });
         simulation.spawn(async move { flushing.flush_loop().await });
         engine
     }
@@ -188,6 +192,36 @@ mod tests {
         pause(&mut simulation, SECOND_NS);
         let writer = engine.clone();
         assert!(simulation.block_on(async move { writer.write(vec![batch(count)]).await }).is_ok());
+    }
+
+    #[test]
+    fn a_full_device_takes_deletions_and_they_make_room_for_writes() {
+        let mut simulation = Simulation::new(1, Faults::default());
+        let engine = start(&mut simulation, 64 << 10);
+        limit(&simulation, 1 << 20);
+        let writer = engine.clone();
+        simulation.block_on(async move {
+            let mut batches = (0..).map(batch);
+            while writer.write(batches.by_ref().take(1).collect()).await.is_ok() {}
+        });
+        pause(&mut simulation, SECOND_NS);
+        let everything = Deletion {
+            shard: 0,
+            database: KEY.database,
+            series: Rc::new([0].into_iter().collect()),
+            range: TimeRange::ALWAYS,
+            forgotten: Vec::new(),
+        };
+        let deleter = engine.clone();
+        simulation.block_on(async move { deleter.delete(vec![everything]).await }).unwrap();
+        // A writer that goes on trying is heard at last.
+        let taken = (0..60).any(|_| {
+            pause(&mut simulation, SECOND_NS);
+            let writer = engine.clone();
+            simulation.block_on(async move { writer.write(vec![batch(0)]).await }).is_ok()
+        });
+        assert!(taken);
+        assert!(simulation.disk().bytes() < 512 << 10);
     }
 
     #[test]
