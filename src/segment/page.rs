@@ -128,8 +128,8 @@ impl Page {
         (start..start + count).filter(overlaps).map(|index| Block { page: self.clone(), index })
     }
 
-    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `version`, `layouts`
-    /// and `fields` are those of the segment.
+    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `version`,
+    /// `layouts` and `fields` are those of the segment.
     pub fn decode(
         version: u32,
         body: &[u8],
