@@ -405,7 +405,8 @@ proptest! {
             let Some(few) = block.first_chunk::<4>() else { continue };
             if let Some((places, four)) = decimals(&hints, few) {
                 let power = power_of_ten(places).unwrap();
-                assert_same(&Values::Float(four.map(|integer| integer as f64 / power).to_vec()), &Values::Float(few.to_vec()));
+                let again = four.map(|integer| integer as f64 / power);
+                assert_same(&Values::Float(again.to_vec()), &Values::Float(few.to_vec()));
             }
         }
     }
