@@ -14,8 +14,6 @@ use crate::server::checks::BootError;
 use crate::server::layout;
 use crate::server::layout::Layout;
 use crate::server::tls;
-use std::fs::File;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -109,7 +107,6 @@ pub fn prepare(config: &Config) -> Result<Ground, BootError> {
 /// A CPU profile of the whole run, written when the server stops.
 struct CpuProfile {
     path: PathBuf,
-    file: File,
     recording: Recording,
 }
 
@@ -117,14 +114,16 @@ struct CpuProfile {
 impl CpuProfile {
     fn start(path: &Path) -> Result<CpuProfile, RunError> {
         let refused = |reason: String| RunError::CpuProfile { path: path.to_owned(), reason };
-        let file = File::create(path).map_err(|error| refused(error.to_string()))?;
+        // Whether it can be written is to be known before the run, not after it.
+        std::fs::write(path, b"").map_err(|error| refused(error.to_string()))?;
         let recording = Recording::start().map_err(refused)?;
-        Ok(CpuProfile { path: path.to_owned(), file, recording })
+        Ok(CpuProfile { path: path.to_owned(), recording })
     }
 
-    fn write(mut self) -> Result<(), RunError> {
+    fn write(self) -> Result<(), RunError> {
         let outcome = self.recording.finish();
-        let outcome = outcome.and_then(|profile| self.file.write_all(&profile).map_err(|error| error.to_string()));
+        let outcome =
+            outcome.and_then(|profile| std::fs::write(&self.path, profile).map_err(|error| error.to_string()));
         outcome.map_err(|reason| RunError::CpuProfile { path: self.path, reason })
     }
 }
