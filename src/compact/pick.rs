@@ -22,7 +22,7 @@ pub struct Candidate {
     pub bytes: u64,
     /// Share of it that deletions hide, about; 0 when none does.
     pub dead: f64,
-    /// Written when its partition was cold, as small as it gets.
+    /// Writing it anew, as small as it gets, is not worth it.
     pub is_packed: bool,
     /// Cannot be merged: damaged.
     pub is_fixed: bool,

@@ -87,7 +87,7 @@ pub struct Segment<P: Disk> {
     rows: u64,
     blocks: u32,
     range: TimeRange,
-    is_packed: bool,
+    packing_saves: u16,
     version: u32,
     bytes: u64,
     /// Where in the file the index stands.
@@ -158,7 +158,7 @@ impl<P: Disk> Segment<P> {
             rows: footer.rows,
             blocks: footer.blocks,
             range: footer.range,
-            is_packed: footer.is_packed,
+            packing_saves: footer.packing_saves,
             version: footer.version,
             bytes,
             index_place: footer.index_offset..footer.index_offset + footer.index_bytes,
@@ -209,9 +209,9 @@ impl<P: Disk> Segment<P> {
         self.range
     }
 
-    /// Whether its encoder tried hard, so that writing it again gains nothing.
-    pub fn is_packed(&self) -> bool {
-        self.is_packed
+    /// What writing it anew with [`codec::Effort::Cold`] would save of its columns, in percent, about.
+    pub fn packing_saves(&self) -> u16 {
+        self.packing_saves
     }
 
     /// Blocks in it.
@@ -464,7 +464,7 @@ struct Footer {
     index_bytes: u64,
     rows: u64,
     blocks: u32,
-    is_packed: bool,
+    packing_saves: u16,
     range: TimeRange,
 }
 
@@ -481,11 +481,11 @@ impl Footer {
             let version = reader.u32()?;
             let (index_checksum, index_offset, index_bytes) = (reader.u32()?, reader.u64()?, reader.u64()?);
             let (rows, blocks, shard) = (reader.u64()?, reader.u32()?, reader.u16()?);
-            let is_packed = reader.u16()? != 0;
+            let packing_saves = reader.u16()?;
             let id = SegmentId { shard, number: reader.u64()? };
             let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
             let footer =
-                Footer { version, id, index_checksum, index_offset, index_bytes, rows, blocks, is_packed, range };
+                Footer { version, id, index_checksum, index_offset, index_bytes, rows, blocks, packing_saves, range };
             Some((magic, footer))
         };
         let (magic, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;

@@ -203,7 +203,7 @@ fn a_segment_of_version_2_reads_as_it_was_written() {
     on_disk(async |disk, path| {
         std::fs::write(&path, VERSION_2_FILE).unwrap();
         let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
-        assert!(!segment.is_packed());
+        assert_eq!(segment.packing_saves(), 0);
         let times = [|index: i64| index * 10_000_000_000, |index: i64| index * 10_000_000_000 + index * index % 7];
         let names = ["d", "f", "i", "b", "t"].map(name);
         for (series, time) in (0..).zip(times) {
@@ -235,16 +235,45 @@ fn a_segment_of_version_2_reads_as_it_was_written() {
 }
 
 #[test]
-fn even_times_take_no_room_and_a_packed_segment_says_so() {
+fn even_times_take_no_room() {
     on_disk(async |disk, path| {
         let fields = [(name("i"), FieldType::Integer)];
-        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Cold).await.unwrap();
+        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Hot).await.unwrap();
         writer.add(SeriesId(3), &name("m"), &fields, &rows(3, 500)).await.unwrap();
         writer.finish().await.unwrap();
         let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
-        assert!(segment.is_packed());
         let blocks = segment.blocks_of(SeriesId(3), TimeRange::ALWAYS).await.unwrap();
         let examined = segment.examine(&blocks[0]).await.unwrap();
         assert_eq!((examined.times, examined.times_bytes, examined.times_codec), (rows(3, 500).times, 0, "even"));
+    });
+}
+
+#[test]
+fn a_segment_knows_what_packing_it_would_save() {
+    on_disk(async |disk, path| {
+        // Steps of which a few are frequent: in packed bits each takes as much as a rare one.
+        let steps = [0, 0, 0, 1, 0, 0, -1, 0, 0, 2, 0, 0, -1, 0, 0, 1];
+        let (mut value, mut random) = (0, 1_u32);
+        let walk = (0..500).map(|_| {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            value += steps[(random >> 20) as usize % steps.len()];
+            value
+        });
+        let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
+        let mut block = rows(3, 500);
+        block.columns[0] = Some(Column { values: Values::Integer(walk.collect()), valid: None });
+        let mut saves = Vec::new();
+        for (effort, columns) in [(Effort::Hot, 1), (Effort::Cold, 1), (Effort::Hot, 2)] {
+            let mut writer = SegmentWriter::create(&disk, &path, ID, effort).await.unwrap();
+            let block = RowBlock { times: block.times.clone(), columns: block.columns[..columns].to_vec() };
+            writer.add(SeriesId(3), &name("m"), &fields[..columns], &block).await.unwrap();
+            writer.finish().await.unwrap();
+            let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+            saves.push(segment.packing_saves());
+        }
+        assert!(saves[0] > 15, "{saves:?}");
+        assert_eq!(saves[1], 0);
+        // Floats that do not shrink count as well.
+        assert!(saves[2] < saves[0] / 2, "{saves:?}");
     });
 }

@@ -200,6 +200,13 @@ impl<P: Disk> SegmentWriter<P> {
         self.rows += rows.times.len() as u64;
     }
 
+    /// What writing all columns with [`Effort::Cold`] would save, in percent.
+    fn packing_saves(&self) -> u16 {
+        let mut all = codec::Packing::default();
+        self.hints.iter().for_each(|hints| all.add(hints.packing()));
+        all.saves()
+    }
+
     fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
         let SegmentWriter { effort, hints, pending, coded, .. } = self;
         coded.clear();
@@ -307,7 +314,7 @@ impl<P: Disk> SegmentWriter<P> {
         footer[32..40].copy_from_slice(&self.rows.to_le_bytes());
         footer[40..44].copy_from_slice(&self.blocks.to_le_bytes());
         footer[44..46].copy_from_slice(&self.id.shard.to_le_bytes());
-        footer[46..48].copy_from_slice(&u16::from(self.effort == Effort::Cold).to_le_bytes());
+        footer[46..48].copy_from_slice(&self.packing_saves().to_le_bytes());
         footer[48..56].copy_from_slice(&self.id.number.to_le_bytes());
         footer[56..64].copy_from_slice(&self.range.min.to_le_bytes());
         footer[64..72].copy_from_slice(&self.range.max.to_le_bytes());

@@ -19,6 +19,7 @@ use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
+use crate::segment::codec::DENSE_SAVES;
 use crate::segment::codec::Effort;
 use crate::shard::Engine;
 use crate::shard::Phase;
@@ -218,7 +219,7 @@ fn pick<P: Disk>(
     let candidates = partition.segments.iter().map(|settled| Candidate {
         bytes: settled.segment.bytes(),
         dead: dead_share(database, settled, tombstones),
-        is_packed: settled.segment.is_packed(),
+        is_packed: settled.segment.packing_saves() < DENSE_SAVES,
         is_fixed: settled.is_fixed.get(),
     });
     compact::pick(&candidates.collect::<Vec<_>>(), is_cold)

@@ -154,11 +154,11 @@ impl Frame {
         self.window.bits.div_ceil(8)
     }
 
-    /// Appends it with codes as long as they are rare, if that is likely to take less; whether it did.
-    pub fn write_dense(&self, out: &mut Vec<u8>) -> bool {
+    /// Appends it with codes as long as they are rare, if that is likely to save so many percent; whether it did.
+    pub fn write_dense(&self, saves: usize, out: &mut Vec<u8>) -> bool {
         let Window { start, width, bits, .. } = self.window;
         let dense = Dense::of(&self.quotients, self.range, start, width);
-        let Some(dense) = dense.filter(|dense| dense.bits < bits) else { return false };
+        let Some(dense) = dense.filter(|dense| dense.bits * 100 <= bits * (100 - saves)) else { return false };
         self.write_head(KIND_DENSE, dense.low_bits, dense.start, out);
         let exceptions = dense.write(&self.quotients, out);
         if !exceptions.is_empty() {

@@ -14,6 +14,7 @@
 //! values decides; [`frame`] has the packing, the scale and the exceptions.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::DENSE_SAVES;
 use crate::segment::codec::Effort;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
@@ -40,8 +41,6 @@ const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "r
 /// By form, of dense frames.
 const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
 
-/// What codes of unlike length must save of a column, in percent: they take longer to read.
-const DENSE_SAVES: usize = 5;
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
 /// A sample tells two forms apart that differ by more than this, a third of a bit a value.
@@ -115,7 +114,7 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     let mut dense = Vec::new();
     let has_dense = effort == Effort::Cold && {
         put_head(&mut dense);
-        frame.write_dense(&mut dense)
+        frame.write_dense(DENSE_SAVES.into(), &mut dense)
     };
     if !has_runs || out.len() - start > frame.bytes() {
         out.truncate(start);
@@ -130,7 +129,7 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
             frame.write(out);
         }
     }
-    if has_dense && dense.len() * 100 < (out.len() - start) * (100 - DENSE_SAVES) {
+    if has_dense && dense.len() * 100 <= (out.len() - start) * (100 - usize::from(DENSE_SAVES)) {
         out.truncate(start);
         out.extend_from_slice(&dense);
     }

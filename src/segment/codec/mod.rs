@@ -51,12 +51,46 @@ pub struct Hints {
     exponent: Option<u8>,
     /// How its integers, or those of its decimals, were cut.
     habit: Option<integer::Habit>,
+    blocks: u32,
+    looked_at: Packing,
 }
+
+/// Bytes of columns, and what they would take if they were written with [`Effort::Cold`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packing {
+    bytes: u64,
+    packed_bytes: u64,
+}
+
+impl Packing {
+    /// Adds another column.
+    pub fn add(&mut self, other: Packing) {
+        self.bytes += other.bytes;
+        self.packed_bytes += other.packed_bytes;
+    }
+
+    /// What packing saves, in percent.
+    pub fn saves(self) -> u16 {
+        let saved = (self.bytes - self.packed_bytes) * 100;
+        saved.checked_div(self.bytes).unwrap_or(0) as u16
+    }
+}
+
+/// What codes of unlike length must save, in percent, of a block of a column and of what a segment is written anew for:
+/// they take longer to read.
+pub const DENSE_SAVES: u16 = 15;
+/// One of so many blocks of a column is looked at for what packing would save.
+const LOOK_BLOCKS: u32 = 64;
 
 impl Hints {
     /// Of a column without a block yet.
     pub fn new(effort: Effort) -> Hints {
         Hints { effort, ..Hints::default() }
+    }
+
+    /// Of the blocks so far that were looked at; nothing for what is packed already.
+    pub fn packing(&self) -> Packing {
+        self.looked_at
     }
 }
 
@@ -67,6 +101,18 @@ pub fn encode(values: &Values, out: &mut Vec<u8>) {
 
 /// Appends the values of one block of a column; `hints` are those of the block before.
 pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
+    let start = out.len();
+    encode_column(hints, values, out);
+    if hints.effort == Effort::Hot && hints.blocks.is_multiple_of(LOOK_BLOCKS) {
+        let bytes = (out.len() - start) as u64;
+        let mut packed = Vec::new();
+        encode_column(&mut Hints { effort: Effort::Cold, habit: None, ..*hints }, values, &mut packed);
+        hints.looked_at.add(Packing { bytes, packed_bytes: bytes.min(packed.len() as u64) });
+    }
+    hints.blocks = hints.blocks.wrapping_add(1);
+}
+
+fn encode_column(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
         Values::Float(values) => float::encode(hints, values, out),
         Values::Integer(values) => integer::encode_next(hints.effort, &mut hints.habit, values, out),

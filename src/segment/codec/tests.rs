@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::segment::codec::frame::Frame;
 use crate::stdx::seeded;
 use crate::stdx::varint;
+use crate::stdx::varint::Reader;
 
 /// Reads back what was written, hot and cold, bit for bit, and answers the size of the hot form.
 fn check(values: &Values) -> usize {
@@ -172,7 +174,7 @@ fn entropy(values: impl Iterator<Item = i64>) -> f64 {
 }
 
 #[test]
-fn a_cold_walk_costs_hardly_more_than_its_entropy() {
+fn dense_steps_cost_hardly_more_than_their_entropy() {
     let mut random = Random(6);
     for (count, deviation) in [(250, 1.0), (500, 0.6), (500, 40.0), (2000, 1.0)] {
         let mut level = 5000.0;
@@ -180,9 +182,13 @@ fn a_cold_walk_costs_hardly_more_than_its_entropy() {
             level += random.bell() * deviation;
             level as i64
         };
-        let values: Vec<i64> = (0..count).map(&mut walk).collect();
-        let entropy = entropy(values.windows(2).map(|pair| pair[1] - pair[0]));
-        let bits = check_with(Effort::Cold, &Values::Integer(values)) * 8;
+        let values: Vec<i64> = (0..=count).map(&mut walk).collect();
+        let steps: Vec<i64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let entropy = entropy(steps.iter().copied());
+        let mut dense = Vec::new();
+        assert!(Frame::of(&steps).write_dense(0, &mut dense));
+        assert_eq!(frame::read(&mut Reader::new(&dense), steps.len()), Some(steps));
+        let bits = dense.len() * 8;
         // Short columns of many different steps cannot say how often each came: what is compared with is too little.
         let head = if deviation > 10.0 { 800.0 } else { 120.0 };
         assert!((bits as f64) < f64::from(count) * entropy * 1.02 + head, "{bits} for {count} of {entropy}");
