@@ -197,7 +197,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
     live.databases.insert(DATABASE);
     let key = PartitionKey { database: DATABASE, policy: POLICY, group: GroupId(1) };
     live.groups.insert(key, TimeRange { min: 0, max: i64::MAX });
-    let old_logs = OldLogs::list(&disk, folder, 1, 1).await.expect("an empty folder");
+    let old_logs = OldLogs::list(&disk, folder, 1).await.expect("an empty folder");
     let options = Options {
         dir: folder.into(),
         shard_count: 1,
@@ -216,6 +216,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
         compact_bytes_per_second: 0,
         compact_burst_bytes: 0,
         compact_cold_ns: u64::MAX,
+        series_log_bytes: u64::MAX,
     };
     Engine::open(disk, options, live, old_logs).await.expect("an empty folder").0
 }

@@ -320,26 +320,45 @@ impl Iterator for Late {
 }
 
 /// Every request of a workload, in memory, so that sending costs the client as little as it can.
-pub fn bodies(workload: &Workload, mut progress: impl FnMut(u64)) -> Vec<Body> {
-    let mut writer = LineWriter::new(workload);
-    let mut bodies = Vec::new();
-    let mut lines = Vec::new();
-    let mut count = 0;
-    for point in points(workload) {
-        writer.line(&point, &mut lines);
-        count += 1;
-        if count == workload.body_lines as u64 {
+pub fn bodies(workload: &Workload, progress: impl FnMut(u64)) -> Vec<Body> {
+    Bodies::new(workload).next(u64::MAX, progress)
+}
+
+/// The requests of a workload, some at a time, for one that does not fit into memory.
+pub struct Bodies<'a> {
+    points: Box<dyn Iterator<Item = Point>>,
+    writer: LineWriter<'a>,
+}
+
+impl<'a> Bodies<'a> {
+    /// From the first point on.
+    pub fn new(workload: &'a Workload) -> Bodies<'a> {
+        Bodies { points: Box::new(points(workload)), writer: LineWriter::new(workload) }
+    }
+
+    /// The next requests, of at most so many lines together; none after the last point.
+    pub fn next(&mut self, lines_max: u64, mut progress: impl FnMut(u64)) -> Vec<Body> {
+        let body_lines = self.writer.workload.body_lines as u64;
+        let mut bodies = Vec::new();
+        let mut lines = Vec::new();
+        let mut count = 0;
+        let limited = self.points.by_ref().take(usize::try_from(lines_max).unwrap_or(usize::MAX));
+        for point in limited {
+            self.writer.line(&point, &mut lines);
+            count += 1;
+            if count == body_lines {
+                bodies.push(request(&lines, count));
+                progress(count);
+                lines.clear();
+                count = 0;
+            }
+        }
+        if count > 0 {
             bodies.push(request(&lines, count));
             progress(count);
-            lines.clear();
-            count = 0;
         }
+        bodies
     }
-    if count > 0 {
-        bodies.push(request(&lines, count));
-        progress(count);
-    }
-    bodies
 }
 
 /// One request with these lines.

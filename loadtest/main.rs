@@ -72,6 +72,10 @@ struct Arguments {
     /// How the preset `start` ends a server before it measures a start; both when not given.
     #[arg(long, value_enum)]
     end: Option<End>,
+    /// Length of the log that the preset `start` shall find after kill -9, on top of the lines, which are in segments
+    /// then; 0: what the lines leave.
+    #[arg(long)]
+    log_mib: Option<u64>,
     /// Percent of the points that are sent late.
     #[arg(long)]
     late_percent: Option<f64>,
@@ -142,6 +146,8 @@ enum Preset {
     Series,
     /// Five million points as floats, then a start after kill -9 and one after a stop.
     Start,
+    /// As start: 100 million values as tsbs in segments, and a log of a GiB.
+    History,
     /// Every fifth point begins a new series.
     Cardinality,
     /// One line in a request, 32 connections.
@@ -176,6 +182,7 @@ fn workload(arguments: &Arguments) -> Result<(Workload, drive::Options), String>
     let floats = Workload { shape: Shape::Floats, series: 10_000, lines: 5_000_000, ..base.clone() };
     let (mut workload, connections) = match arguments.preset {
         Preset::Tsbs => (base, 8),
+        Preset::History => (Workload { lines: 10_000_000, ..base }, 8),
         Preset::Floats | Preset::Start => (floats, 8),
         Preset::Jitter => (Workload { jitter_ns: 2_000_000_000, ..floats }, 8),
         Preset::Late => {
@@ -201,7 +208,7 @@ fn workload(arguments: &Arguments) -> Result<(Workload, drive::Options), String>
         return Err("--jitter-ms must be below 5000, half the time between two points".to_owned());
     }
     let needed = (workload.lines * workload.shape.line_bytes()) >> 20;
-    if needed > arguments.prepared_mib {
+    if needed > arguments.prepared_mib && !measures_starts(arguments) {
         return Err(format!("the requests need {needed} MiB of memory: fewer --lines, or more --prepared-mib"));
     }
     let series = matches!(arguments.preset, Preset::Series);
@@ -212,6 +219,10 @@ fn workload(arguments: &Arguments) -> Result<(Workload, drive::Options), String>
         small_writer: series,
     };
     Ok((workload, options))
+}
+
+fn measures_starts(arguments: &Arguments) -> bool {
+    matches!(arguments.preset, Preset::Start | Preset::History)
 }
 
 fn programs(arguments: &Arguments) -> Result<Vec<Program>, String> {
@@ -241,21 +252,24 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let directory = arguments.directory.canonicalize().map_err(|error| error.to_string())?;
 
     let progress = bar("preparing", workload.lines);
-    let bodies = generate::bodies(&workload, |lines| progress.inc(lines));
+    let bodies = match measures_starts(arguments) {
+        // Prepared while they are sent.
+        true => Vec::new(),
+        false => generate::bodies(&workload, |lines| progress.inc(lines)),
+    };
     progress.finish_and_clear();
-    let bytes: u64 = bodies.iter().map(|body| body.request.len() as u64).sum();
     println!(
         "{:?}: {} lines of {} bytes in {} requests over {} connections, {} series, seed {}",
         arguments.preset,
         workload.lines,
-        bytes / workload.lines,
-        bodies.len(),
+        workload.shape.line_bytes(),
+        workload.lines.div_ceil(workload.body_lines as u64),
         options.connections,
         workload.series_met(),
         workload.seed
     );
     let run = Run { arguments, workload, options, programs, directory, bodies };
-    if matches!(arguments.preset, Preset::Start) { run.starts() } else { run.loads() }
+    if measures_starts(arguments) { run.starts() } else { run.loads() }
 }
 
 type Answers = Vec<Result<Vec<Rows>, String>>;
@@ -299,12 +313,18 @@ impl Run<'_> {
 
     fn starts(&self) -> Result<bool, String> {
         let ends = self.arguments.end.map_or(vec![End::Kill, End::Stop], |end| vec![end]);
+        let history = matches!(self.arguments.preset, Preset::History);
+        let log_mib = self.arguments.log_mib.unwrap_or(if history { 1024 } else { 0 });
+        let amounts = (self.workload.lines, log_mib << 20);
+        // The log takes as many more as it needs.
+        let workload =
+            Workload { lines: if log_mib > 0 { u64::MAX } else { self.workload.lines }, ..self.workload.clone() };
         let mut starts = Vec::new();
         for round in 0..self.round_count() {
             for program in &self.programs {
                 let mut server = self.start(program)?;
                 let label = self.label(program, round);
-                starts.extend(start::measure(&mut server, &label, &self.bodies, &self.workload, &self.options, &ends)?);
+                starts.extend(start::measure(&mut server, &label, &workload, amounts, &self.options, &ends)?);
                 server.stop()?;
             }
         }

@@ -86,13 +86,24 @@ impl Server {
         Ok(server)
     }
 
+    /// Lets Millrace keep a log of this length, and the points in memory, from the next start on; `None`: as installed.
+    /// Stock has its own ways.
+    pub fn keep_log(&self, bytes: Option<u64>) -> Result<(), String> {
+        if self.kind == Kind::Stock {
+            return Ok(());
+        }
+        let config = bytes.map_or_else(millrace_config, millrace_config_of_log);
+        fs::write(self.directory.join("config"), config).map_err(|error| error.to_string())
+    }
+
     /// Starts it again with the files it left; does not wait for it.
     pub fn start_again(&mut self) -> Result<(), String> {
         self.child = spawn(&self.program, &self.directory, self.address)?;
         Ok(())
     }
 
-    fn wait_for_ping(&mut self) -> Result<(), String> {
+    /// Waits until it answers.
+    pub fn wait_for_ping(&mut self) -> Result<(), String> {
         let started = Instant::now();
         while !self.answers_ping()? {
             if started.elapsed() > START_STOP_MAX {
@@ -240,6 +251,14 @@ fn millrace_config() -> String {
         "[data]\n{COLD}  query-log-enabled = false\n  max-series-per-database = 0\n  max-values-per-tag = 0\n\
          [monitor]\n  store-enabled = false\n[http]\n  log-enabled = false\n  max-row-limit = 0\n"
     )
+}
+
+/// Nothing is flushed before the logs are this long, all together; a point in memory takes up to ten times its place in
+/// the log.
+fn millrace_config_of_log(bytes: u64) -> String {
+    let memory = bytes * 20;
+    let config = millrace_config().replace(COLD, "");
+    format!("[millrace]\n  log-size = {}\n  memtable-size = {memory}\n{config}", bytes * 2)
 }
 
 /// Every acknowledgement synced and no limits, else as installed.

@@ -238,6 +238,7 @@ fn data_options(raw: &Raw) -> Result<DataOptions, String> {
         commit_wait_ns: nanoseconds(data, "wal-fsync-delay")?,
         cold_flush_ns: nanoseconds(data, "cache-snapshot-write-cold-duration")?,
         memtable_bytes_max: unless_zero(own, "memtable-size"),
+        log_bytes: unless_zero(own, "log-size"),
         compact_bytes_per_second: data.value("compact-throughput").count(),
         compact_burst_bytes: data.value("compact-throughput-burst").count(),
         compact_cold_ns: nanoseconds(data, "compact-full-write-cold-duration")?,

@@ -157,6 +157,8 @@ pub struct DataOptions {
     pub cold_flush_ns: u64,
     /// Memory of memtables, all together; `None`: chosen from the machine.
     pub memtable_bytes_max: Option<u64>,
+    /// Logs of all cores at which points go into segments; `None`: so many for each core.
+    pub log_bytes: Option<u64>,
     /// What compactions of all cores write on average; 0: no limit.
     pub compact_bytes_per_second: u64,
     /// What they may write at once.

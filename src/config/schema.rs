@@ -103,6 +103,7 @@ pub static SECTIONS: &[Section] = &[
             key("durability", Text, "always"),
             key("sync-interval", Duration, "100ms"),
             key("memtable-size", Size, "0"),
+            key("log-size", Size, "0"),
             key("query-size", Size, "0"),
             key("query-total-size", Size, "0"),
             key("head-size", Size, "1m"),

@@ -116,12 +116,14 @@ fn a_missing_file_is_named() {
 #[test]
 fn own_keys_are_obeyed() {
     let config = loaded(
-        "[millrace]\ndir='d'\ncores=2\nshards=8\ndurability='interval'\nsync-interval='50ms'\nmemtable-size='64m'\n",
+        "[millrace]\ndir='d'\ncores=2\nshards=8\ndurability='interval'\nsync-interval='50ms'\nmemtable-size='64m'\n\
+         log-size='1g'\n",
     );
     assert_eq!(config.data.dir, PathBuf::from("d"));
     assert_eq!((config.core_count, config.data.shard_count), (Some(2), Some(8)));
     assert_eq!(config.data.durability, Durability::Interval { ns: 50_000_000 });
     assert_eq!(config.data.memtable_bytes_max, Some(64 << 20));
+    assert_eq!(config.data.log_bytes, Some(1 << 30));
 }
 
 #[test]

@@ -4,8 +4,11 @@
 //! DIR/FORMAT                    format version and shard count (written once, by server::checks)
 //! DIR/LOCK                      held by the running process
 //! DIR/catalog-NNNNNNNN          catalog snapshots, the newest whole one counts
-//! DIR/wal/GEN-CORE-EPOCH.wal    one core's log since its last memtable freeze; GEN counts the starts
+//! DIR/wal/GEN-CORE-EPOCH-CORES.wal
+//!                               one core's log since its last memtable freeze; GEN counts the starts, CORES is how
+//!                               many there were (before format 3 the name ended before it)
 //! DIR/shard-NNNN/series.log     series keys and ids
+//! DIR/shard-NNNN/series.new     the next series log, until it takes the place of the one before
 //! DIR/shard-NNNN/manifest.log   which segments are visible
 //! DIR/shard-NNNN/manifest.new   the next manifest, until it takes the place of the one before
 //! DIR/shard-NNNN/NNNNNNNN.seg   segments
@@ -16,6 +19,8 @@ use std::path::PathBuf;
 
 /// A shard's series log.
 pub const SERIES_LOG: &str = "series.log";
+/// A shard's next series log.
+pub const NEW_SERIES_LOG: &str = "series.new";
 /// A shard's manifest.
 pub const MANIFEST: &str = "manifest.log";
 /// A shard's next manifest.
@@ -46,12 +51,17 @@ pub struct WalName {
     pub epoch: u32,
     /// The core that wrote it.
     pub core: u16,
+    /// How many cores there were then: it owned the shards whose number leaves `core` when divided by it. `None`: not
+    /// known, from before format 3.
+    pub core_count: Option<u16>,
 }
 
 impl WalName {
     /// The file's name.
     pub fn file_name(self) -> String {
-        format!("{:08}-{:04}-{:08}.wal", self.generation, self.core, self.epoch)
+        let WalName { generation, epoch, core, core_count } = self;
+        let cores = core_count.map_or_else(String::new, |count| format!("-{count:04}"));
+        format!("{generation:08}-{core:04}-{epoch:08}{cores}.wal")
     }
 
     /// The identity of a file called `name`; `None` for anything else.
@@ -60,7 +70,16 @@ impl WalName {
         let generation = parts.next()?.parse().ok()?;
         let core = parts.next()?.parse().ok()?;
         let epoch = parts.next()?.parse().ok()?;
-        parts.next().is_none().then_some(WalName { generation, epoch, core })
+        let core_count = match parts.next() {
+            Some(count) => Some(count.parse().ok().filter(|&count| count > core)?),
+            None => None,
+        };
+        parts.next().is_none().then_some(WalName { generation, epoch, core, core_count })
+    }
+
+    /// Whether it may hold records of `shard`.
+    pub fn may_hold(self, shard: u16) -> bool {
+        self.core_count.is_none_or(|count| shard % count == self.core)
     }
 }
 
@@ -91,9 +110,13 @@ mod tests {
 
     #[test]
     fn wal_names_read_back_and_foreign_names_do_not() {
-        let name = WalName { generation: 7, epoch: 12, core: 3 };
+        let name = WalName { generation: 7, epoch: 12, core: 3, core_count: Some(4) };
         assert_eq!(WalName::parse(&name.file_name()), Some(name));
+        let old = WalName { core_count: None, ..name };
+        assert_eq!(WalName::parse(&old.file_name()), Some(old));
+        assert!(name.may_hold(7) && !name.may_hold(8) && old.may_hold(8));
         assert_eq!(WalName::parse("00000007-0003.wal"), None);
+        assert_eq!(WalName::parse("00000007-0003-00000012-0003.wal"), None);
         assert_eq!(WalName::parse("x-0003-1.wal"), None);
         assert_eq!(parse_segment(&segment_name(42)), Some(42));
         assert_eq!(parse_segment("42"), None);

@@ -21,6 +21,7 @@ use crate::model::Message;
 use crate::model::ResultPiece;
 use crate::model::RowSet;
 use crate::model::Timestamp;
+use crate::stdx::pace::Pace;
 
 pub use json::string as json_string;
 
@@ -95,6 +96,7 @@ pub struct Encoder {
     series: Option<OpenSeries>,
     rows: usize,
     full: bool,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -143,16 +145,17 @@ impl Encoder {
             series: None,
             rows: 0,
             full: false,
+            pace: Pace::default(),
         }
     }
 
-    /// Takes one piece.
-    pub fn push(&mut self, piece: &ResultPiece) {
+    /// Takes one piece, which may be ten thousand rows of a thousand cells: others get their turns in between.
+    pub async fn push(&mut self, piece: &ResultPiece) {
         if self.layout.chunked {
-            self.push_chunk(piece);
+            self.push_chunk(piece).await;
         } else if !self.full {
             self.begin_document();
-            self.merge(piece);
+            self.merge(piece).await;
         }
     }
 
@@ -204,7 +207,7 @@ impl Encoder {
         self.full = true;
     }
 
-    fn push_chunk(&mut self, piece: &ResultPiece) {
+    async fn push_chunk(&mut self, piece: &ResultPiece) {
         self.begin_document();
         self.begin_result(piece.statement_id);
         let mut infinite = None;
@@ -212,6 +215,7 @@ impl Encoder {
             self.begin_series(series);
             for row in &series.rows {
                 infinite = infinite.or(self.row(row).err());
+                self.pace.step(row.len()).await;
             }
             self.end_series(series.partial);
         }
@@ -233,7 +237,7 @@ impl Encoder {
     }
 
     /// Joins a piece to the document.
-    fn merge(&mut self, piece: &ResultPiece) {
+    async fn merge(&mut self, piece: &ResultPiece) {
         if self.result.as_ref().is_none_or(|result| result.statement_id != piece.statement_id) {
             self.end_result();
             self.begin_result(piece.statement_id);
@@ -242,7 +246,7 @@ impl Encoder {
             result.pieces += 1;
         }
         for (index, series) in piece.series.iter().enumerate() {
-            if !self.merge_series(series, index == 0) {
+            if !self.merge_series(series, index == 0).await {
                 // Stock unmarks only a result that one piece has filled.
                 if let Some(result) = &mut self.result {
                     result.partial = piece.partial && result.pieces > 1;
@@ -260,7 +264,7 @@ impl Encoder {
     }
 
     /// Joins one row set; false when the answer has become full.
-    fn merge_series(&mut self, series: &RowSet, first: bool) -> bool {
+    async fn merge_series(&mut self, series: &RowSet, first: bool) -> bool {
         let same = first && self.series.as_ref().is_some_and(|open| open.is_continued_by(series));
         if !same {
             self.end_open_series();
@@ -270,6 +274,7 @@ impl Encoder {
         let taken = &series.rows[..series.rows.len().min(room)];
         self.rows += taken.len();
         for row in taken {
+            self.pace.step(row.len()).await;
             if let Err(value) = self.row(row)
                 && self.document_whole
             {

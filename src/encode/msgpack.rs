@@ -1,5 +1,5 @@
-//! MessagePack answers. Counts stand before what they count, so an open document stays in memory until it ends; each
-//! count is a fixed-width placeholder that is filled in then.
+//! MessagePack answers. Counts stand before what they count, each in its shortest form, so an open document stays in
+//! memory until it ends.
 
 use super::Epoch;
 use crate::model::Cell;
@@ -18,22 +18,25 @@ pub(super) struct MessagePack {
     rows: Count,
 }
 
-/// A count and where it stands.
+/// The length of an open array, and where its header stands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     at: usize,
-    value: u32,
+    value: usize,
 }
 
 impl Count {
+    /// Leaves a byte for the header, which is enough for few items.
     fn open(out: &mut Vec<u8>) -> Count {
-        out.push(0xdd);
-        out.extend_from_slice(&[0; 4]);
-        Count { at: out.len() - 4, value: 0 }
+        out.push(0x90);
+        Count { at: out.len() - 1, value: 0 }
     }
 
-    fn close(self, out: &mut [u8]) {
-        out[self.at..self.at + 4].copy_from_slice(&self.value.to_be_bytes());
+    /// A longer header moves what follows; all counts that are still open stand before it.
+    fn close(self, out: &mut Vec<u8>) {
+        let mut header = Vec::with_capacity(5);
+        array(self.value, &mut header);
+        out.splice(self.at..=self.at, header);
     }
 }
 
@@ -48,7 +51,7 @@ impl MessagePack {
         self.results = Count::open(out);
     }
 
-    pub(super) fn end_document(&mut self, out: &mut [u8]) {
+    pub(super) fn end_document(&mut self, out: &mut Vec<u8>) {
         self.results.close(out);
     }
 

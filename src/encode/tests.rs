@@ -1,3 +1,4 @@
+use futures_lite::future::block_on;
 use proptest::prelude::*;
 use serde_json::Value;
 use serde_json::json;
@@ -29,7 +30,7 @@ fn piece(statement_id: i32, series: Vec<RowSet>) -> ResultPiece {
 
 fn encode(layout: Layout, pieces: &[ResultPiece]) -> Vec<u8> {
     let mut encoder = Encoder::new(layout);
-    pieces.iter().for_each(|piece| encoder.push(piece));
+    pieces.iter().for_each(|piece| block_on(encoder.push(piece)));
     encoder.finish();
     encoder.sendable().to_vec()
 }
@@ -169,10 +170,10 @@ fn an_error_takes_back_the_rows_that_were_not_sent() {
     check(CSV, &[open.clone(), failed.clone(), piece(2, vec![one])], "name,tags,v\nm,,1\n");
 
     let mut encoder = Encoder::new(JSON);
-    encoder.push(&open);
+    block_on(encoder.push(&open));
     let mut sent = encoder.sendable().to_vec();
     encoder.sent();
-    encoder.push(&failed);
+    block_on(encoder.push(&failed));
     encoder.finish();
     sent.extend_from_slice(encoder.sendable());
     assert_eq!(
@@ -196,9 +197,9 @@ fn an_infinity_replaces_the_document_until_it_was_sent() {
     check(CSV, std::slice::from_ref(&bad), "name,tags,v\nm,,-Inf\n");
 
     let mut encoder = Encoder::new(JSON);
-    encoder.push(&fine);
+    block_on(encoder.push(&fine));
     encoder.sent();
-    encoder.push(&bad);
+    block_on(encoder.push(&bad));
     encoder.finish();
     assert!(String::from_utf8_lossy(encoder.sendable()).contains("[[null]]"));
 }
@@ -269,6 +270,25 @@ fn error_documents_have_stocks_shapes() {
     assert_eq!(body(Format::MessagePack, false), b"\x81\xa5error\xa4a <b");
 }
 
+#[test]
+fn msgpack_counts_take_their_shortest_form() {
+    let body = |count| {
+        let rows = vec![vec![Cell::Null]; count];
+        let pieces = [piece(0, vec![series("m", &["v"], rows)]), piece(1, vec![])];
+        encode(Layout { format: Format::MessagePack, ..JSON }, &pieces)
+    };
+    // Seen from stock.
+    let expected = |header: &[u8], count: usize| {
+        let start = b"\x81\xa7results\x92\x82\xacstatement_id\x00\xa6series\x91\x83\xa4name\xa1m\xa7columns\x91\xa1v";
+        let rows = [&b"\xa6values"[..], header, &b"\x91\xc0".repeat(count)].concat();
+        [&start[..], &rows, b"\x82\xacstatement_id\x01\xa6series\x90"].concat()
+    };
+    assert_eq!(body(15), expected(b"\x9f", 15));
+    assert_eq!(body(16), expected(b"\xdc\x00\x10", 16));
+    assert_eq!(body(65_535), expected(b"\xdc\xff\xff", 65_535));
+    assert_eq!(body(65_536), expected(b"\xdd\x00\x01\x00\x00", 65_536));
+}
+
 /// Reads MessagePack back as JSON; only what the writer writes.
 fn unpack(input: &mut &[u8]) -> Value {
     use rmp::Marker;
@@ -302,11 +322,6 @@ fn unpack(input: &mut &[u8]) -> Value {
         }
         Marker::FixArray(length) => list(length.into(), input),
         Marker::Array16 => {
-            *input = before;
-            let length = rmp::decode::read_array_len(input).unwrap();
-            list(length as usize, input)
-        }
-        Marker::Array32 => {
             *input = before;
             let length = rmp::decode::read_array_len(input).unwrap();
             list(length as usize, input)
@@ -440,7 +455,7 @@ fn stream(layout: Layout, pieces: &[ResultPiece], send_often: bool) -> Vec<u8> {
     let mut encoder = Encoder::new(layout);
     let mut sent = Vec::new();
     for piece in pieces {
-        encoder.push(piece);
+        block_on(encoder.push(piece));
         if send_often {
             sent.extend_from_slice(encoder.sendable());
             encoder.sent();

@@ -147,6 +147,20 @@ pub enum Request {
     Lookup(Box<lookup::Request>),
 }
 
+impl Request {
+    /// The database, policy (`None`: any) and times that it reads when it begins.
+    pub fn needs(&self) -> Option<(DatabaseId, Option<PolicyId>, TimeRange)> {
+        match self {
+            Request::Open(fragment) | Request::Groups(fragment, _) => {
+                Some((fragment.database, Some(fragment.policy), fragment.range))
+            }
+            Request::Schema(request) => Some((request.database, Some(request.policy), request.range)),
+            Request::Lookup(request) => Some((request.database, None, TimeRange::ALWAYS)),
+            Request::Next(_) | Request::Close(_) => None,
+        }
+    }
+}
+
 /// What it answers.
 #[derive(Clone, Debug)]
 pub enum Response {

@@ -28,6 +28,7 @@ use crate::exec::view::View;
 use crate::model::Cell;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
+use crate::stdx::pace::Pace;
 
 /// Most series of one group that are open at once; each holds a block of some ten kilobytes.
 const HEADS_MAX: usize = 512;
@@ -228,6 +229,8 @@ impl<V: View> GroupRows<V> {
         let whole = range;
         let row_max = usize::try_from(self.left).unwrap_or(PASS_ROWS).min(PASS_ROWS);
         let mut pass: Vec<LooseRow> = Vec::new();
+        // Rows of one instant are never cut apart, so what is left may be long.
+        let mut cut_at = 2 * row_max;
         for (index, series) in self.group.series.iter().enumerate() {
             let mut reader = Reader::open(views, fragment, plan, series, range, fragment.rows_descending);
             'series: while let Some(block) = reader.next().await? {
@@ -238,21 +241,22 @@ impl<V: View> GroupRows<V> {
                     let cells = block.columns.iter().map(|column| column_cell(column, row)).collect();
                     pass.push(LooseRow { time: *time, origin: index, cells });
                 }
-                if pass.len() > 2 * row_max {
+                if pass.len() > cut_at {
                     cut(&mut pass, row_max, &mut range, fragment.rows_descending);
+                    cut_at = 2 * pass.len().max(row_max);
                 }
                 views[series.view].yield_now().await;
             }
         }
         cut(&mut pass, row_max, &mut range, fragment.rows_descending);
-        pass.sort_by(|a, b| {
+        let order = |a: &LooseRow, b: &LooseRow| {
             let order = a.time.cmp(&b.time).then_with(|| {
                 let left = (&self.origins[a.origin], a.cells.as_slice());
                 tie(&fragment.ties, left, (&self.origins[b.origin], b.cells.as_slice()))
             });
             if fragment.rows_descending { order.reverse() } else { order }
-        });
-        rows.extend(pass);
+        };
+        rows.extend(Pace::default().sort_by(pass, order).await);
         *next = behind(range, whole, fragment.rows_descending);
         Ok(())
     }

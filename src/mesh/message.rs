@@ -65,6 +65,8 @@ pub enum Request {
     Connection(Parcel),
     /// Open the shards. Answer: [`Response::Opened`].
     Open(Box<Opening>),
+    /// Open what that left for later. Answer: [`Response::Opened`].
+    OpenCold,
     /// Finish the requests of this core's connections, and close them. Answer: [`Response::Done`].
     Drain,
     /// Write everything to segments and close the shards. Answer: [`Response::Done`].
@@ -148,6 +150,8 @@ pub struct Opened {
     pub recovery: shard::Recovery,
     /// Types of the fields in its data.
     pub schema: Vec<shard::SchemaFact>,
+    /// The shard groups that are left for later.
+    pub cold: Vec<shard::PartitionKey>,
 }
 
 /// Something on its way to another core whose type only the two ends know: an accepted connection belongs to `http`,
@@ -189,6 +193,7 @@ impl Weigh for Request {
             | Request::CountedRequests(_)
             | Request::Connection(_)
             | Request::Open(_)
+            | Request::OpenCold
             | Request::Drain
             | Request::Close
             | Request::Leave => 1024,

@@ -9,6 +9,8 @@ mod peer;
 mod transport;
 
 pub use heartbeat::Heartbeat;
+pub use heartbeat::Pulse;
+pub use heartbeat::Watch;
 pub use message::DeleteOrder;
 pub use message::FieldClaim;
 pub use message::Opened;

@@ -54,6 +54,8 @@ pub struct Compiled {
     pub single_selector: bool,
     /// Plain fields, tags or wildcards stand among the items (beside the tag arguments of `top` and `bottom`).
     pub has_plain_fields: bool,
+    /// Its item is `DISTINCT v`, which a query around it does not see; `distinct(v)` is seen.
+    pub is_bare_distinct: bool,
     /// `top` or `bottom` if one of them is called; then it is the only call.
     pub top_bottom: Option<String>,
     /// What is left of WHERE without its time bounds; folded, `now()` replaced. Calls other than math functions can
@@ -183,6 +185,7 @@ impl Clauses {
             only_selectors: found.only_selectors,
             single_selector: found.call_count == 1 && found.only_selectors,
             has_plain_fields: found.has_plain_fields,
+            is_bare_distinct: found.is_bare_distinct,
             lookback_windows: u32::from(interval.is_some() && calls::look_back(&found.fields)),
             fields: found.fields,
             time_column: found.time_column.unwrap_or_else(|| "time".into()),

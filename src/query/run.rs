@@ -184,7 +184,6 @@ impl<F: Fabric> QueryRun<F> {
             let run = source::start(&self.context, &compiled, &Outer::default()).await?;
             return Ok(Current::Select(Box::new(run)));
         };
-        crate::query::place(&self.context.fabric.catalog(), &target.database, &target.policy)?;
         let mut run = source::start(&self.context, &compiled, &Outer::default()).await?;
         let written = into::write(&self.context.fabric, &mut run, target).await?;
         let mut piece = into::answer(written);

@@ -22,6 +22,8 @@ use hashbrown::HashTable;
 
 use super::arena::Arena;
 use super::arena::Place;
+use super::block::Member;
+use super::block::Shape;
 use super::key;
 use super::key::KeyError;
 use super::key::Plain;
@@ -66,6 +68,11 @@ impl Entry {
 }
 
 impl Index {
+    /// Ids of the series from `first` on, ascending.
+    pub fn ids_from(&self, first: SeriesId) -> impl Iterator<Item = SeriesId> {
+        self.places.ids_from(first)
+    }
+
     /// How many series.
     pub fn len(&self) -> usize {
         self.table.len()
@@ -114,10 +121,61 @@ impl Index {
             varint::put(&mut record, u64::from(value));
         }
         measurement.insert_series(id);
-        let place = self.records.push(&record);
+        self.keep(id, hash(key), &record);
+        Ok(())
+    }
+
+    fn keep(&mut self, id: SeriesId, hash: u32, record: &[u8]) {
+        let place = self.records.push(record);
         self.places.set(id, Some(place));
-        let entry = Entry { hash: hash(key), id: id.0 };
+        let entry = Entry { hash, id: id.0 };
         self.table.insert_unique(entry.spread(), entry, |entry| entry.spread());
+    }
+
+    /// Takes in the series of a shape that are not dormant, except where the key has a newer id already; an older one
+    /// is taken out. Nothing was changed when the measurement or the tags are none that a key can have.
+    pub fn restore(&mut self, shape: &Shape<'_>) -> Result<(), KeyError> {
+        let mut parts = ShapeParts::of(shape)?;
+        self.table.reserve(shape.members.len(), |entry| entry.spread());
+        let (mut key, mut record) = (Vec::new(), Vec::new());
+        for (row, &Member { id, is_dormant }) in shape.members.iter().enumerate() {
+            // What was saved twice, since the first time seemed to fail.
+            if is_dormant || self.places.get(id).is_some() {
+                continue;
+            }
+            shape.write_key(row, &mut key);
+            match self.lookup(&key) {
+                Some(known) if known > id => continue,
+                Some(known) => {
+                    self.remove(known);
+                    // Its ordinals may stand for something else from now on.
+                    parts.forget_ordinals();
+                }
+                None => {}
+            }
+            let ordinal = match parts.ordinal {
+                Some(ordinal) => ordinal,
+                None => *parts.ordinal.insert(self.measurement_ordinal(&parts.measurement)),
+            };
+            let measurement = self.measurements[ordinal as usize].as_mut().expect("named measurements exist");
+            record.clear();
+            varint::put(&mut record, u64::from(ordinal));
+            varint::put(&mut record, shape.columns.len() as u64);
+            for (position, (part, column)) in parts.columns.iter_mut().zip(&shape.columns).enumerate() {
+                let ValueParts { text, ordinals } = &mut part.values[column.rows[row] as usize];
+                let (name, value) = match *ordinals {
+                    Some((name, value)) => {
+                        measurement.insert_known_tag(name, value, id);
+                        (name, value)
+                    }
+                    None => *ordinals.insert(measurement.insert_tag(position, &part.name, text, id)),
+                };
+                varint::put(&mut record, u64::from(name));
+                varint::put(&mut record, u64::from(value));
+            }
+            measurement.insert_series(id);
+            self.keep(id, hash(&key), &record);
+        }
         Ok(())
     }
 
@@ -280,6 +338,45 @@ impl Index {
     }
 }
 
+/// A shape, decoded, and what its texts have become in an index.
+struct ShapeParts {
+    measurement: Vec<u8>,
+    ordinal: Option<u32>,
+    columns: Vec<ColumnParts>,
+}
+
+struct ColumnParts {
+    name: Vec<u8>,
+    values: Vec<ValueParts>,
+}
+
+struct ValueParts {
+    text: Vec<u8>,
+    /// Of its key and its own.
+    ordinals: Option<(u32, u32)>,
+}
+
+impl ShapeParts {
+    fn of(shape: &Shape<'_>) -> Result<ShapeParts, KeyError> {
+        // Tags are in the order of their escaped keys.
+        if !shape.columns.is_sorted_by(|left, right| left.name < right.name) {
+            return Err(KeyError);
+        }
+        let columns = shape.columns.iter().map(|column| {
+            let part = |value: &&[u8]| Ok(ValueParts { text: key::canonical_tag(value)?, ordinals: None });
+            let values = column.values.iter().map(part);
+            Ok(ColumnParts { name: key::canonical_tag(column.name)?, values: values.collect::<Result<_, _>>()? })
+        });
+        let measurement = key::canonical_measurement(shape.measurement)?;
+        Ok(ShapeParts { measurement, ordinal: None, columns: columns.collect::<Result<_, _>>()? })
+    }
+
+    fn forget_ordinals(&mut self) {
+        self.ordinal = None;
+        self.columns.iter_mut().flat_map(|column| &mut column.values).for_each(|value| value.ordinals = None);
+    }
+}
+
 fn hash(key: &[u8]) -> u32 {
     rapidhash::v3::rapidhash_v3(key) as u32
 }
@@ -314,6 +411,16 @@ impl Places {
     fn get(&self, id: SeriesId) -> Option<Place> {
         let index = id.0 as usize;
         self.chunks.get(index / CHUNK_IDS)?.as_ref()?[index % CHUNK_IDS]
+    }
+
+    fn ids_from(&self, first: SeriesId) -> impl Iterator<Item = SeriesId> {
+        let start = first.0 as usize;
+        let chunks = self.chunks.iter().enumerate().skip(start / CHUNK_IDS);
+        let ids = chunks.flat_map(|(number, chunk)| {
+            let places = chunk.iter().flat_map(|places| places.iter().enumerate());
+            places.filter(|(_, place)| place.is_some()).map(move |(index, _)| number * CHUNK_IDS + index)
+        });
+        ids.filter(move |&id| id >= start).map(|id| SeriesId(id as u32))
     }
 
     fn set(&mut self, id: SeriesId, place: Option<Place>) {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use roaring::RoaringBitmap;
 
 use super::*;
+use crate::series::TagIndex;
+use crate::series::block;
 
 /// Small deterministic generator; a failing seed is printed by the test that uses it.
 struct Random(u64);
@@ -172,6 +174,85 @@ fn ten_tags_cost_less_than_300_bytes() {
     let each = index.bytes() / count as usize;
     println!("{each} bytes a series");
     assert!(each < 200, "{each} bytes a series");
+}
+
+/// Series of a block, as an index takes them in.
+fn block_of(series: &[(u32, bool, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = block::BlockBuilder::default();
+    for (id, is_dormant, key) in series {
+        builder.add(Member { id: SeriesId(*id), is_dormant: *is_dormant }, key);
+    }
+    block::unpack(&builder.take().expect("there are some")).expect("it is a block")
+}
+
+#[test]
+fn blocks_make_the_index_that_series_make_one_by_one() {
+    for seed in 1..40 {
+        let mut random = Random(seed);
+        let (mut index, mut twin) = (Index::default(), Index::default());
+        let mut next = 0;
+        for _ in 0..6 {
+            let mut series = Vec::new();
+            for _ in 0..random.below(80) + 1 {
+                let (measurement, tags) = random_series(&mut random);
+                // Some keys come again with a newer id, some ids are named twice.
+                let id = if next > 0 && random.below(9) == 0 { next - 1 } else { next };
+                next = id + 1;
+                series.push((id, random.below(7) == 0, key_of(&measurement, &tags)));
+            }
+            series.dedup_by_key(|series| series.0);
+            for shape in block::shapes(&block_of(&series)).expect("it is a block") {
+                index.restore(&shape).expect("the keys are canonical");
+                for (row, member) in shape.members.iter().enumerate().filter(|(_, member)| !member.is_dormant) {
+                    let mut key = Vec::new();
+                    shape.write_key(row, &mut key);
+                    match twin.lookup(&key) {
+                        _ if twin.key(member.id).is_some() => continue,
+                        Some(known) if known > member.id => continue,
+                        Some(known) => assert!(twin.remove(known)),
+                        None => {}
+                    }
+                    twin.insert(member.id, &key).expect("neither is there");
+                }
+            }
+            assert_eq!(index.len(), twin.len(), "seed {seed}");
+            assert!(index.ids_from(SeriesId(0)).eq(twin.ids_from(SeriesId(0))), "seed {seed}");
+            for id in twin.ids_from(SeriesId(0)) {
+                let key = twin.key(id).expect("it has one");
+                assert_eq!((index.key(id), index.lookup(&key)), (Some(key.clone()), Some(id)), "seed {seed}");
+            }
+            for (one, other) in index.measurements().zip(twin.measurements()) {
+                assert_eq!((one.name(), one.series()), (other.name(), other.series()), "seed {seed}");
+                for ((name, one), (other_name, other)) in one.tag_keys().zip(other.tag_keys()) {
+                    assert_eq!((name, one.series_count()), (other_name, other.series_count()), "seed {seed}");
+                    assert_eq!(one.value_count(), other.value_count(), "seed {seed}");
+                    let sets = |tag: &TagIndex| -> Vec<(Vec<u8>, RoaringBitmap)> {
+                        tag.values_after(None).map(|(value, series)| (value.to_vec(), series.to_bitmap())).collect()
+                    };
+                    assert_eq!(sets(one), sets(other), "seed {seed}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_shape_that_no_key_has_changes_nothing() {
+    for (measurement, names, value) in [
+        (&b"m"[..], [&b"b"[..], b"a"], &b"v"[..]),
+        (b"m", [b"a", b"a"], b"v"),
+        (b"", [b"a", b"b"], b"v"),
+        (b"m", [b"a", b"b"], b""),
+        (b"m", [b"a", b"b"], b"v,w"),
+        (b"m x", [b"a", b"b"], b"v"),
+    ] {
+        let column = |name| block::Column { name, values: vec![value], rows: vec![0] };
+        let members = vec![Member { id: SeriesId(1), is_dormant: false }];
+        let shape = Shape { measurement, columns: names.map(column).into(), members };
+        let mut index = Index::default();
+        assert!(index.restore(&shape).is_err());
+        assert!(index.is_empty() && index.measurements().count() == 0);
+    }
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub struct KeyError;
 /// Measurement and tags of a key, unescaped.
 pub type KeyParts = (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
 
+/// Measurement and tags of a key, escaped as they stand in it.
+pub type EscapedParts<'a> = (&'a [u8], Vec<(&'a [u8], &'a [u8])>);
+
 /// Appends a measurement as the first part of a key.
 pub fn append_measurement(measurement: &[u8], out: &mut Vec<u8>) {
     append_escaped(measurement, MEASUREMENT, out);
@@ -65,15 +68,39 @@ pub fn encode_key(measurement: &[u8], tags: &[(&[u8], &[u8])]) -> Vec<u8> {
 
 /// Measurement and tags of a canonical key, tags in the key's order.
 pub fn parse_key(key: &[u8]) -> Result<KeyParts, KeyError> {
+    let (measurement, tags) = parts_of(key)?;
+    let tags = tags.iter().map(|(name, value)| (unescaped(name, TAG), unescaped(value, TAG))).collect();
+    Ok((unescaped(measurement, MEASUREMENT), tags))
+}
+
+/// The escaped parts of a canonical key, without a copy: its measurement, and its tags in order.
+pub fn parts_of(key: &[u8]) -> Result<EscapedParts<'_>, KeyError> {
     let (measurement, mut rest) = split_at_plain(key, b',');
     let mut tags = Vec::new();
     while let Some(text) = rest {
         let (tag, after) = split_at_plain(text, b',');
         let (name, value) = split_at_plain(tag, b'=');
-        tags.push((unescaped(name, TAG), unescaped(value.ok_or(KeyError)?, TAG)));
+        tags.push((name, value.ok_or(KeyError)?));
         rest = after;
     }
-    Ok((unescaped(measurement, MEASUREMENT), tags))
+    Ok((measurement, tags))
+}
+
+/// An escaped measurement, decoded; refuses one that no canonical key has.
+pub fn canonical_measurement(escaped: &[u8]) -> Result<Vec<u8>, KeyError> {
+    canonical(escaped, MEASUREMENT)
+}
+
+/// An escaped tag key or value, decoded; refuses one that no canonical key has.
+pub fn canonical_tag(escaped: &[u8]) -> Result<Vec<u8>, KeyError> {
+    canonical(escaped, TAG)
+}
+
+fn canonical(escaped: &[u8], special: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let part = unescaped(escaped, special);
+    let mut again = Vec::with_capacity(escaped.len());
+    append_escaped(&part, special, &mut again);
+    if part.is_empty() || again != escaped { Err(KeyError) } else { Ok(part) }
 }
 
 /// The escaped measurement of a canonical key, without a copy.

@@ -144,6 +144,12 @@ impl MeasurementIndex {
         (ordinal, self.keys[ordinal as usize].insert(value, series))
     }
 
+    /// As [`MeasurementIndex::insert_tag`], by the ordinals that it gave for another series that is still there.
+    pub(super) fn insert_known_tag(&mut self, key: u32, value: u32, series: SeriesId) {
+        let key = &mut self.keys[key as usize];
+        key.series_count += u64::from(key.values[value as usize].series.insert(series));
+    }
+
     fn key_ordinal(&mut self, key: &[u8]) -> u32 {
         if let Some(&ordinal) = self.ordinals.get(key) {
             return ordinal;

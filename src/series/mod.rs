@@ -6,6 +6,7 @@
 //! Out:   ids, sets of ids, sorted names. Pure, in memory: what survives a restart is replayed into it.
 
 mod arena;
+pub mod block;
 pub mod fields;
 mod index;
 pub mod key;

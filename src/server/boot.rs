@@ -3,7 +3,7 @@
 //! ```text
 //! main thread   bind, signals, spawn executors, join them
 //! every core    probe the disk, join the mesh, answer it until told to leave
-//! core 0        load the catalog, Open on all cores, fill the schema registry, accept, stop
+//! core 0        load the catalog, Open on all cores, fill the schema registry, accept, OpenCold on all cores, stop
 //! ```
 //!
 //! Core 0 drives; the others only answer. The address is taken before any data is touched. A failure anywhere ends all
@@ -46,10 +46,12 @@ use crate::mesh::Mesh;
 use crate::mesh::Opened;
 use crate::mesh::Opening;
 use crate::mesh::Parcel;
+use crate::mesh::Pulse;
 use crate::mesh::Request;
 use crate::mesh::Response;
 use crate::mesh::Room;
 use crate::mesh::Seat;
+use crate::mesh::Watch;
 use crate::meta;
 use crate::meta::Catalog;
 use crate::meta::Command;
@@ -119,9 +121,11 @@ pub fn run(
         tls,
     };
     let processors = usable_processors();
+    let pulses: Vec<Arc<Pulse>> = (0..core_count).map(|_| Arc::default()).collect();
+    let watch = Watch::start(pulses.clone()).map_err(|error| format!("the watch over the cores: {error}"))?;
     let mut threads = Vec::new();
     for (core, seat) in mesh::seats(usize::from(core_count)).into_iter().enumerate() {
-        let (start, lead) = (start.clone(), lead.take());
+        let (start, lead, pulse) = (start.clone(), lead.take(), Arc::clone(&pulses[core]));
         let placement = match processors.get(core) {
             Some(&processor) if usize::from(core_count) <= processors.len() => Placement::Fixed(processor),
             _ => Placement::Unbound,
@@ -130,7 +134,7 @@ pub fn run(
             .name("core")
             .io_memory(IO_MEMORY_BYTES)
             .ring_depth(RING_DEPTH)
-            .spawn(move || run_core(core, seat, start, lead));
+            .spawn(move || run_core(core, seat, start, lead, pulse));
         threads.push(thread.map_err(|error| format!("core {core} cannot be started: {error}"))?);
     }
     let outcomes = threads.into_iter().enumerate().map(|(core, thread)| match thread.join() {
@@ -139,14 +143,21 @@ pub fn run(
     });
     // All are joined before the first error is looked at; one that could not start says more than those it stopped.
     let mut errors: Vec<String> = outcomes.filter_map(Result::err).collect();
+    drop(watch);
     errors.sort_by_key(|error| !error.contains("cannot be started"));
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-async fn run_core(number: usize, seat: Seat, start: Start, lead: Option<Lead>) -> Result<(), String> {
+async fn run_core(
+    number: usize,
+    seat: Seat,
+    start: Start,
+    lead: Option<Lead>,
+    pulse: Arc<Pulse>,
+) -> Result<(), String> {
     let core = Core::new(number, Arc::clone(&start.config), start.shard_count, Arc::clone(&start.shared));
     let queue = core.queues.requests;
-    let heartbeat = Rc::new(Heartbeat::default());
+    let heartbeat = Rc::new(Heartbeat::new(pulse));
     let beating = Rc::clone(&heartbeat);
     let beating = glommio::spawn_local(async move { beating.beat().await });
     let work = async move {
@@ -249,7 +260,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
     }
     let core_count = u16::try_from(core.mesh().core_count()).map_err(|_| "too many cores".to_owned())?;
     let (snapshots, catalog) = load_catalog(core, &start.dir).await?;
-    let old_logs = OldLogs::list(&core.platform, &start.dir, start.shard_count, usize::from(core_count));
+    let old_logs = OldLogs::list(&core.platform, &start.dir, usize::from(core_count));
     let old_logs = old_logs.await.map_err(|error| error.to_string())?;
     let generation = old_logs.next_generation();
     let owner = Owner::new(snapshots);
@@ -264,6 +275,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
         let opened = opened(answer)?;
         recovery.join(opened.recovery);
         owner.observe(&opened.schema);
+        owner.expect(opened.cold);
     }
     let ms = started.elapsed().as_millis() as u64;
     tracing::info!(generation, ms, "Storage open: {recovery}");
@@ -271,8 +283,28 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
         return Err("the catalog has an owner already".to_owned());
     }
     core::spawn(core.queues.requests, owner::change_loop(Rc::clone(core)));
+    core::spawn(core.queues.requests, open_cold(Rc::clone(core)));
     watch_clock(core);
     Ok(())
+}
+
+/// Opens what may wait until requests are served.
+async fn open_cold(core: Rc<Core>) {
+    let started = Instant::now();
+    let owner = core.owner.get().expect("spawned where the owner is");
+    let mut recovery = Recovery::default();
+    for answer in core.mesh().call_all(|| Request::OpenCold, OPEN_WAIT).await {
+        match opened(answer) {
+            Ok(opened) => {
+                recovery.join(opened.recovery);
+                owner.observe(&opened.schema);
+            }
+            Err(error) => tracing::error!("older shard groups: {error}"),
+        }
+    }
+    owner.expect_nothing();
+    let (ms, segments, findings) = (started.elapsed().as_millis() as u64, recovery.segments, recovery.findings());
+    tracing::info!(ms, "Older shard groups open: {segments} segments{findings}");
 }
 
 /// Starts what the clock drives.

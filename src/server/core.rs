@@ -67,6 +67,10 @@ use crate::stdx::notify::Notify;
 const DRAIN_WAIT: Duration = Duration::from_secs(8);
 /// Requests may wait this long behind a slice of background work. Writes are acknowledged by a sync that takes longer.
 const REQUEST_LATENCY: Duration = Duration::from_millis(2);
+/// Longest a core looks away from its rings while other work keeps it busy. An executor at rest keeps glommio's 100 ms:
+/// the longer, the less likely it misses a wake-up (see `mesh/heartbeat.rs`), and before its first task nobody could
+/// wake it.
+const TURN_MAX: Duration = Duration::from_millis(5);
 /// Shares of the executor. A flush must keep up with the writes that cause it, but only when there is room.
 const REQUEST_SHARES: usize = 1000;
 const QUERY_SHARES: usize = 400;
@@ -93,9 +97,9 @@ impl Queues {
             |shares, latency, name| glommio::executor().create_task_queue(Shares::Static(shares), latency, name);
         Queues {
             requests: queue(REQUEST_SHARES, Latency::Matters(REQUEST_LATENCY), "requests"),
-            queries: queue(QUERY_SHARES, Latency::NotImportant, "queries"),
-            handshakes: queue(HANDSHAKE_SHARES, Latency::NotImportant, "handshakes"),
-            background: queue(BACKGROUND_SHARES, Latency::NotImportant, "background"),
+            queries: queue(QUERY_SHARES, Latency::Matters(TURN_MAX), "queries"),
+            handshakes: queue(HANDSHAKE_SHARES, Latency::Matters(TURN_MAX), "handshakes"),
+            background: queue(BACKGROUND_SHARES, Latency::Matters(TURN_MAX), "background"),
         }
     }
 }
@@ -311,7 +315,7 @@ impl Core {
             Request::Queries => Response::Queries(self.running.list()),
             Request::KillQuery(id) => Response::Kill(self.running.kill(id)),
             Request::ClaimFields(claims) => match self.owner.get() {
-                Some(owner) => Response::Claimed(owner.claim(&claims)),
+                Some(owner) => Response::Claimed(owner.claim(&claims).await),
                 None => Response::Refused("only core 0 owns the schema"),
             },
             Request::Change(command) => match self.owner.get() {
@@ -332,6 +336,7 @@ impl Core {
             Request::CountedRequests(id) => Response::CountedRequests(self.edge().requests.end(id)),
             Request::Connection(parcel) => self.connect(parcel),
             Request::Open(opening) => Response::Opened(self.open(*opening).await.map(Box::new)),
+            Request::OpenCold => Response::Opened(self.open_cold().await.map(Box::new)),
             Request::Drain => {
                 self.drain().await;
                 Response::Done
@@ -352,6 +357,8 @@ impl Core {
 
     async fn delete(&self, order: &DeleteOrder) -> Result<(), String> {
         let shards = self.shards.get().ok_or("the shards are not open yet")?;
+        let opened = shards.engine.opened(order.select.database, None, TimeRange::ALWAYS).await;
+        opened.map_err(|error| error.to_string())?;
         let mut deletions = Vec::new();
         for view in shards.executor.views() {
             let series = lookup::select(view, &order.select)?;
@@ -374,7 +381,7 @@ impl Core {
 
     async fn forget(&self, database: DatabaseId, measurements: Vec<Bytes>) -> Result<(), String> {
         if let Some(owner) = self.owner.get() {
-            owner.forget_measurements(database, &measurements);
+            owner.forget_measurements(database, &measurements).await;
         }
         self.ingest().forget(database);
         let shards = self.shards.get().ok_or("the shards are not open yet")?;
@@ -395,9 +402,11 @@ impl Core {
         }
         let Opening { mut options, catalog, old_logs } = opening;
         options.core = u16::try_from(self.number).map_err(|_| "too many cores".to_owned())?;
+        let live = live(&catalog, self.config.data.max_series_per_database);
+        // Not among the requests: there each read of a log that ends would count as a wish to be preempted.
         let opened =
-            Engine::open(self.platform, options, live(&catalog, self.config.data.max_series_per_database), old_logs)
-                .await;
+            glommio::spawn_local_into(Engine::open(self.platform, options, live, old_logs), self.queues.queries);
+        let opened = opened.expect("the queue lives as long as the core").await;
         let (engine, recovery) = opened.map_err(|error| error.to_string())?;
         *self.catalog.borrow_mut() = catalog;
         let committing = Rc::clone(&engine);
@@ -406,17 +415,31 @@ impl Core {
         spawn(self.queues.background, async move { flushing.flush_loop().await });
         let compacting = Rc::clone(&engine);
         spawn(self.queues.background, async move { compacting.compact_loop().await });
-        let schema = engine.schema();
+        let (schema, cold) = (engine.schema(), engine.cold());
         let executor = Rc::new(Executor::within(engine.views(), self.memory.clone()));
         if self.shards.set(Shards { engine, executor }).is_err() {
             return Err("the shards are open already".to_owned());
         }
         self.phase.set(Phase::Serving);
-        Ok(Opened { recovery, schema })
+        Ok(Opened { recovery, schema, cold })
+    }
+
+    async fn open_cold(&self) -> Result<Opened, String> {
+        let shards = self.shards.get().ok_or("the shards are not open yet")?;
+        let engine = Rc::clone(&shards.engine);
+        let work = async move { engine.open_cold().await };
+        let work = glommio::spawn_local_into(work, self.queues.queries).expect("the queue lives as long as the core");
+        let recovery = work.await;
+        Ok(Opened { recovery, schema: shards.engine.schema(), cold: Vec::new() })
     }
 
     async fn execute(&self, query: QueryId, request: crate::exec::Request) -> Response {
         let Some(shards) = self.shards.get() else { return Response::Refused("the shards are not open yet") };
+        if let Some((database, policy, range)) = request.needs()
+            && let Err(error) = shards.engine.opened(database, policy, range).await
+        {
+            return Response::Exec(crate::exec::Response::Failed(error.to_string()));
+        }
         let executor = Rc::clone(&shards.executor);
         let work = async move { executor.handle_for(query, request).await };
         let work = glommio::spawn_local_into(work, self.queues.queries).expect("the queue lives as long as the core");

@@ -7,10 +7,11 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `millrace-format = 1` | version of all formats in the directory together |
+//! | `millrace-format = 3` | version of all formats in the directory together |
 //! | `shards = 8` | fixed when the directory is made; series are spread by it |
 //!
-//! Invariant: a directory without a whole `FORMAT` holds no data. The file appears by rename after a sync.
+//! Invariant: a directory without a whole `FORMAT` holds no data. The file appears by rename after a sync, and is
+//! replaced in the same way before anything of a later format is written.
 
 // All of this runs on the main thread before any executor exists.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "boot blocks; nothing else runs yet")]
@@ -28,7 +29,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Version of the formats this program writes. It reads them all from 1 on.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 3;
 
 /// The file that tells them.
 pub const FORMAT_NAME: &str = "FORMAT";
@@ -36,6 +37,22 @@ pub const FORMAT_NAME: &str = "FORMAT";
 pub const FORMAT_NAME_UNFINISHED: &str = "FORMAT.tmp";
 /// The file whose lock says that a server runs.
 pub const LOCK_NAME: &str = "LOCK";
+
+/// What the `FORMAT` file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Of all formats together.
+    pub version: u64,
+    /// Fixed when the directory was made.
+    pub shard_count: u16,
+}
+
+impl Format {
+    /// The whole file.
+    pub fn text(self) -> String {
+        format!("millrace-format = {}\nshards = {}\n", self.version, self.shard_count)
+    }
+}
 
 /// A data directory that is ours alone.
 #[derive(Debug)]
@@ -60,15 +77,14 @@ pub fn open_or_create(dir: &Path, shard_count: u16) -> Result<Layout, BootError>
     let lock = lock(dir)?;
     let existing = read_format(dir)?;
     let is_new = existing.is_none();
-    let shard_count = match existing {
-        Some(shard_count) => shard_count,
-        None => {
-            refuse_foreign(dir)?;
-            create_format(dir, shard_count)
-                .map_err(|source| BootError::DirectoryReadOnly { path: dir.to_owned(), source })?;
-            shard_count
-        }
-    };
+    if is_new {
+        refuse_foreign(dir)?;
+    }
+    let shard_count = existing.map_or(shard_count, |format| format.shard_count);
+    if existing.is_none_or(|format| format.version < FORMAT_VERSION) {
+        create_format(dir, shard_count)
+            .map_err(|source| BootError::DirectoryReadOnly { path: dir.to_owned(), source })?;
+    }
     Ok(Layout { dir: dir.to_owned(), shard_count, is_new, _lock: lock })
 }
 
@@ -77,8 +93,8 @@ pub fn open_or_create(dir: &Path, shard_count: u16) -> Result<Layout, BootError>
 pub struct Found {
     /// Where.
     pub dir: PathBuf,
-    /// How many shards it has; the error says why that cannot be told.
-    pub shard_count: Result<u16, String>,
+    /// What `FORMAT` says; the error says why that cannot be told.
+    pub format: Result<Format, String>,
     /// Held open, as in [`Layout`]; shared, so that several may look.
     _lock: Option<File>,
 }
@@ -88,13 +104,13 @@ pub fn open_existing(dir: &Path) -> Result<Found, BootError> {
     let wrong = |source| BootError::Directory { path: dir.to_owned(), source };
     let dir = &fs::canonicalize(dir).map_err(wrong)?;
     let lock = lock_shared(dir)?;
-    let shard_count = match read_format(dir) {
-        Ok(Some(shard_count)) => Ok(shard_count),
+    let format = match read_format(dir) {
+        Ok(Some(format)) => Ok(format),
         Ok(None) => return Err(BootError::DirectoryUnknown { path: dir.to_owned() }),
         Err(BootError::FormatDamaged { problem, .. }) => Err(problem),
         Err(error) => return Err(error),
     };
-    Ok(Found { dir: dir.to_owned(), shard_count, _lock: lock })
+    Ok(Found { dir: dir.to_owned(), format, _lock: lock })
 }
 
 /// `None` where there is no lock file, and so no server.
@@ -136,8 +152,8 @@ fn lock(dir: &Path) -> Result<File, BootError> {
     }
 }
 
-/// The shard count; `None` when there is no such file.
-fn read_format(dir: &Path) -> Result<Option<u16>, BootError> {
+/// `None` when there is no such file.
+fn read_format(dir: &Path) -> Result<Option<Format>, BootError> {
     let path = dir.join(FORMAT_NAME);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -150,12 +166,13 @@ fn read_format(dir: &Path) -> Result<Option<u16>, BootError> {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='));
         line.and_then(|value| value.trim().parse::<u64>().ok())
     };
-    let found = number("millrace-format").ok_or_else(|| damaged("does not say which format"))?;
-    if found > FORMAT_VERSION {
-        return Err(BootError::FormatNewer { path: dir.to_owned(), found, known: FORMAT_VERSION });
+    let version = number("millrace-format").ok_or_else(|| damaged("does not say which format"))?;
+    if version > FORMAT_VERSION {
+        return Err(BootError::FormatNewer { path: dir.to_owned(), found: version, known: FORMAT_VERSION });
     }
     let shards = number("shards").and_then(|count| u16::try_from(count).ok()).filter(|&count| count > 0);
-    shards.map(Some).ok_or_else(|| damaged("does not say how many shards"))
+    let shard_count = shards.ok_or_else(|| damaged("does not say how many shards"))?;
+    Ok(Some(Format { version, shard_count }))
 }
 
 /// A directory with files of somebody else is not taken over.
@@ -177,17 +194,12 @@ fn refuse_foreign(dir: &Path) -> Result<(), BootError> {
 fn create_format(dir: &Path, shard_count: u16) -> io::Result<()> {
     let unfinished = dir.join(FORMAT_NAME_UNFINISHED);
     let mut file = File::create(&unfinished)?;
-    file.write_all(format_text(shard_count).as_bytes())?;
+    file.write_all(Format { version: FORMAT_VERSION, shard_count }.text().as_bytes())?;
     file.sync_all()?;
     fs::rename(unfinished, dir.join(FORMAT_NAME))?;
     sync_dir(dir)?;
     // The directory's own name must survive too.
     dir.parent().map_or(Ok(()), sync_dir)
-}
-
-/// The whole `FORMAT` file of a directory with so many shards.
-pub fn format_text(shard_count: u16) -> String {
-    format!("millrace-format = {FORMAT_VERSION}\nshards = {shard_count}\n")
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -233,16 +245,28 @@ mod tests {
         assert!(look().unwrap_err().to_string().contains("is in use by another process"));
         drop(server);
         let (one, other) = (look().unwrap(), look().unwrap());
-        assert_eq!((one.shard_count, other.shard_count), (Ok(4), Ok(4)));
+        let format = Ok(Format { version: FORMAT_VERSION, shard_count: 4 });
+        assert_eq!((one.format, other.format), (format.clone(), format));
         assert!(refused(dir.path()).contains("is in use by another process"));
+    }
+
+    #[test]
+    fn an_older_format_becomes_this_one_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("FORMAT"), "millrace-format = 1\nshards = 9\n").unwrap();
+        assert_eq!(open_existing(dir.path()).unwrap().format, Ok(Format { version: 1, shard_count: 9 }));
+        let layout = open_or_create(dir.path(), 4).unwrap();
+        assert_eq!((layout.shard_count, layout.is_new), (9, false));
+        drop(layout);
+        assert_eq!(open_existing(dir.path()).unwrap().format, Ok(Format { version: FORMAT_VERSION, shard_count: 9 }));
     }
 
     #[test]
     fn a_newer_format_is_refused_and_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "millrace-format = 2\nwhatever = comes\n";
+        let text = "millrace-format = 4\nwhatever = comes\n";
         fs::write(dir.path().join("FORMAT"), text).unwrap();
-        assert!(refused(dir.path()).contains("has format 2, this version reads up to 1"));
+        assert!(refused(dir.path()).contains("has format 4, this version reads up to 3"));
         assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), text);
     }
 

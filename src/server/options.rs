@@ -24,6 +24,8 @@ const WAL_BYTES: u64 = 256 << 20;
 const PENDING_BYTES: usize = 64 << 20;
 /// Index pages and blocks of segments that each core keeps.
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
+/// Series log of a shard that is not worth writing anew: a start reads it in milliseconds.
+const SERIES_LOG_BYTES: u64 = 1 << 20;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// What writes leave free of the device, beyond what flushes will need: for the catalog, manifests and logs of series.
@@ -50,7 +52,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         core_count,
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
-        wal_bytes: WAL_BYTES,
+        wal_bytes: config.data.log_bytes.map_or(WAL_BYTES, |all| (all / u64::from(core_count)).max(1 << 20)),
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,
         write_wait_ns,
@@ -64,6 +66,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         compact_bytes_per_second: config.data.compact_bytes_per_second / u64::from(core_count),
         compact_burst_bytes: config.data.compact_burst_bytes / u64::from(core_count),
         compact_cold_ns: config.data.compact_cold_ns,
+        series_log_bytes: SERIES_LOG_BYTES,
     }
 }
 

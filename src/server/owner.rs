@@ -7,7 +7,9 @@
 //! Changes are made one after the other by one task. All that wait share one snapshot and one round to the cores, as
 //! writes share a sync: a backfill over many shard groups asks for many changes at once.
 
+use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::series::Held;
 use crate::series::SchemaRegistry;
 use crate::server::core::Core;
 use crate::server::snapshots::Snapshots;
+use crate::shard::PartitionKey;
 use crate::shard::SchemaFact;
 use crate::stdx::notify::Notify;
 
@@ -45,6 +48,10 @@ type Answer = Result<Outcome, MetaError>;
 pub struct Owner {
     snapshots: RefCell<Option<Snapshots<RealDisk>>>,
     registry: RefCell<SchemaRegistry>,
+    /// Shard groups with types that were not observed yet.
+    cold: RefCell<BTreeSet<PartitionKey>>,
+    is_observed: Cell<bool>,
+    observed: Notify,
     waiting: RefCell<Vec<(Command, oneshot::Sender<Answer>)>>,
     work: Notify,
 }
@@ -55,6 +62,9 @@ impl Owner {
         Owner {
             snapshots: RefCell::new(Some(snapshots)),
             registry: RefCell::default(),
+            cold: RefCell::default(),
+            is_observed: Cell::new(false),
+            observed: Notify::default(),
             waiting: RefCell::default(),
             work: Notify::default(),
         }
@@ -69,8 +79,30 @@ impl Owner {
         }
     }
 
+    /// The types in these shard groups are observed later; until then nothing is claimed there.
+    pub fn expect(&self, cold: Vec<PartitionKey>) {
+        self.cold.borrow_mut().extend(cold);
+    }
+
+    /// Everything was observed.
+    pub fn expect_nothing(&self) {
+        self.cold.borrow_mut().clear();
+        self.is_observed.set(true);
+        self.observed.notify_all();
+    }
+
     /// The types that hold for the fields of each claim.
-    pub fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<Option<Held>>> {
+    pub async fn claim(&self, claims: &[FieldClaim]) -> Vec<Vec<Option<Held>>> {
+        let key =
+            |claim: &FieldClaim| PartitionKey { database: claim.database, policy: claim.policy, group: claim.group };
+        loop {
+            let observed = self.observed.notified();
+            let is_cold = claims.iter().any(|claim| self.cold.borrow().contains(&key(claim)));
+            if !is_cold {
+                break;
+            }
+            observed.await;
+        }
         let mut registry = self.registry.borrow_mut();
         let mut claim = |claim: &FieldClaim| {
             let fields: Vec<(&[u8], FieldType)> = claim.fields.iter().map(|(name, asked)| (&**name, *asked)).collect();
@@ -79,8 +111,15 @@ impl Owner {
         claims.iter().map(&mut claim).collect()
     }
 
-    /// Measurements lost their last series: other types may be written from now on.
-    pub fn forget_measurements(&self, database: DatabaseId, measurements: &[Bytes]) {
+    /// Measurements lost their last series: other types may be written from now on. What a start observes comes before.
+    pub async fn forget_measurements(&self, database: DatabaseId, measurements: &[Bytes]) {
+        loop {
+            let observed = self.observed.notified();
+            if self.is_observed.get() {
+                break;
+            }
+            observed.await;
+        }
         let mut registry = self.registry.borrow_mut();
         measurements.iter().for_each(|measurement| registry.forget_measurement(database, measurement));
     }

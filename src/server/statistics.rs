@@ -136,6 +136,7 @@ fn engine(sizes: &Sizes) -> Statistic {
             ("memtableBytes", value(sizes.memtable_bytes)),
             ("segmentBytes", value(sizes.segment_bytes)),
             ("segments", value(sizes.segments)),
+            ("segmentsUnreadable", value(sizes.unreadable_segments)),
             ("series", value(sizes.series)),
             ("walBytes", value(sizes.wal_bytes)),
         ],

@@ -10,6 +10,7 @@ use crate::disk::names;
 use crate::shard::Engine;
 use crate::shard::manifest::Change;
 use crate::shard::manifest::Manifest;
+use crate::shard::record;
 use crate::shard::record::Age;
 use crate::wal::Log;
 
@@ -60,7 +61,7 @@ impl<P: Disk + Clock> Engine<P> {
                 // not be the one of this name yet, should the power fail.
                 self.platform.sync_dir(&dir).await?;
                 records.push(Change::Whole(self.whole_manifest(shard)).encode());
-                Log::open(&self.platform, &dir.join(names::MANIFEST), u64::from(shard), |_| ()).await?.0
+                Log::open(&self.platform, &dir.join(names::MANIFEST), record::manifest_id(shard), |_| ()).await?.0
             }
         };
         records.push(change.encode());
@@ -110,7 +111,7 @@ impl<P: Disk + Clock> Engine<P> {
 
     async fn replace_manifest(&self, shard: u16, dir: &Path, record: Vec<u8>) -> io::Result<Log<P>> {
         let path = dir.join(names::NEW_MANIFEST);
-        let mut log = Log::create(&self.platform, &path, u64::from(shard)).await?;
+        let mut log = Log::create(&self.platform, &path, record::manifest_id(shard)).await?;
         log.append(&[record]).await?;
         self.platform.rename(&path, &dir.join(names::MANIFEST)).await?;
         self.platform.sync_dir(dir).await?;

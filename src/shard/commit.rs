@@ -84,7 +84,8 @@ impl<P: Disk + Clock> Engine<P> {
         if let Some(failure) = &state.log_failure {
             return Err(Wait::Never(WriteError::Log(failure.clone())));
         }
-        let full = state.frozen.is_some() && state.active_bytes >= self.options.memtable_bytes;
+        let is_long = state.active_log_bytes >= self.options.wal_bytes;
+        let full = state.frozen.is_some() && (is_long || state.active_bytes >= self.options.memtable_bytes);
         let queued = state.pending_bytes >= self.options.pending_bytes;
         let makes_room = state.frozen.is_some() || state.active_bytes > 0;
         match state.space.is_short && !frees_space {
@@ -310,7 +311,7 @@ impl<P: Disk + Clock> Engine<P> {
         let Some(shard) = state.shards.get_mut(&write.shard) else { return };
         let revived = shard.revive(key.database, &reader, assigned);
         limits::count(&state.live, key.database, revived);
-        let bytes = shard.apply(key, range, &reader, assigned);
+        let bytes = shard.apply(key, range, &reader, assigned, |partition| &mut partition.active);
         state.active_bytes += bytes;
         state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
     }
@@ -394,7 +395,7 @@ impl<P: Disk + Clock> Engine<P> {
 
     pub(super) async fn create_log(&self, name: WalName) -> io::Result<Log<P>> {
         let dir = names::wal_dir(&self.options.dir);
-        let log = Log::create(&self.platform, &dir.join(name.file_name()), log_id(name)).await?;
+        let log = Log::create(&self.platform, &dir.join(name.file_name()), record::log_id(name)).await?;
         self.platform.sync_dir(&dir).await?;
         Ok(log)
     }
@@ -436,11 +437,6 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.flush_work.notify_all();
     }
-}
-
-/// Tells the frames of one log file from those of every other.
-pub fn log_id(name: WalName) -> u64 {
-    u64::from(name.generation) << 40 ^ u64::from(name.core) << 28 ^ u64::from(name.epoch)
 }
 
 /// The writes of the next frame: all that wait, up to a bound, at least one.

@@ -117,6 +117,9 @@ impl<P: Disk + Clock> Engine<P> {
 
     /// The smallest merge that is due.
     pub(super) fn choose(&self, state: &State<P>) -> Option<Job<P>> {
+        if state.scanned.is_some() {
+            return None;
+        }
         let now = self.platform.monotonic_ns();
         let partitions = state.shards.iter().flat_map(|(number, shard)| {
             shard.partitions.iter().map(move |(key, partition)| (*number, *key, partition, &shard.tombstones))
@@ -213,7 +216,7 @@ fn pick<P: Disk>(
     tombstones: &[Tombstone],
     is_cold: bool,
 ) -> Option<Range<usize>> {
-    if partition.has_unreadable {
+    if partition.unreadable > 0 || !partition.unopened.is_empty() {
         return None;
     }
     let candidates = partition.segments.iter().map(|settled| Candidate {

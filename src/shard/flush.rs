@@ -10,7 +10,6 @@ use crate::disk::Disk;
 use crate::disk::names;
 use crate::memtable::FlushCursor;
 use crate::memtable::Memtable;
-use crate::model::DatabaseId;
 use crate::model::SeriesId;
 use crate::segment::Segment;
 use crate::segment::SegmentId;
@@ -20,14 +19,12 @@ use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Phase;
 use crate::shard::manifest::Change;
+use crate::shard::manifest::Listed;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
 use crate::shard::state::Settled;
 use crate::shard::tombstone::Deletion;
-use crate::wal::Log;
 
-/// Series written to the series log in one step.
-const SAVE_SERIES: usize = 4096;
 /// Pause before a failed flush is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
 /// A stop does not wait longer for a disk that fails: the logs keep what could not be flushed.
@@ -40,11 +37,8 @@ impl<P: Disk + Clock> Engine<P> {
         let mut late_failures = 0;
         loop {
             let changed = self.flush_work.notified();
-            self.remove_garbage().await;
-            self.settle_orphans().await;
-            let frozen = self.state.borrow().frozen.clone();
-            if let Some(frozen) = frozen {
-                if let Err(error) = self.flush(&frozen).await {
+            if let Some(outcome) = self.flush_step().await {
+                if let Err(error) = outcome {
                     tracing::error!("flush failed, and is tried again: {error}");
                     late_failures += u32::from(self.state.borrow().phase == Phase::Stopping);
                     if late_failures == LATE_TRIES {
@@ -61,6 +55,29 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.state.borrow_mut().flush_loop_ended = true;
         self.room.notify_all();
+        self.start_advanced.notify_all();
+    }
+
+    /// What comes next, if there is something: first of all the logs of earlier runs.
+    pub(super) async fn flush_step(&self) -> Option<io::Result<()>> {
+        if self.is_replaying() {
+            return Some(self.replay().await);
+        }
+        self.remove_garbage().await;
+        let is_start = {
+            let state = self.state.borrow();
+            state.is_all_open && !state.is_settled
+        };
+        if is_start {
+            self.find_orphans();
+        }
+        self.settle_orphans().await;
+        if is_start {
+            self.state.borrow_mut().is_settled = true;
+            self.start_advanced.notify_all();
+        }
+        let frozen = self.state.borrow().frozen.clone()?;
+        Some(self.flush(&frozen).await)
     }
 
     fn may_end(&self) -> bool {
@@ -91,14 +108,16 @@ impl<P: Disk + Clock> Engine<P> {
         }
         self.room.notify_all();
         self.commit_work.notify_all();
+        for shard in self.options.shards() {
+            self.shorten_series_log(shard).await;
+        }
         Ok(())
     }
 
     async fn flush_shard(&self, shard: u16, age: (u32, u32)) -> io::Result<()> {
-        let partitions = self.frozen_partitions(shard);
         self.save_series(shard).await?;
         let mut paths = Vec::new();
-        let segments = match self.write_segments(shard, partitions, &mut paths).await {
+        let segments = match self.write_frozen(shard, &mut paths).await {
             Ok(segments) => segments,
             Err(error) => {
                 for path in &paths {
@@ -107,9 +126,15 @@ impl<P: Disk + Clock> Engine<P> {
                 return Err(error);
             }
         };
-        let visible = segments.iter().map(|(key, segment)| (segment.id().number, *key)).collect();
+        let (mut visible, mut named) = {
+            let state = self.state.borrow();
+            (state.shards[&shard].unlisted.clone(), state.shards[&shard].named())
+        };
+        let last = segments.iter().filter_map(|(_, segment)| segment.series().max()).max();
+        named = named.max(last.map_or(0, |last| last.saturating_add(1)));
+        visible.extend(segments.iter().map(|(key, segment)| (*key, Listed { number: segment.id().number, age })));
         let tombstones = self.unsaved_tombstones(shard, age);
-        let change = Change::Flush { flushed: age, segments: visible, tombstones };
+        let change = Change::Flush { flushed: age, named, segments: visible, tombstones };
         if let Err(error) = self.change_manifest(shard, change).await {
             // Until the next change the manifest may name them.
             self.state.borrow_mut().shards.get_mut(&shard).expect("own shard").useless_later.extend(paths);
@@ -119,22 +144,16 @@ impl<P: Disk + Clock> Engine<P> {
         Ok(())
     }
 
-    /// Writes a segment of each partition; `paths` are the files begun, also when one fails.
-    async fn write_segments(
-        &self,
-        shard: u16,
-        partitions: Vec<(PartitionKey, Rc<Memtable>)>,
-        paths: &mut Vec<PathBuf>,
-    ) -> io::Result<Vec<(PartitionKey, Segment<P>)>> {
+    /// Writes a segment of each frozen memtable; `paths` are the files begun, also when one fails.
+    async fn write_frozen(&self, shard: u16, paths: &mut Vec<PathBuf>) -> io::Result<Vec<(PartitionKey, Segment<P>)>> {
         let mut segments = Vec::new();
-        for (key, memtable) in partitions {
+        for (key, memtable) in self.frozen_partitions(shard) {
             let (path, id) = self.next_segment(shard);
             paths.push(path.clone());
             segments.push((key, self.write_segment(&path, id, &memtable).await?));
         }
-        if !segments.is_empty() {
-            self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await?;
-        }
+        // Also for those that were written while logs were replayed.
+        self.platform.sync_dir(&names::shard_dir(&self.options.dir, shard)).await?;
         Ok(segments)
     }
 
@@ -152,51 +171,13 @@ impl<P: Disk + Clock> Engine<P> {
         partitions.filter_map(|(key, partition)| Some((*key, partition.frozen.as_ref()?.memtable.clone()))).collect()
     }
 
-    /// Every id that a segment may name must be in the series log before the segment is visible.
-    async fn save_series(&self, shard: u16) -> io::Result<()> {
-        let (mut log, series) = {
-            let mut state = self.state.borrow_mut();
-            let shard = state.shards.get_mut(&shard).expect("own shard");
-            let series = std::mem::take(&mut shard.unsaved_series);
-            if series.is_empty() {
-                return Ok(());
-            }
-            (shard.series_log.take(), series)
-        };
-        let path = names::shard_dir(&self.options.dir, shard).join(names::SERIES_LOG);
-        let mut result = Ok(());
-        let mut saved = 0;
-        // A million new series are no reason to hold up the core.
-        for some in series.chunks(SAVE_SERIES) {
-            let records = self.series_records(shard, some);
-            result = append_or_reopen(&self.platform, &path, &mut log, u64::from(shard), &records).await;
-            if result.is_err() {
-                break;
-            }
-            saved += some.len();
-            self.platform.yield_now().await;
-        }
-        let mut state = self.state.borrow_mut();
-        let shard = state.shards.get_mut(&shard).expect("own shard");
-        shard.series_log = log;
-        if result.is_err() {
-            let unsaved = series[saved..].to_vec();
-            let newer = std::mem::replace(&mut shard.unsaved_series, unsaved);
-            shard.unsaved_series.extend(newer);
-        }
-        result
-    }
-
-    fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
-        let state = self.state.borrow();
-        let shard = &state.shards[&shard];
-        let record = |&(database, id): &(DatabaseId, SeriesId)| {
-            Some(record::encode_series(database, id, &shard.unsaved_key(database, id)?))
-        };
-        series.iter().filter_map(record).collect()
-    }
-
-    async fn write_segment(&self, path: &Path, id: SegmentId, memtable: &Memtable) -> io::Result<Segment<P>> {
+    /// A segment that is not yet visible, nor its name durable.
+    pub(super) async fn write_segment(
+        &self,
+        path: &Path,
+        id: SegmentId,
+        memtable: &Memtable,
+    ) -> io::Result<Segment<P>> {
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
@@ -237,6 +218,12 @@ impl<P: Disk + Clock> Engine<P> {
             }
         }
         state.garbage.append(&mut shard.useless_later);
+        for (key, listed) in std::mem::take(&mut shard.unlisted) {
+            let partition = shard.partitions.get(&key);
+            let settled = partition.iter().flat_map(|partition| &partition.segments);
+            let now_listed = settled.filter(|settled| settled.segment.id().number == listed.number);
+            now_listed.for_each(|settled| settled.is_fixed.set(false));
+        }
         shard.tombstones.iter_mut().filter(|saved| saved.age <= age).for_each(|saved| saved.is_saved = true);
         shard.drop_spent_tombstones();
         self.compact_work.notify_all();
@@ -257,21 +244,6 @@ impl<P: Disk + Clock> Engine<P> {
             }
         }
     }
-}
-
-/// Appends to a log; one that failed before is first read back and reopened, which cuts what was not acknowledged.
-async fn append_or_reopen<P: Disk>(
-    platform: &P,
-    path: &Path,
-    log: &mut Option<Log<P>>,
-    id: u64,
-    records: &[Vec<u8>],
-) -> io::Result<()> {
-    let open = match log.take() {
-        Some(open) if !open.has_failed() => open,
-        _ => Log::open(platform, path, id, |_| ()).await?.0,
-    };
-    log.insert(open).append(records).await
 }
 
 pub(super) async fn remove_if_there<P: Disk>(platform: &P, path: &Path) -> io::Result<()> {

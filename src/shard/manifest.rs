@@ -3,10 +3,13 @@
 //! A manifest is a log of changes; its file is replaced by one record of the whole when the changes have grown long.
 //!
 //! ```text
-//! record     1 u8 | flushed age | segments u32, each: number u64, key | tombstones                   (a flush)
+//! record     1 u8 | flushed age | segments u32, each: number u64, key | tombstones
+//!                                                        (a flush before format 3: its segments are of that age)
 //!            2 u8 | key | age | removed u32, number u64 each | added u8 (0 or 1) | number u64, if any  (a compaction)
 //!            3 u8 | flushed age | partitions u32, each: key, segments u32, each: number u64, age
-//!                 | tombstones                                                    (all; earlier records do not count)
+//!                 | tombstones                                   (all, before format 3; earlier records do not count)
+//!            4 u8 | flushed age | named u32 | segments u32, each: number u64, key, age | tombstones   (a flush)
+//!            5 u8 | named u32 | as 3 from its flushed age on                                            (all)
 //! age        generation u32 | epoch u32
 //! key        database u32 | policy u32 | group u64
 //! tombstones u32 | each: age, deletion (see record.rs)
@@ -26,6 +29,8 @@ use crate::stdx::varint::Reader;
 const FLUSH: u8 = 1;
 const COMPACTION: u8 = 2;
 const WHOLE: u8 = 3;
+const FLUSH_OF_AGES: u8 = 4;
+const WHOLE_NAMED: u8 = 5;
 
 /// A segment that is visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Listed {
 pub struct Manifest {
     /// Age of the last log file whose records are in segments.
     pub flushed: Age,
+    /// The id behind the last one that a segment names; 0: not known.
+    pub named: u32,
     /// Segments, oldest first: a later one wins.
     pub partitions: BTreeMap<PartitionKey, Vec<Listed>>,
     /// Deletions.
@@ -50,8 +57,8 @@ pub struct Manifest {
 /// A change of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// New segments, one for a partition; the logs up to `flushed` are in them, and in the tombstones.
-    Flush { flushed: Age, segments: Vec<(u64, PartitionKey)>, tombstones: Vec<(Age, Deletion)> },
+    /// New segments; the logs up to `flushed` are in them, and in the tombstones. No segment names `named` or more.
+    Flush { flushed: Age, named: u32, segments: Vec<(PartitionKey, Listed)>, tombstones: Vec<(Age, Deletion)> },
     /// A segment takes the place of some that follow each other; or none, when nothing was left in them.
     Compaction { key: PartitionKey, age: Age, removed: Vec<u64>, added: Option<u64> },
     /// Everything anew.
@@ -70,10 +77,11 @@ impl Manifest {
     /// Takes a change.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Flush { flushed, segments, tombstones } => {
+            Change::Flush { flushed, named, segments, tombstones } => {
                 self.flushed = self.flushed.max(flushed);
-                for (number, key) in segments {
-                    self.partitions.entry(key).or_default().push(Listed { number, age: flushed });
+                self.named = self.named.max(named);
+                for (key, listed) in segments {
+                    self.partitions.entry(key).or_default().push(listed);
                 }
                 self.tombstones.extend(tombstones);
             }
@@ -106,13 +114,15 @@ impl Change {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Change::Flush { flushed, segments, tombstones } => {
-                out.push(FLUSH);
+            Change::Flush { flushed, named, segments, tombstones } => {
+                out.push(FLUSH_OF_AGES);
                 put_age(*flushed, &mut out);
+                out.extend_from_slice(&named.to_le_bytes());
                 put_count(segments.len(), &mut out);
-                for (number, key) in segments {
-                    out.extend_from_slice(&number.to_le_bytes());
+                for (key, listed) in segments {
+                    out.extend_from_slice(&listed.number.to_le_bytes());
                     put_key(key, &mut out);
+                    put_age(listed.age, &mut out);
                 }
                 put_tombstones(tombstones, &mut out);
             }
@@ -126,7 +136,8 @@ impl Change {
                 added.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
             }
             Change::Whole(manifest) => {
-                out.push(WHOLE);
+                out.push(WHOLE_NAMED);
+                out.extend_from_slice(&manifest.named.to_le_bytes());
                 put_age(manifest.flushed, &mut out);
                 put_count(manifest.partitions.len(), &mut out);
                 for (key, segments) in &manifest.partitions {
@@ -147,10 +158,15 @@ impl Change {
     pub fn decode(shard: u16, bytes: &[u8]) -> Option<Change> {
         let mut reader = Reader::new(bytes);
         let change = match reader.u8()? {
-            FLUSH => {
+            kind @ (FLUSH | FLUSH_OF_AGES) => {
                 let flushed = age(&mut reader)?;
-                let segments = list(&mut reader, |reader| Some((reader.u64()?, key(reader)?)))?;
-                Change::Flush { flushed, segments, tombstones: tombstones(shard, &mut reader)? }
+                let named = if kind == FLUSH { 0 } else { reader.u32()? };
+                let segments = list(&mut reader, |reader| {
+                    let (number, key) = (reader.u64()?, key(reader)?);
+                    let age = if kind == FLUSH { flushed } else { age(reader)? };
+                    Some((key, Listed { number, age }))
+                })?;
+                Change::Flush { flushed, named, segments, tombstones: tombstones(shard, &mut reader)? }
             }
             COMPACTION => {
                 let (key, age) = (key(&mut reader)?, age(&mut reader)?);
@@ -158,12 +174,13 @@ impl Change {
                 let added = if reader.u8()? == 1 { Some(reader.u64()?) } else { None };
                 Change::Compaction { key, age, removed, added }
             }
-            WHOLE => {
+            kind @ (WHOLE | WHOLE_NAMED) => {
+                let named = if kind == WHOLE { 0 } else { reader.u32()? };
                 let flushed = age(&mut reader)?;
                 let listed = |reader: &mut Reader<'_>| Some(Listed { number: reader.u64()?, age: age(reader)? });
                 let partitions = list(&mut reader, |reader| Some((key(reader)?, list(reader, listed)?)))?;
                 let partitions = partitions.into_iter().collect();
-                Change::Whole(Manifest { flushed, partitions, tombstones: tombstones(shard, &mut reader)? })
+                Change::Whole(Manifest { flushed, named, partitions, tombstones: tombstones(shard, &mut reader)? })
             }
             _ => return None,
         };
@@ -243,7 +260,8 @@ mod tests {
     #[test]
     fn changes_read_back_and_cut_ones_do_not() {
         let tombstones = vec![((4, 4), deletion())];
-        let flush = Change::Flush { flushed: (4, 5), segments: vec![(6, KEY), (7, KEY)], tombstones };
+        let segments = [(6, (4, 4)), (7, (4, 5))].map(|(number, age)| (KEY, Listed { number, age })).to_vec();
+        let flush = Change::Flush { flushed: (4, 5), named: 9, segments, tombstones };
         let mut manifest = Manifest::default();
         manifest.apply(flush.clone());
         let compaction = Change::Compaction { key: KEY, age: (4, 5), removed: vec![6, 7], added: Some(8) };
@@ -258,8 +276,9 @@ mod tests {
     fn a_compacted_segment_stands_where_those_it_replaces_stood() {
         let mut manifest = Manifest::default();
         for number in 1..=4 {
-            let segments = vec![(number, KEY)];
-            manifest.apply(Change::Flush { flushed: (1, number as u32), segments, tombstones: Vec::new() });
+            let age = (1, number as u32);
+            let segments = vec![(KEY, Listed { number, age })];
+            manifest.apply(Change::Flush { flushed: age, named: 0, segments, tombstones: Vec::new() });
         }
         manifest.apply(Change::Compaction { key: KEY, age: (1, 4), removed: vec![2, 3], added: Some(5) });
         assert_eq!(numbers(&manifest), [1, 5, 4]);

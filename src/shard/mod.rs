@@ -9,9 +9,12 @@
 //! write    -> pending -> one frame of the log, one sync -> memtables -> acknowledged        (commit.rs)
 //! freeze   -> new log file; every active memtable becomes frozen                            (commit.rs)
 //! flush    -> series log, segments, manifest; then the frozen logs are removed              (flush.rs)
+//! series   -> series log: appended to by flushes, written anew when much of it is dead      (series_log.rs)
 //! compact  -> a segment in the place of several, manifest; then those are removed           (compact.rs)
 //! manifest <- changes of flushes and compactions, one at a time                             (amend.rs)
-//! open     <- manifest, segments, series log, then the logs that are not in segments        (recover.rs)
+//! open     <- series log, manifest, segments of today, and what old logs name                  (recover.rs, replay.rs)
+//! replay   <- points of the old logs, which are in no segment, once the core serves             (replay.rs)
+//! cold     <- older segments, once the core serves                                          (cold.rs)
 //! ```
 //!
 //! Log files and memtables change together: a freeze starts a new file, so the files before it hold just what the
@@ -20,6 +23,7 @@
 //! read by every core, each for its own shards, so the number of cores may change from start to start.
 
 mod amend;
+mod cold;
 mod commit;
 mod compact;
 mod flush;
@@ -29,11 +33,12 @@ mod orphans;
 mod read;
 mod record;
 mod recover;
+mod replay;
+mod series_log;
 mod space;
 mod state;
 mod tombstone;
 
-pub use commit::log_id;
 pub use limits::TagAnswer;
 pub use limits::TagAsk;
 pub use manifest::Listed;
@@ -43,8 +48,12 @@ pub use read::ShardView;
 pub use record::Age;
 pub use record::LogRecord;
 pub use record::PartitionKey;
+pub use record::SeriesRecord;
 pub use record::decode_log;
 pub use record::decode_series;
+pub use record::log_id;
+pub use record::manifest_id;
+pub use record::series_log_id;
 pub use recover::OldLogs;
 pub use recover::OpenError;
 pub use recover::Recovery;
@@ -62,6 +71,7 @@ use roaring::RoaringBitmap;
 use crate::batch::Batch;
 use crate::disk::Clock;
 use crate::disk::Disk;
+use crate::disk::names;
 use crate::disk::names::WalName;
 use crate::model::Bytes;
 use crate::model::DatabaseId;
@@ -69,8 +79,10 @@ use crate::model::FieldType;
 use crate::model::GroupId;
 use crate::model::PolicyId;
 use crate::model::SeriesId;
+use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::shard::orphans::Orphans;
+use crate::shard::replay::Scanned;
 use crate::shard::space::Space;
 use crate::shard::state::ShardState;
 use crate::stdx::budget::Taken;
@@ -128,12 +140,19 @@ pub struct Options {
     pub compact_burst_bytes: u64,
     /// A partition without a flush for so long is compacted as a whole, ns.
     pub compact_cold_ns: u64,
+    /// Series logs up to this length are not written anew, whatever they hold.
+    pub series_log_bytes: u64,
 }
 
 impl Options {
     /// The shards of this core.
     pub fn shards(&self) -> impl Iterator<Item = u16> + use<> {
         (self.core..self.shard_count).step_by(usize::from(self.core_count))
+    }
+
+    fn log_name(&self, epoch: u32) -> WalName {
+        let Options { generation, core, core_count, .. } = *self;
+        WalName { generation, epoch, core, core_count: Some(core_count) }
     }
 }
 
@@ -190,6 +209,8 @@ pub struct Sizes {
     pub segment_bytes: u64,
     /// Their blocks found damaged since the start.
     pub damaged_blocks: u64,
+    /// Segment files that are damaged such that nothing of them can be read.
+    pub unreadable_segments: u64,
     /// Series.
     pub series: u64,
     /// Bytes of segments that flushes wrote since the start.
@@ -218,6 +239,10 @@ pub struct Engine<P: Disk + Clock> {
     room: Notify,
     /// A manifest was given back.
     manifest_returned: Notify,
+    /// A partition was opened, or could not be.
+    partition_opened: Notify,
+    /// A start got further: logs replayed, series of dropped groups forgotten. Or the flush loop ended.
+    start_advanced: Notify,
     page_cache: Rc<PageCache>,
 }
 
@@ -241,6 +266,12 @@ struct State<P: Disk> {
     active_bytes: usize,
     active_since_ns: Option<u64>,
     frozen: Option<Frozen>,
+    /// Logs of earlier runs that are to be replayed; `None` when that is done.
+    scanned: Option<Rc<Scanned>>,
+    /// No segment waits to be opened since the start.
+    is_all_open: bool,
+    /// Series of shard groups that were dropped before the start have left the index.
+    is_settled: bool,
     freeze_asked: bool,
     phase: Phase,
     commit_loop_ended: bool,
@@ -331,21 +362,27 @@ impl<P: Disk + Clock> Engine<P> {
     /// Deletes points; returns when that is durable, hidden from the next query, and series without a point have left
     /// the index. Writes go on meanwhile.
     pub async fn delete(&self, deletions: Vec<Deletion>) -> Result<(), WriteError> {
+        self.replayed().await.map_err(|_| WriteError::Stopping)?;
         self.wait_for_room(true).await?;
         let done = self.enqueue_deletions(&deletions)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))?;
         for deletion in deletions {
-            self.settle(deletion.shard, deletion.database, &deletion.series, true).await;
+            self.settle(deletion.shard, deletion.database, &deletion.series).await;
         }
         Ok(())
     }
 
-    /// Takes those of some series out of the index that have no point left; they were counted or are not yet.
-    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap, were_counted: bool) {
+    /// Takes those of some series out of the index that have no point left. Nothing is known of them while some
+    /// partition cannot be opened.
+    async fn settle(&self, shard: u16, database: DatabaseId, series: &RoaringBitmap) {
+        if let Err(error) = self.open_needed(database, None, TimeRange::ALWAYS).await {
+            tracing::error!("series without a point stay in the index: {error}");
+            return;
+        }
         for (count, series) in series.iter().enumerate() {
             let gone = self.settle_one(shard, database, SeriesId(series)).await;
-            if gone && were_counted {
+            if gone {
                 limits::uncount(&self.state.borrow().live, database, 1);
             }
             if count % SETTLE_SERIES == 0 {
@@ -379,7 +416,8 @@ impl<P: Disk + Clock> Engine<P> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         for (&number, shard) in &mut state.shards {
-            for (database, series) in shard.drop_all_but(&live, &mut state.garbage) {
+            let folder = names::shard_dir(&self.options.dir, number);
+            for (database, series) in shard.drop_all_but(&live, &folder, &mut state.garbage) {
                 *state.orphans.entry((number, database)).or_default() |= series;
             }
         }

@@ -1,8 +1,8 @@
 //! Series whose last shard group was dropped: by retention, DROP SHARD or DROP RETENTION POLICY.
 //!
 //! They leave the index as series do whose last point was deleted: some at a time, beside writes, their ids kept for
-//! the caches of other cores until the next start. A start finds those that are left by itself: series of the index
-//! that no partition holds.
+//! the caches of other cores until the next start. A start finds those that are left by itself, when all partitions are
+//! open: series of the index that no partition holds.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::model::DatabaseId;
 use crate::shard::Engine;
+use crate::shard::State;
 use crate::shard::state::ShardState;
 
 /// Series by shard and database that may have been left without a partition.
@@ -26,12 +27,12 @@ impl<P: Disk> ShardState<P> {
         series
     }
 
-    /// Series of the index that no partition holds, by database; none of a database with a segment that could not be
-    /// opened, since nobody knows whose points those are.
-    pub(super) fn orphans(&self) -> Vec<(DatabaseId, RoaringBitmap)> {
+    /// Series of the index that no partition holds, by database; none of a database with a segment that is not or could
+    /// not be opened, since nobody knows whose points those are.
+    fn orphans(&self) -> Vec<(DatabaseId, RoaringBitmap)> {
         let is_known = |database: DatabaseId| {
             let mut partitions = self.partitions.iter().filter(|(key, _)| key.database == database);
-            !partitions.any(|(_, partition)| partition.has_unreadable)
+            partitions.all(|(_, partition)| partition.unopened.is_empty() && partition.unreadable == 0)
         };
         let known = self.indexes.iter().filter(|(database, _)| is_known(**database));
         let orphans = known.map(|(&database, index)| {
@@ -44,6 +45,17 @@ impl<P: Disk> ShardState<P> {
 }
 
 impl<P: Disk + Clock> Engine<P> {
+    /// Looks for series that no partition holds.
+    pub(super) fn find_orphans(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { shards, orphans, .. } = &mut *state;
+        for (&number, shard) in shards {
+            for (database, series) in shard.orphans() {
+                *orphans.entry((number, database)).or_default() |= series;
+            }
+        }
+    }
+
     /// Takes the series of dropped partitions out of the index that are in no other one.
     pub(super) async fn settle_orphans(&self) {
         while let Some(((number, database), series)) = self.pop_orphans() {
@@ -51,7 +63,7 @@ impl<P: Disk + Clock> Engine<P> {
                 Some(shard) => shard.without_partition(database, series),
                 None => continue,
             };
-            self.settle(number, database, &left, true).await;
+            self.settle(number, database, &left).await;
         }
     }
 

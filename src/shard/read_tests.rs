@@ -89,7 +89,7 @@ impl Run {
                 let key = PartitionKey { database: DATABASE, policy: POLICY, group: GroupId(group as u64 + 1) };
                 live.groups.insert(key, TimeRange { min: group * GROUP_TIMES, max: (group + 1) * GROUP_TIMES - 1 });
             }
-            let old_logs = OldLogs::list(&disk, "/data".as_ref(), 1, 1).await.unwrap();
+            let old_logs = OldLogs::list(&disk, "/data".as_ref(), 1).await.unwrap();
             let options = Options {
                 shard_count: 1,
                 generation: old_logs.next_generation(),
@@ -107,6 +107,11 @@ impl Run {
         if compact_cold_ns.is_some() {
             simulation.spawn(async move { compacting.compact_loop().await });
         }
+        let opening = engine.clone();
+        simulation.block_on(async move {
+            opening.open_cold().await;
+            opening.replayed().await.unwrap();
+        });
         Run { simulation, engine }
     }
 

@@ -1,5 +1,6 @@
-//! Opens a core's shards: manifest and segments, series log, then whatever of the logs is not in segments.
+//! Opens a core's shards: series log, manifest and segments, then what the logs name that is not in segments.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -12,16 +13,14 @@ use std::sync::atomic::Ordering;
 use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
-use crate::batch::BatchError;
-use crate::batch::Reader;
 use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::disk::names::WalName;
 use crate::model::DatabaseId;
 use crate::segment::PageCache;
-use crate::segment::Segment;
 use crate::segment::SegmentError;
+use crate::series::block;
 use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Live;
@@ -29,22 +28,20 @@ use crate::shard::Options;
 use crate::shard::Phase;
 use crate::shard::State;
 use crate::shard::Work;
-use crate::shard::commit::log_id;
+use crate::shard::cold;
 use crate::shard::flush::remove_if_there;
 use crate::shard::manifest::Change;
-use crate::shard::manifest::Listed;
 use crate::shard::manifest::Manifest;
 use crate::shard::record;
-use crate::shard::record::LogRecord;
-use crate::shard::record::PartitionKey;
+use crate::shard::record::SeriesRecord;
+use crate::shard::replay::Scanned;
 use crate::shard::space::Space;
 use crate::shard::state::Partition;
-use crate::shard::state::Settled;
 use crate::shard::state::ShardState;
 use crate::shard::tombstone::Tombstone;
 use crate::stdx::notify::Notify;
-use crate::wal;
 use crate::wal::Log;
+use crate::wal::LogId;
 use crate::wal::Replayed;
 
 /// The shards could not be opened.
@@ -68,20 +65,18 @@ pub struct OldLogs {
 
 impl OldLogs {
     /// Lists the logs in `dir` (the data directory); `cores` engines will each release them once.
-    pub async fn list<P: Disk>(platform: &P, dir: &Path, shard_count: u16, cores: usize) -> io::Result<Arc<OldLogs>> {
+    pub async fn list<P: Disk>(platform: &P, dir: &Path, cores: usize) -> io::Result<Arc<OldLogs>> {
         let folder = names::wal_dir(dir);
         platform.create_dir(&folder).await?;
         let mut names: Vec<WalName> =
             platform.list(&folder).await?.iter().filter_map(|name| WalName::parse(name)).collect();
         names.sort_unstable();
-        let mut generation = names.iter().map(|name| name.generation).max().unwrap_or(0);
-        for shard in 0..shard_count {
-            generation = generation.max(flushed_generation(platform, dir, shard).await?);
-        }
+        let generation = names.iter().map(|name| name.generation).max().unwrap_or(0);
         Ok(Arc::new(OldLogs { names, generation: generation + 1, cores_left: AtomicUsize::new(cores) }))
     }
 
-    /// The generation that this run must have: later than any log file, even one that is gone.
+    /// The generation that this run must have: later than any log file. A core whose manifests mention a later one,
+    /// since files are gone, takes one behind that.
     pub fn next_generation(&self) -> u32 {
         self.generation
     }
@@ -97,24 +92,6 @@ impl OldLogs {
     }
 }
 
-/// The last run whose logs a shard's manifest mentions; 0 for a shard that has none yet.
-async fn flushed_generation<P: Disk>(platform: &P, dir: &Path, shard: u16) -> io::Result<u32> {
-    let path = names::shard_dir(dir, shard).join(names::MANIFEST);
-    let mut generation = 0;
-    let replayed = wal::replay(platform, &path, u64::from(shard), |bytes| {
-        if let Some(Change::Flush { flushed, .. } | Change::Whole(Manifest { flushed, .. })) =
-            Change::decode(shard, bytes)
-        {
-            generation = generation.max(flushed.0);
-        }
-    });
-    match replayed.await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-        Ok(_) => Ok(generation),
-    }
-}
-
 /// What a start found. Prints as one line for the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
@@ -126,8 +103,14 @@ pub struct Recovery {
     pub batches: u64,
     /// Points in them.
     pub points: u64,
-    /// Log files read.
+    /// Log files read; one that several cores have read counts so often.
     pub logs: u64,
+    /// Bytes of them.
+    pub log_bytes: u64,
+    /// Time it took to read series and segments, ms; the longest of all cores.
+    pub index_ms: u64,
+    /// Time it took to read through the logs, ms; the longest of all cores.
+    pub logs_ms: u64,
     /// Torn tails: file and bytes cut off, never acknowledged.
     pub cut: Vec<(String, u64)>,
     /// Damage: what and where. The rest was recovered.
@@ -135,13 +118,35 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// Adds what a log of any kind had to be cut and was damaged.
+    pub(super) fn note(&mut self, path: &Path, replayed: &Replayed) {
+        if replayed.cut_bytes > 0 {
+            self.cut.push((path.display().to_string(), replayed.cut_bytes));
+        }
+        for damage in &replayed.damage {
+            self.damage.push(format!("{}: bytes {} to {}", path.display(), damage.start, damage.end));
+        }
+    }
+
+    /// What was cut off and what is damaged, to be added to a line; empty when nothing.
+    pub fn findings(&self) -> String {
+        let cut = self
+            .cut
+            .iter()
+            .map(|(file, bytes)| format!("; cut {bytes} bytes off {file} (torn tail, never acknowledged)"));
+        cut.chain(self.damage.iter().map(|damage| format!("; damaged: {damage}"))).collect()
+    }
+
     /// Adds what another core found.
     pub fn join(&mut self, other: Recovery) {
         self.segments += other.segments;
         self.series += other.series;
         self.batches += other.batches;
         self.points += other.points;
-        self.logs = self.logs.max(other.logs);
+        self.logs += other.logs;
+        self.log_bytes += other.log_bytes;
+        self.index_ms = self.index_ms.max(other.index_ms);
+        self.logs_ms = self.logs_ms.max(other.logs_ms);
         self.cut.extend(other.cut);
         self.cut.sort();
         self.cut.dedup();
@@ -153,18 +158,10 @@ impl Recovery {
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Recovery { segments, series, batches, points, logs, .. } = self;
-        write!(
-            f,
-            "recovered {series} series in {segments} segments, {points} points in {batches} batches from {logs} logs"
-        )?;
-        for (file, bytes) in &self.cut {
-            write!(f, "; cut {bytes} bytes off {file} (torn tail, never acknowledged)")?;
-        }
-        for damage in &self.damage {
-            write!(f, "; damaged: {damage}")?;
-        }
-        Ok(())
+        let Recovery { segments, series, batches, points, logs, log_bytes, index_ms, logs_ms, .. } = self;
+        write!(f, "recovered {series} series in {segments} segments in {index_ms} ms, ")?;
+        write!(f, "{points} points in {batches} batches from {logs} logs of {log_bytes} bytes in {logs_ms} ms")?;
+        f.write_str(&self.findings())
     }
 }
 
@@ -176,38 +173,48 @@ impl<P: Disk + Clock> Engine<P> {
         live: Live,
         old_logs: Arc<OldLogs>,
     ) -> Result<(Rc<Engine<P>>, Recovery), OpenError> {
+        let started = platform.monotonic_ns();
         let mut recovery = Recovery::default();
-        let mut shards = BTreeMap::new();
-        let page_cache = PageCache::new(options.page_cache_bytes);
-        for shard in options.shards() {
-            let opening = Opening { platform: &platform, dir: &options.dir, shard, live: &live, cache: &page_cache };
-            let state = opening.open(&mut recovery).await?;
-            shards.insert(shard, state);
+        let mut engine = Engine::new(platform, options, live);
+        engine.open_shards(&mut recovery).await?;
+        let opened = engine.platform.monotonic_ns();
+        recovery.index_ms = (opened - started) / 1_000_000;
+        let scanned = engine.scan(&old_logs.names, &mut recovery).await?;
+        recovery.logs_ms = (engine.platform.monotonic_ns() - opened) / 1_000_000;
+        engine.begin(scanned, old_logs);
+        engine.count_series();
+        if !recovery.damage.is_empty() {
+            engine.replay().await?;
         }
-        for &name in &old_logs.names {
-            replay_log(&platform, &options.dir, name, &mut shards, &live, &mut recovery).await?;
-        }
-        shards.values_mut().for_each(ShardState::keep_known_ids);
-        recovery.logs = old_logs.names.len() as u64;
-        recovery.series = shards.values().map(|shard| u64::from(shard.next_series)).sum();
-        let log_name = WalName { generation: options.generation, epoch: 1, core: options.core };
-        let frozen = (!old_logs.names.is_empty()).then(|| freeze_recovered(&options, &mut shards, old_logs));
-        let engine = Engine {
+        recovery.series = engine.state.borrow().shards.values().map(|shard| u64::from(shard.next_series)).sum();
+        let log_name = engine.state.borrow().log_name;
+        let log = engine.create_log(log_name).await?;
+        engine.state.borrow_mut().log = Some(log);
+        Ok((Rc::new(engine), recovery))
+    }
+
+    /// Without shards and log.
+    fn new(platform: P, options: Options, live: Live) -> Engine<P> {
+        let log_name = options.log_name(0);
+        Engine {
             platform,
-            state: std::cell::RefCell::new(State {
+            state: RefCell::new(State {
                 live,
-                shards,
+                shards: BTreeMap::new(),
                 log: None,
                 log_failure: None,
                 uncut_log: None,
                 log_name,
-                active_logs: vec![log_name],
+                active_logs: Vec::new(),
                 active_log_bytes: 0,
                 pending: Vec::new(),
                 pending_bytes: 0,
                 active_bytes: 0,
                 active_since_ns: None,
-                frozen,
+                frozen: None,
+                scanned: None,
+                is_all_open: false,
+                is_settled: false,
                 freeze_asked: false,
                 phase: Phase::Running,
                 commit_loop_ended: false,
@@ -220,54 +227,62 @@ impl<P: Disk + Clock> Engine<P> {
                 unsynced: false,
                 space: Space::default(),
             }),
+            page_cache: PageCache::new(options.page_cache_bytes),
             options,
             commit_work: Notify::default(),
             flush_work: Notify::default(),
             compact_work: Notify::default(),
             room: Notify::default(),
             manifest_returned: Notify::default(),
-            page_cache,
-        };
-        engine.settle_all().await;
-        engine.count_series();
-        let log = engine.create_log(log_name).await?;
-        engine.state.borrow_mut().log = Some(log);
-        Ok((Rc::new(engine), recovery))
+            partition_opened: Notify::default(),
+            start_advanced: Notify::default(),
+        }
     }
 
-    /// Takes series out of the index that deletions have left without a point, or dropped shard groups.
-    async fn settle_all(&self) {
+    async fn open_shards(&mut self, recovery: &mut Recovery) -> Result<(), OpenError> {
+        for shard in self.options.shards() {
+            let state = self.state.get_mut();
+            let (platform, cache) = (&self.platform, &self.page_cache);
+            let opening = Opening { platform, dir: &self.options.dir, shard, live: &state.live, cache };
+            let opened = opening.open(recovery).await?;
+            self.options.generation = self.options.generation.max(opened.listed.flushed.0 + 1);
+            state.shards.insert(shard, opened);
+        }
+        Ok(())
+    }
+
+    /// What the old logs hold will be flushed first, as the freeze before the first log file of this run.
+    fn begin(&mut self, scanned: Scanned, old_logs: Arc<OldLogs>) {
+        let state = self.state.get_mut();
+        for shard in state.shards.values_mut() {
+            shard.keep_known_ids();
+            shard.forget_dormant();
+        }
+        state.log_name = self.options.log_name(scanned.level + 1);
+        state.active_logs = vec![state.log_name];
+        if !old_logs.names.is_empty() {
+            let up_to = self.options.log_name(scanned.level);
+            let old_logs = Some(old_logs);
+            state.frozen = Some(Frozen { up_to, logs: Vec::new(), bytes: 0, log_bytes: 0, old_logs });
+        }
+        state.scanned = Some(Rc::new(scanned));
+    }
+
+    /// Takes series out of the index that deletions have left without a point.
+    pub(super) async fn settle_deleted(&self) {
         for number in self.options.shards() {
             let mut deleted: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
             for Tombstone { deletion, .. } in &self.state.borrow().shards[&number].tombstones {
                 *deleted.entry(deletion.database).or_default() |= &*deletion.series;
             }
-            let orphans = self.state.borrow().shards[&number].orphans();
-            for (database, series) in deleted.into_iter().chain(orphans) {
-                self.settle(number, database, &series, false).await;
+            for (database, series) in deleted {
+                self.settle(number, database, &series).await;
             }
             if let Some(shard) = self.state.borrow_mut().shards.get_mut(&number) {
-                shard.forget_dormant();
                 shard.drop_spent_tombstones();
             }
         }
     }
-}
-
-/// What the logs held is flushed first, as the freeze before the first file of this run.
-fn freeze_recovered<P: Disk>(
-    options: &Options,
-    shards: &mut BTreeMap<u16, ShardState<P>>,
-    old_logs: Arc<OldLogs>,
-) -> Frozen {
-    let mut bytes = 0;
-    let up_to = WalName { generation: options.generation, epoch: 0, core: options.core };
-    let age = record::log_age(up_to);
-    for partition in shards.values_mut().flat_map(|shard| shard.partitions.values_mut()) {
-        bytes += partition.active.bytes();
-        partition.freeze(age);
-    }
-    Frozen { up_to, logs: Vec::new(), bytes, log_bytes: 0, old_logs: Some(old_logs) }
 }
 
 /// One shard on its way.
@@ -279,36 +294,40 @@ struct Opening<'a, P> {
     cache: &'a Rc<PageCache>,
 }
 
-impl<P: Disk> Opening<'_, P> {
+impl<P: Disk + Clock> Opening<'_, P> {
     async fn open(&self, recovery: &mut Recovery) -> Result<ShardState<P>, OpenError> {
         let Opening { platform, dir, shard, live, .. } = *self;
         let folder = names::shard_dir(dir, shard);
         platform.create_dir(&folder).await?;
         let mut state = ShardState::new();
         let series_path = folder.join(names::SERIES_LOG);
-        let (log, replayed) = open_or_create(platform, &series_path, shard, |bytes| {
+        let (log, replayed) = open_or_create(platform, &series_path, record::series_log_id(shard), |bytes| {
             if !restore(&mut state, live, bytes) {
+                state.saved.is_damaged = true;
                 recovery.damage.push(format!("{}: a record that names no series", series_path.display()));
             }
+            state.saved.records += 1;
         })
         .await?;
         state.series_log = Some(log);
-        note(recovery, &series_path, &replayed);
+        state.saved.is_damaged |= !replayed.damage.is_empty();
+        recovery.note(&series_path, &replayed);
         let manifest_path = folder.join(names::MANIFEST);
         let mut listed = Manifest::default();
         let mut is_whole = true;
-        let (log, replayed) =
-            open_or_create(platform, &manifest_path, shard, |bytes| match Change::decode(shard, bytes) {
+        let (log, replayed) = open_or_create(platform, &manifest_path, record::manifest_id(shard), |bytes| {
+            match Change::decode(shard, bytes) {
                 Some(change) => listed.apply(change),
                 None => {
                     is_whole = false;
                     recovery.damage.push(format!("{}: a record of an unknown kind", manifest_path.display()));
                 }
-            })
-            .await?;
+            }
+        })
+        .await?;
         state.manifest = Some(log);
         is_whole = is_whole && replayed.damage.is_empty();
-        note(recovery, &manifest_path, &replayed);
+        recovery.note(&manifest_path, &replayed);
         platform.sync_dir(&folder).await?;
         platform.sync_dir(dir).await?;
         let saved = listed.tombstones.iter().filter(|(_, deletion)| live.databases.contains(&deletion.database));
@@ -316,7 +335,14 @@ impl<P: Disk> Opening<'_, P> {
         state.tombstones = saved.collect();
         state.listed = listed;
         self.remove_unlisted(&folder, is_whole, &mut state).await?;
-        self.open_segments(&folder, &mut state, recovery).await?;
+        // Without it, only the segments themselves tell which ids they name.
+        let is_all = state.listed.named == 0;
+        self.open_segments(&folder, &mut state, recovery, is_all).await?;
+        if state.listed.named > state.next_series {
+            let (first, end) = (state.next_series, state.listed.named);
+            state.saved.is_damaged = true;
+            recovery.damage.push(format!("{}: series {first} to {end} are missing", series_path.display()));
+        }
         Ok(state)
     }
 
@@ -326,6 +352,7 @@ impl<P: Disk> Opening<'_, P> {
         let listed = state.listed.segments().filter(|&(key, _)| self.live.groups.contains_key(key));
         let listed: HashSet<u64> = listed.map(|(_, listed)| listed.number).collect();
         remove_if_there(self.platform, &folder.join(names::NEW_MANIFEST)).await?;
+        remove_if_there(self.platform, &folder.join(names::NEW_SERIES_LOG)).await?;
         for name in self.platform.list(folder).await? {
             let Some(number) = names::parse_segment(&name) else { continue };
             state.next_segment = state.next_segment.max(number);
@@ -336,33 +363,24 @@ impl<P: Disk> Opening<'_, P> {
         Ok(())
     }
 
+    /// Opens the segments of shard groups that end now or later, or all.
     async fn open_segments(
         &self,
         folder: &Path,
         state: &mut ShardState<P>,
         recovery: &mut Recovery,
+        is_all: bool,
     ) -> Result<(), OpenError> {
-        for (key, Listed { number, age }) in state.listed.segments() {
-            state.next_segment = state.next_segment.max(number);
-            let Some(&range) = self.live.groups.get(key) else { continue };
-            let partition = state.partitions.entry(*key).or_insert_with(|| Partition::new(range));
-            match Segment::open(self.platform, &folder.join(names::segment_name(number)), self.cache).await {
-                Ok(segment) => {
-                    recovery.segments += 1;
-                    partition.add_segment(Settled::new(age, segment));
-                }
-                Err(error @ SegmentError::Version { .. }) => return Err(OpenError::Version(error)),
-                // A device that fails now may answer at the next start: serving without the segment would hide its
-                // points.
-                Err(SegmentError::Io { path, error }) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(OpenError::Io(io::Error::new(error.kind(), format!("{path}: {error}"))));
-                }
-                // The rest of the data stays readable; the file stays for whoever wants to look at it.
-                Err(error) => {
-                    partition.has_unreadable = true;
-                    recovery.damage.push(error.to_string());
-                }
+        let now = self.platform.now_ns();
+        for (key, listed) in &state.listed.partitions {
+            state.next_segment = listed.iter().map(|listed| listed.number).fold(state.next_segment, u64::max);
+            let Some(&range) = self.live.groups.get(key).filter(|_| !listed.is_empty()) else { continue };
+            let mut partition = Partition::new(range);
+            partition.unopened = listed.clone();
+            if is_all || range.max >= now {
+                partition.take_opened(cold::open_segments(self.platform, folder, listed, self.cache, recovery).await?);
             }
+            state.partitions.insert(*key, partition);
         }
         Ok(())
     }
@@ -370,94 +388,38 @@ impl<P: Disk> Opening<'_, P> {
 
 /// Takes a record of the series log; whether it made sense.
 fn restore<P: Disk>(state: &mut ShardState<P>, live: &Live, record: &[u8]) -> bool {
-    let Some((database, id, key)) = record::decode_series(record) else { return false };
-    if live.databases.contains(&database) {
-        return state.restore_series(database, id, key, true).is_ok();
+    match record::decode_series(record) {
+        None => return false,
+        Some(SeriesRecord::Next(next)) => state.next_series = state.next_series.max(next.0),
+        Some(SeriesRecord::One(database, id, key)) => {
+            state.saved.series += 1;
+            state.keep_id(id);
+            return !live.databases.contains(&database) || state.restore_series(database, id, key, true).is_ok();
+        }
+        Some(SeriesRecord::Block(database, plain)) => {
+            let Some(shapes) = block::shapes(&plain) else { return false };
+            for shape in &shapes {
+                state.saved.series += shape.members.len() as u64;
+                shape.members.iter().for_each(|member| state.keep_id(member.id));
+                if live.databases.contains(&database) && state.restore_shape(database, shape).is_err() {
+                    return false;
+                }
+            }
+        }
     }
-    state.next_series = state.next_series.max(id.0.saturating_add(1));
     true
 }
 
 async fn open_or_create<P: Disk>(
     platform: &P,
     path: &Path,
-    shard: u16,
+    id: LogId,
     on_record: impl FnMut(&[u8]),
 ) -> io::Result<(Log<P>, Replayed)> {
-    match Log::open(platform, path, u64::from(shard), on_record).await {
+    match Log::open(platform, path, id, on_record).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((Log::create(platform, path, u64::from(shard)).await?, Replayed::default()))
+            Ok((Log::create(platform, path, id).await?, Replayed::default()))
         }
         other => other,
-    }
-}
-
-/// Takes from one log what is of these shards and not in segments.
-async fn replay_log<P: Disk>(
-    platform: &P,
-    dir: &Path,
-    name: WalName,
-    shards: &mut BTreeMap<u16, ShardState<P>>,
-    live: &Live,
-    recovery: &mut Recovery,
-) -> Result<(), OpenError> {
-    let path = names::wal_dir(dir).join(name.file_name());
-    let replayed = wal::replay(platform, &path, log_id(name), |bytes| {
-        let Some(found) = record::decode_log(bytes) else {
-            recovery.damage.push(format!("{}: a record of an unknown kind", path.display()));
-            return;
-        };
-        let age = record::log_age(name);
-        let number = match &found {
-            LogRecord::Batch { shard, .. } => *shard,
-            LogRecord::Deletion(deletion) => deletion.shard,
-        };
-        let Some(shard) = shards.get_mut(&number).filter(|shard| shard.listed.flushed < age) else { return };
-        let (ids, batch) = match found {
-            LogRecord::Batch { ids, batch, .. } => (ids, batch),
-            LogRecord::Deletion(deletion) => return shard.delete(age, &deletion),
-        };
-        match take_batch(shard, live, batch, &ids) {
-            Ok(points) => {
-                recovery.batches += 1;
-                recovery.points += u64::from(points);
-            }
-            Err(error) => recovery.damage.push(format!("{}: {error}", path.display())),
-        }
-    })
-    .await?;
-    note(recovery, &path, &replayed);
-    Ok(())
-}
-
-fn take_batch<P: Disk>(
-    shard: &mut ShardState<P>,
-    live: &Live,
-    batch: &[u8],
-    ids: &[crate::model::SeriesId],
-) -> Result<u32, BatchError> {
-    let reader = Reader::of(batch)?;
-    let destination = reader.destination;
-    let key = PartitionKey { database: destination.database, policy: destination.policy, group: destination.group };
-    if !live.databases.contains(&destination.database) {
-        return Ok(0);
-    }
-    // Also of a shard group that is gone: later batches of other groups may name the series by their ids.
-    for (&id, series) in ids.iter().zip(&reader.keys) {
-        shard
-            .restore_series(destination.database, id, series, false)
-            .map_err(|_| BatchError("a key that names no series"))?;
-    }
-    let Some(&range) = live.groups.get(&key) else { return Ok(0) };
-    shard.apply(key, range, &reader, ids);
-    Ok(reader.row_count)
-}
-
-fn note(recovery: &mut Recovery, path: &Path, replayed: &Replayed) {
-    if replayed.cut_bytes > 0 {
-        recovery.cut.push((path.display().to_string(), replayed.cut_bytes));
-    }
-    for damage in &replayed.damage {
-        recovery.damage.push(format!("{}: bytes {} to {}", path.display(), damage.start, damage.end));
     }
 }

@@ -132,7 +132,7 @@ mod tests {
         let disk = simulation.disk().clone();
         let engine = simulation.block_on(async move {
             disk.create_dir(Path::new("/data/wal")).await.unwrap();
-            let logs = OldLogs::list(&disk, Path::new("/data"), 1, 1).await.unwrap();
+            let logs = OldLogs::list(&disk, Path::new("/data"), 1).await.unwrap();
             Engine::open(disk, options, live, logs).await.unwrap().0
         });
         let (committing, flushing, compacting) = (engine.clone(), engine.clone(), engine.clone());

@@ -1,10 +1,10 @@
 //! What one shard holds: its series and its partitions.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -15,7 +15,10 @@ use roaring::RoaringBitmap;
 use crate::batch::Reader;
 use crate::batch::SeriesRef;
 use crate::disk::Disk;
+use crate::disk::names;
+use crate::disk::names::WalName;
 use crate::memtable::Memtable;
+use crate::model::Bytes;
 use crate::model::DatabaseId;
 use crate::model::FieldType;
 use crate::model::SeriesId;
@@ -23,9 +26,13 @@ use crate::model::TimeRange;
 use crate::segment::Segment;
 use crate::series::Index;
 use crate::series::InsertError;
+use crate::series::block::Shape;
+use crate::series::key::KeyError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
+use crate::shard::manifest::Listed;
 use crate::shard::manifest::Manifest;
+use crate::shard::record;
 use crate::shard::record::Age;
 use crate::shard::record::PartitionKey;
 use crate::shard::tombstone;
@@ -51,10 +58,13 @@ pub struct ShardState<P: Disk> {
     pub next_segment: u64,
     pub indexes: BTreeMap<DatabaseId, Index>,
     pub partitions: BTreeMap<PartitionKey, Partition<P>>,
-    /// Series that are in the core's log but not yet in the series log; their keys stand in the index.
+    /// Series that are in the core's log but not yet in the series log, or are not what they are there: in the index or
+    /// dormant. Their keys stand in the one or the other.
     pub unsaved_series: Vec<(DatabaseId, SeriesId)>,
     /// `None` while a flush uses it.
     pub series_log: Option<Log<P>>,
+    /// What it holds.
+    pub saved: SavedSeries,
     /// `None` while somebody appends to it, and after a failure until it could be opened again.
     pub manifest: Option<Log<P>>,
     /// Somebody appends to the manifest.
@@ -63,11 +73,31 @@ pub struct ShardState<P: Disk> {
     pub listed: Manifest,
     /// Segments of flushes whose change of the manifest failed: they can go after the next one.
     pub useless_later: Vec<PathBuf>,
+    /// Segments of the logs of earlier runs that the manifest will name with the next flush.
+    pub unlisted: Vec<(PartitionKey, Listed)>,
+    /// Fields in those logs, by layout as encoded, until they are replayed.
+    pub logged: BTreeMap<PartitionKey, HashMap<Bytes, LoggedLayout>>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
-    pub dormant: HashMap<SeriesId, (DatabaseId, Box<[u8]>)>,
+    pub dormant: BTreeMap<SeriesId, (DatabaseId, Box<[u8]>)>,
     dormant_keys: HashMap<(DatabaseId, Box<[u8]>), SeriesId>,
+}
+
+/// A measurement and fields of it.
+type LoggedLayout = (Bytes, Vec<(Bytes, FieldType)>);
+
+/// What a series log holds, as far as it matters for when to write it anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SavedSeries {
+    /// Series, those named twice and those that are gone among them.
+    pub series: u64,
+    /// Records.
+    pub records: u64,
+    /// Records when it was last written anew in this run.
+    pub records_whole: u64,
+    /// Some were lost. It stays as it is: written anew, it would look as if they were gone.
+    pub is_damaged: bool,
 }
 
 /// The part of a shard that lies in one shard group.
@@ -75,12 +105,18 @@ pub struct ShardState<P: Disk> {
 pub struct Partition<P: Disk> {
     pub range: TimeRange,
     pub active: Memtable,
+    /// What the logs of earlier runs hold, until all of it is here: older than `active`, and not read.
+    pub replayed: Memtable,
     /// Being flushed; newer than all segments, older than `active`.
     pub frozen: Option<Frozen>,
     /// Oldest first: a later one wins.
     pub segments: Vec<Settled<P>>,
-    /// A segment could not be opened: the rest is not compacted.
-    pub has_unreadable: bool,
+    /// Not opened since the start, oldest first; older than all of `segments`.
+    pub unopened: Vec<Listed>,
+    /// Somebody opens them.
+    pub is_opening: bool,
+    /// Segments that are damaged such that they could not be opened; the rest is not compacted.
+    pub unreadable: u64,
     /// When a flush last added a segment, by the monotonic clock.
     pub changed_ns: u64,
     /// Counts changes of `frozen` and `segments`.
@@ -108,7 +144,7 @@ pub struct Settled<P: Disk> {
     /// Deletions of this age and before are applied to it or came before its points.
     pub age: Age,
     pub segment: Rc<Segment<P>>,
-    /// Found damaged: it is not compacted.
+    /// Found damaged, or not yet in the manifest: it is not compacted.
     pub is_fixed: Cell<bool>,
 }
 
@@ -141,9 +177,12 @@ impl<P: Disk> Partition<P> {
         Partition {
             range,
             active: Memtable::default(),
+            replayed: Memtable::default(),
             frozen: None,
             segments: Vec::new(),
-            has_unreadable: false,
+            unopened: Vec::new(),
+            is_opening: false,
+            unreadable: 0,
             changed_ns: 0,
             version: 0,
             series_cache: RefCell::new(None),
@@ -151,20 +190,45 @@ impl<P: Disk> Partition<P> {
     }
 
     /// The active memtable becomes the frozen one, as old as its last log file.
-    pub fn freeze(&mut self, age: (u32, u32)) {
-        assert!(self.frozen.is_none(), "one flush at a time");
-        if self.active.is_empty() {
-            return;
+    pub fn freeze(&mut self, age: Age) {
+        let active = std::mem::take(&mut self.active);
+        self.freeze_one(active, age);
+    }
+
+    /// The rest of what was replayed becomes the frozen memtable.
+    pub fn freeze_replayed(&mut self, age: Age) {
+        let replayed = std::mem::take(&mut self.replayed);
+        self.freeze_one(replayed, age);
+    }
+
+    fn freeze_one(&mut self, memtable: Memtable, age: Age) {
+        if !memtable.is_empty() {
+            assert!(self.frozen.is_none(), "one flush at a time");
+            self.version += 1;
+            self.frozen = Some(Frozen { age, memtable: Rc::new(memtable) });
         }
-        let frozen = std::mem::take(&mut self.active);
+    }
+
+    /// Leaves nothing of what was replayed; the files of the `unlisted` segments go to `garbage`.
+    pub fn undo_replay(&mut self, unlisted: &[u64], garbage: &mut Vec<PathBuf>) {
+        self.replayed = Memtable::default();
+        let gone = self.segments.extract_if(.., |settled| unlisted.contains(&settled.segment.id().number));
+        garbage.extend(gone.map(|settled| settled.segment.path().to_path_buf()));
         self.version += 1;
-        self.frozen = Some(Frozen { age, memtable: Rc::new(frozen) });
     }
 
     /// Adds a segment that is newer than all others; it takes the place of the frozen memtable, if there is one.
     pub fn add_segment(&mut self, settled: Settled<P>) {
         self.segments.push(settled);
         self.frozen = None;
+        self.version += 1;
+    }
+
+    /// Takes what was not open, without what is unreadable.
+    pub fn take_opened(&mut self, segments: Vec<Settled<P>>) {
+        let unopened = std::mem::take(&mut self.unopened);
+        self.unreadable += (unopened.len() - segments.len()) as u64;
+        self.segments.splice(..0, segments);
         self.version += 1;
     }
 
@@ -220,6 +284,7 @@ impl<P: Disk> Partition<P> {
     fn has_older(&self, age: (u32, u32)) -> bool {
         self.frozen.as_ref().is_some_and(|frozen| frozen.age < age)
             || self.segments.iter().any(|settled| settled.age < age)
+            || self.unopened.iter().any(|listed| listed.age < age)
     }
 
     /// Whether a memtable holds a point of the series.
@@ -253,12 +318,15 @@ impl<P: Disk> ShardState<P> {
             partitions: BTreeMap::new(),
             unsaved_series: Vec::new(),
             series_log: None,
+            saved: SavedSeries::default(),
             manifest: None,
             manifest_is_taken: false,
             listed: Manifest::default(),
             useless_later: Vec::new(),
+            unlisted: Vec::new(),
+            logged: BTreeMap::new(),
             tombstones: Vec::new(),
-            dormant: HashMap::new(),
+            dormant: BTreeMap::new(),
             dormant_keys: HashMap::new(),
         }
     }
@@ -282,14 +350,6 @@ impl<P: Disk> ShardState<P> {
         Ok((id, true))
     }
 
-    /// The key of a series that is to go into the series log; `None` when nothing names its id any more.
-    pub fn unsaved_key(&self, database: DatabaseId, id: SeriesId) -> Option<Cow<'_, [u8]>> {
-        if let Some(key) = self.indexes.get(&database).and_then(|index| index.key(id)) {
-            return Some(Cow::Owned(key));
-        }
-        self.dormant.get(&id).map(|(_, key)| Cow::Borrowed(&**key))
-    }
-
     /// Takes back ids whose batch never became durable; how many were series.
     pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) -> u64 {
         let index = self.indexes.get_mut(&database);
@@ -308,13 +368,16 @@ impl<P: Disk> ShardState<P> {
         key: &[u8],
         saved: bool,
     ) -> Result<(), InsertError> {
-        self.next_series = self.next_series.max(id.0.saturating_add(1));
+        self.keep_id(id);
+        self.dormant.remove(&id);
         let index = self.indexes.entry(database).or_default();
         if let Some(known) = index.lookup(key) {
             if known >= id {
                 return Ok(());
             }
             index.remove(known);
+            // Deleted points of it may be in segments, which must not name what the series log does not.
+            self.dormant.insert(known, (database, key.into()));
         }
         index.insert(id, key)?;
         if !saved {
@@ -323,20 +386,56 @@ impl<P: Disk> ShardState<P> {
         Ok(())
     }
 
+    /// Series of the series log, of a database that is there. As for [`ShardState::restore_series`] the newest id of a
+    /// key counts.
+    pub fn restore_shape(&mut self, database: DatabaseId, shape: &Shape<'_>) -> Result<(), KeyError> {
+        self.indexes.entry(database).or_default().restore(shape)?;
+        let mut key = Vec::new();
+        for (row, member) in shape.members.iter().enumerate() {
+            if member.is_dormant {
+                shape.write_key(row, &mut key);
+                self.indexes.entry(database).or_default().remove(member.id);
+                self.dormant.insert(member.id, (database, key.as_slice().into()));
+            } else if !self.dormant.is_empty() {
+                self.dormant.remove(&member.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// This id is not to be given out.
+    pub fn keep_id(&mut self, id: SeriesId) {
+        self.next_series = self.next_series.max(id.0.saturating_add(1));
+    }
+
     /// Ids that data names are not given out again, should the series log have lost some.
     pub fn keep_known_ids(&mut self) {
+        self.next_series = self.next_series.max(self.listed.named);
         let partitions = self.partitions.values();
         let known = partitions.flat_map(|partition| {
             let segments = partition.segments.iter().filter_map(|settled| settled.segment.series().max());
-            segments.chain(partition.active.series().iter().last())
+            let frozen = partition.frozen.iter().filter_map(|frozen| frozen.memtable.series().iter().last());
+            segments.chain(frozen)
         });
         let next = known.max().map_or(0, |last| last.saturating_add(1));
         self.next_series = self.next_series.max(next);
     }
 
-    /// Drops what the catalog no longer holds; files to remove go to `garbage`. The series of dropped partitions, by
-    /// database.
-    pub fn drop_all_but(&mut self, live: &Live, garbage: &mut Vec<PathBuf>) -> BTreeMap<DatabaseId, RoaringBitmap> {
+    /// The id behind the last one that a segment names.
+    pub fn named(&self) -> u32 {
+        let segments = self.partitions.values().flat_map(|partition| &partition.segments);
+        let last = segments.filter_map(|settled| settled.segment.series().max()).max();
+        self.listed.named.max(last.map_or(0, |last| last.saturating_add(1)))
+    }
+
+    /// Drops what the catalog no longer holds; files to remove, in `folder`, go to `garbage`. The series of dropped
+    /// partitions, by database.
+    pub fn drop_all_but(
+        &mut self,
+        live: &Live,
+        folder: &Path,
+        garbage: &mut Vec<PathBuf>,
+    ) -> BTreeMap<DatabaseId, RoaringBitmap> {
         self.indexes.retain(|database, _| live.databases.contains(database));
         self.unsaved_series.retain(|series| live.databases.contains(&series.0));
         self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
@@ -350,24 +449,57 @@ impl<P: Disk> ShardState<P> {
                     *dropped.entry(key.database).or_default() |= &*partition.series();
                 }
                 garbage.extend(partition.segments.iter().map(|settled| settled.segment.path().to_path_buf()));
+                let unopened = partition.unopened.iter();
+                garbage.extend(unopened.map(|listed| folder.join(names::segment_name(listed.number))));
             }
             stays
         });
         dropped
     }
 
-    /// Applies a batch to its partition, made if it is not there; the memory it took.
-    pub fn apply(&mut self, key: PartitionKey, range: TimeRange, batch: &Reader<'_>, ids: &[SeriesId]) -> usize {
-        let partition = self.partitions.entry(key).or_insert_with(|| Partition::new(range));
-        let before = partition.active.bytes();
-        if let Err(error) = partition.active.apply(batch, ids) {
+    /// Applies a batch to a memtable of its partition, which is made if it is not there; the memory it took.
+    pub fn apply(
+        &mut self,
+        key: PartitionKey,
+        range: TimeRange,
+        batch: &Reader<'_>,
+        ids: &[SeriesId],
+        memtable: impl FnOnce(&mut Partition<P>) -> &mut Memtable,
+    ) -> usize {
+        let memtable = memtable(self.partitions.entry(key).or_insert_with(|| Partition::new(range)));
+        let before = memtable.bytes();
+        if let Err(error) = memtable.apply(batch, ids) {
             // The log holds the batch as it is; a defect of ours, not of a client.
             tracing::error!("a logged batch does not follow the format: {error}");
         }
-        partition.active.bytes() - before
+        memtable.bytes() - before
     }
 
-    /// Puts dormant series of a batch, which will be applied next, back into the index; how many.
+    /// Whether segments do not have what a log file holds of this shard.
+    pub fn is_due(&self, log: WalName) -> bool {
+        self.listed.flushed < record::log_age(log)
+    }
+
+    /// Keeps in mind which fields a batch has that is replayed later.
+    pub fn note_fields(&mut self, key: PartitionKey, batch: &Reader<'_>) {
+        let logged = self.logged.entry(key).or_default();
+        for layout in &batch.layouts {
+            if !logged.contains_key(layout.encoded) {
+                let fields = layout.fields.iter().map(|&(name, field_type)| (name.into(), field_type)).collect();
+                logged.insert(layout.encoded.into(), (layout.measurement.into(), fields));
+            }
+        }
+    }
+
+    /// A deletion comes after what was noted.
+    pub fn forget_logged(&mut self, deletion: &Deletion) {
+        for (_, layouts) in self.logged.iter_mut().filter(|(key, _)| key.database == deletion.database) {
+            layouts.retain(|_, layout| !deletion.forgotten.contains(&layout.0));
+        }
+    }
+
+    /// Puts dormant series of a batch, which will be applied next, back into the index; how many. The series log hears
+    /// of it again: it may hold them as dormant.
     pub fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) -> u64 {
         let mut revived = 0;
         for id in self.dormant_of(batch, ids) {
@@ -375,6 +507,7 @@ impl<P: Disk> ShardState<P> {
             self.dormant_keys.remove(&(database, key.clone()));
             // It was there before: its key is canonical and its id its own.
             revived += u64::from(self.indexes.entry(database).or_default().insert(id, &key).is_ok());
+            self.unsaved_series.push((database, id));
         }
         revived
     }
@@ -407,26 +540,36 @@ impl<P: Disk> ShardState<P> {
 
     /// Applies a deletion whose record stands in a log file of `age`. Series that lost their last point stay in the
     /// index until [`ShardState::retire`] takes them out.
-    pub fn delete(&mut self, age: (u32, u32), deletion: &Deletion) {
+    pub fn delete(&mut self, age: Age, deletion: &Deletion) {
+        self.delete_rows(deletion, |partition| &mut partition.active);
+        self.entomb(age, deletion);
+    }
+
+    /// Applies a deletion to some memtable of each partition.
+    pub fn delete_rows(&mut self, deletion: &Deletion, memtable: impl Fn(&mut Partition<P>) -> &mut Memtable) {
         for (key, partition) in &mut self.partitions {
             if key.database != deletion.database {
                 continue;
             }
-            if !partition.range.intersect(deletion.range).is_empty() {
-                partition.active.delete(&deletion.series, deletion.range);
+            let is_concerned = !partition.range.intersect(deletion.range).is_empty();
+            let memtable = memtable(partition);
+            if is_concerned {
+                memtable.delete(&deletion.series, deletion.range);
             }
-            for measurement in &deletion.forgotten {
-                partition.active.forget(measurement);
-            }
+            deletion.forgotten.iter().for_each(|measurement| memtable.forget(measurement));
         }
+    }
+
+    /// A deletion of this age hides what is older.
+    pub fn entomb(&mut self, age: Age, deletion: &Deletion) {
         self.tombstones.push(Tombstone { age, deletion: deletion.clone(), is_saved: false });
     }
 
-    /// Where a point of a series may be left in segments; `None` when a memtable holds one.
+    /// Where a point of a series may be left in segments; `None` when a memtable holds one, or some are not open.
     pub fn looks(&self, database: DatabaseId, series: SeriesId) -> Option<Vec<Look<P>>> {
         let mut looks = Vec::new();
         for (_, partition) in self.partitions.iter().filter(|(key, _)| key.database == database) {
-            if partition.has_in_memory(database, series, &self.tombstones) {
+            if !partition.unopened.is_empty() || partition.has_in_memory(database, series, &self.tombstones) {
                 return None;
             }
             looks.extend(partition.looks(database, series, &self.tombstones));
@@ -447,6 +590,8 @@ impl<P: Disk> ShardState<P> {
         index.remove(series);
         self.dormant_keys.insert((database, key.clone()), series);
         self.dormant.insert(series, (database, key));
+        // Its deletion may be forgotten one day, and it must not come back with a start then.
+        self.unsaved_series.push((database, series));
         Some(true)
     }
 
@@ -469,15 +614,21 @@ impl<P: Disk> ShardState<P> {
     }
 
     pub fn schema(&self) -> impl Iterator<Item = SchemaFact> {
-        self.partitions.iter().flat_map(|(key, partition)| {
-            partition.fields(key.database, &self.tombstones).map(|(measurement, field, field_type)| SchemaFact {
-                database: key.database,
-                policy: key.policy,
-                group: key.group,
-                measurement: measurement.into(),
-                field: field.into(),
-                field_type,
+        let partitions = self.partitions.iter().flat_map(|(key, partition)| {
+            partition.fields(key.database, &self.tombstones).map(move |field| (key, field))
+        });
+        let logged = self.logged.iter().flat_map(|(key, layouts)| {
+            layouts.values().flat_map(move |(measurement, fields)| {
+                fields.iter().map(move |(name, field_type)| (key, (&**measurement, &**name, *field_type)))
             })
+        });
+        partitions.chain(logged).map(|(key, (measurement, field, field_type))| SchemaFact {
+            database: key.database,
+            policy: key.policy,
+            group: key.group,
+            measurement: measurement.into(),
+            field: field.into(),
+            field_type,
         })
     }
 
@@ -487,6 +638,7 @@ impl<P: Disk> ShardState<P> {
             sizes.segment_bytes += settled.segment.bytes();
             sizes.damaged_blocks += settled.segment.quarantined_count();
         }
+        sizes.unreadable_segments += self.partitions.values().map(|partition| partition.unreadable).sum::<u64>();
         sizes.series += u64::from(self.next_series);
     }
 }

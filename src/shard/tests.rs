@@ -53,6 +53,7 @@ pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes
         compact_bytes_per_second: 0,
         compact_burst_bytes: 0,
         compact_cold_ns: u64::MAX,
+        series_log_bytes: 0,
     }
 }
 
@@ -65,16 +66,31 @@ struct Run {
 
 impl Run {
     async fn start(dir: &Path, cores: u16, memtable_bytes: usize) -> Run {
+        let mut run = Run::start_cold(dir, cores, memtable_bytes).await;
+        for engine in &run.engines {
+            run.recovery.join(engine.open_cold().await);
+            engine.replayed().await.unwrap();
+        }
+        run
+    }
+
+    /// Without what a start leaves for later.
+    async fn start_cold(dir: &Path, cores: u16, memtable_bytes: usize) -> Run {
+        Run::start_parts(dir, cores, memtable_bytes, &[0, 1, 2]).await
+    }
+
+    /// With some of the loops alone: commit, flush, compact.
+    async fn start_parts(dir: &Path, cores: u16, memtable_bytes: usize, parts: &[u8]) -> Run {
         let disk = RealDisk::new();
         disk.probe(dir).await.unwrap();
-        let old_logs = OldLogs::list(&disk, dir, SHARDS, usize::from(cores)).await.unwrap();
+        let old_logs = OldLogs::list(&disk, dir, usize::from(cores)).await.unwrap();
         let mut run = Run { engines: Vec::new(), tasks: Vec::new(), recovery: Recovery::default() };
         for core in 0..cores {
             let generation = old_logs.next_generation();
             let options = Options { generation, ..run_options(dir, core, cores, memtable_bytes) };
             let (engine, recovery) = Engine::open(disk, options, live(), old_logs.clone()).await.unwrap();
             run.recovery.join(recovery);
-            for part in 0..3 {
+            for &part in parts {
                 let engine = engine.clone();
                 run.tasks.push(glommio::spawn_local(async move {
                     match part {
@@ -138,6 +154,36 @@ impl Run {
             }
         }
         points
+    }
+
+    /// Deletes all points of a series that `shard` holds.
+    async fn delete(&self, shard: u16, key: &str) {
+        let engine = &self.engines[usize::from(shard) % self.engines.len()];
+        let view = engine.views().into_iter().find(|view| view.shard() == shard).unwrap();
+        let id = view.index(DATABASE, |index| index.lookup(key.as_bytes())).flatten().unwrap();
+        let series = Rc::new([id.0].into_iter().collect());
+        let deletion = Deletion { shard, database: DATABASE, series, range: EVERYTHING, forgotten: Vec::new() };
+        engine.delete(vec![deletion]).await.unwrap();
+    }
+
+    /// Waits until everything acknowledged is in segments.
+    async fn flush(&self) {
+        for engine in &self.engines {
+            engine.freeze_soon();
+            while !engine.is_flushed() {
+                glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let mut sum = Sizes::default();
+        for sizes in self.engines.iter().map(|engine| engine.sizes()) {
+            sum.memtable_bytes += sizes.memtable_bytes;
+            sum.segments += sizes.segments;
+            sum.unreadable_segments += sizes.unreadable_segments;
+        }
+        sum
     }
 
     async fn stop(self) {
@@ -231,6 +277,142 @@ fn a_dropped_database_is_gone_at_once_and_after_a_restart() {
     });
 }
 
+/// Paths in the folder of a shard whose names end so.
+fn files(dir: &Path, shard: u16, end: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir.join(format!("shard-{shard:04}"))).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.to_string_lossy().ends_with(end));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn logs_longer_than_memory_go_into_segments_while_they_are_replayed() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        for salt in 0..20 {
+            fill(&run, &mut model, salt).await;
+            if salt % 7 == 3 {
+                // What stands before it in the log is gone, what follows is not.
+                run.delete(1, KEYS[1]).await;
+                model.retain(|(key, _), _| key != KEYS[1]);
+                fill(&run, &mut model, salt + 100).await;
+            }
+        }
+        let bytes = run.sizes().memtable_bytes;
+        run.kill().await;
+        let limit = bytes / 10;
+        for cores in [2, 3, 1] {
+            // Twice from the same logs: a crash before the first flush leaves nothing of what was written.
+            let run = Run::start(&dir, cores, limit as usize).await;
+            let sizes = run.sizes();
+            assert!(sizes.memtable_bytes <= u64::from(cores) * 2 * limit, "{sizes:?} of {bytes}");
+            assert!(sizes.segments > 8, "{sizes:?}");
+            assert_eq!(run.points(&KEYS).await, model, "{cores} cores");
+            if cores == 1 {
+                run.flush().await;
+                assert_eq!(run.points(&KEYS).await, model);
+                run.stop().await;
+            } else {
+                run.kill().await;
+            }
+        }
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        assert_eq!((run.recovery.points, run.points(&KEYS).await), (0, model));
+        run.stop().await;
+    });
+}
+
+#[test]
+fn writes_are_taken_before_the_logs_are_replayed() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut model, 0).await;
+        run.delete(1, KEYS[1]).await;
+        model.retain(|(key, _), _| key != KEYS[1]);
+        run.kill().await;
+        // Nobody replays yet.
+        let run = Run::start_parts(&dir, 1, 1 << 30, &[0]).await;
+        assert_eq!(run.recovery.points, 60, "{}", run.recovery);
+        let fields: Vec<_> = run.engines[0].schema().into_iter().map(|fact| (fact.group.0, fact.field)).collect();
+        assert_eq!(fields, [(1, Bytes::from(&b"i"[..])), (2, Bytes::from(&b"i"[..]))]);
+        // Over what the logs hold, and beside it.
+        fill(&run, &mut model, 0).await;
+        fill(&run, &mut model, 5).await;
+        let flushing = run.engines[0].clone();
+        let flushing = glommio::spawn_local(async move { flushing.flush_loop().await });
+        run.engines[0].opened(DATABASE, Some(POLICY), EVERYTHING).await.unwrap();
+        assert_eq!(run.points(&KEYS).await, model);
+        run.flush().await;
+        assert_eq!(run.points(&KEYS).await, model);
+        flushing.cancel().await;
+        run.kill().await;
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        assert_eq!((run.recovery.points, run.points(&KEYS).await), (0, model));
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_log_is_read_by_the_core_that_owns_its_shards() {
+    test(async |dir| {
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        fill(&run, &mut BTreeMap::new(), 0).await;
+        run.kill().await;
+        let run = Run::start(&dir, 2, 1 << 30).await;
+        assert_eq!((run.recovery.logs, run.recovery.points), (2, 60), "{}", run.recovery);
+        run.kill().await;
+    });
+}
+
+#[test]
+fn a_series_log_is_written_anew_without_series_that_are_gone() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        for number in 0..300 {
+            run.write(0, &format!("m,h=gone{number}"), 5, 1).await;
+        }
+        fill(&run, &mut model, 0).await;
+        run.flush().await;
+        for number in 0..300 {
+            run.delete(0, &format!("m,h=gone{number}")).await;
+        }
+        run.stop().await;
+        // Dormant ones are kept for as long as a log may name their ids, and forgotten at the next start.
+        for salt in 1..40 {
+            let run = Run::start(&dir, 1, 1 << 30).await;
+            run.write(0, &format!("m,h=new{salt}"), 5, salt).await;
+            fill(&run, &mut model, salt).await;
+            run.flush().await;
+            assert_eq!(run.points(&KEYS).await, model);
+            assert_eq!(run.points(&["m,h=gone0", "m,h=gone299"]).await, BTreeMap::new());
+            run.stop().await;
+        }
+        let (mut series, mut records) = (0, 0);
+        let path = &files(&dir, 0, "series.log")[0];
+        let disk = RealDisk::new();
+        let log = Log::open(&disk, path, series_log_id(0), |record| {
+            records += 1;
+            let Some(SeriesRecord::Block(_, plain)) = decode_series(record) else { return };
+            series +=
+                crate::series::block::shapes(&plain).unwrap().iter().map(|shape| shape.members.len()).sum::<usize>();
+        });
+        log.await.unwrap().0.close().await.unwrap();
+        assert!((40..60).contains(&series) && records < 20, "{series} series in {records} records");
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        assert!(run.recovery.damage.is_empty(), "{}", run.recovery);
+        // An id that was given out is not given out again.
+        run.write(0, "m,h=late", 5, 7).await;
+        let view = run.engines[0].views().into_iter().next().unwrap();
+        let id = view.index(DATABASE, |index| index.lookup(b"m,h=late")).flatten().unwrap();
+        assert!(id.0 >= 340, "{id:?}");
+        run.stop().await;
+    });
+}
+
 #[test]
 fn series_of_dropped_groups_leave_the_index_and_come_back_with_a_point() {
     test(async |dir| {
@@ -265,16 +447,119 @@ fn series_of_dropped_groups_leave_the_index_and_come_back_with_a_point() {
 }
 
 #[test]
+fn series_of_an_earlier_format_are_read() {
+    test(async |dir| {
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        let mut model = BTreeMap::new();
+        fill(&run, &mut model, 0).await;
+        run.stop().await;
+        // As builds before format 3 wrote them: a record for each series.
+        let disk = RealDisk::new();
+        for (shard, key) in (0..).zip(KEYS) {
+            let record = [&[1][..], &DATABASE.0.to_le_bytes(), &0_u32.to_le_bytes(), key.as_bytes()].concat();
+            let path = &files(&dir, shard, "series.log")[0];
+            let mut log = Log::create(&disk, path, u64::from(shard)).await.unwrap();
+            log.append(&[record]).await.unwrap();
+            log.close().await.unwrap();
+        }
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        assert_eq!(run.points(&KEYS).await, model);
+        assert!(run.recovery.damage.is_empty(), "{}", run.recovery);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn lost_keys_are_reported_and_their_ids_not_given_out_again() {
+    test(async |dir| {
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut BTreeMap::new(), 0).await;
+        run.stop().await;
+        let path = &files(&dir, 0, "series.log")[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        let said = run.recovery.to_string();
+        assert!(said.contains("series.log: series 0 to 1 are missing"), "{said}");
+        run.write(0, "m,h=new", 5, 7).await;
+        let points = run.points(&["m,h=new"]).await;
+        assert_eq!(points.into_iter().collect::<Vec<_>>(), [(("m,h=new".to_owned(), 5), 7)]);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn partitions_that_are_not_open_take_writes_and_are_opened_for_whoever_reads() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut model, 0).await;
+        run.stop().await;
+        let run = Run::start_cold(&dir, 1, 1 << 30).await;
+        assert_eq!((run.recovery.segments, run.engines[0].cold().len()), (0, 2), "{}", run.recovery);
+        fill(&run, &mut model, 1).await;
+        run.flush().await;
+        let (policy, range) = (Some(POLICY), TimeRange { min: 0, max: 5 });
+        run.engines[0].opened(DATABASE, policy, range).await.unwrap();
+        assert_eq!(run.engines[0].cold().len(), 1);
+        assert_eq!(run.engines[0].open_cold().await.damage, Vec::<String>::new());
+        assert_eq!((run.engines[0].cold(), run.points(&KEYS).await), (Vec::new(), model.clone()));
+        run.stop().await;
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        assert_eq!(run.points(&KEYS).await, model);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn damage_in_a_partition_that_was_not_open_is_reported_and_the_rest_is_read() {
+    test(async |dir| {
+        let mut model = BTreeMap::new();
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut model, 0).await;
+        run.stop().await;
+        let path = files(&dir, 0, ".seg").remove(0);
+        let length = std::fs::metadata(&path).unwrap().len();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length - 1).unwrap();
+        let run = Run::start_cold(&dir, 1, 1 << 30).await;
+        let damage = run.engines[0].open_cold().await.damage;
+        assert!(damage.len() == 1 && damage[0].contains(".seg: damaged at byte"), "{damage:?}");
+        assert_eq!(run.sizes().unreadable_segments, 1);
+        let points = run.points(&KEYS).await;
+        assert!(points.iter().all(|(cell, value)| model.get(cell) == Some(value)));
+        assert!(points.len() < model.len() && points.len() >= 40, "{}", points.len());
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_partition_that_is_dropped_before_it_was_opened_leaves_no_file() {
+    test(async |dir| {
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        fill(&run, &mut BTreeMap::new(), 0).await;
+        run.stop().await;
+        let run = Run::start_cold(&dir, 1, 1 << 30).await;
+        run.engines[0].set_live(Live::default());
+        assert_eq!(run.engines[0].open_cold().await, Recovery::default());
+        run.stop().await;
+        assert_eq!((0..SHARDS).flat_map(|shard| files(&dir, shard, ".seg")).count(), 0);
+    });
+}
+
+#[test]
 fn a_start_knows_no_series_whose_groups_were_dropped_while_it_was_down() {
     test(async |dir| {
         let run = Run::start(&dir, 2, 1).await;
         run.write(0, KEYS[0], 1, 7).await;
         run.stop().await;
         let disk = RealDisk::new();
-        let old_logs = OldLogs::list(&disk, &dir, SHARDS, 1).await.unwrap();
+        let old_logs = OldLogs::list(&disk, &dir, 1).await.unwrap();
         let options = Options { generation: old_logs.next_generation(), ..run_options(&dir, 0, 1, 1) };
         let none = Live { databases: live().databases, ..Live::default() };
         let (engine, _) = Engine::open(disk, options, none, old_logs).await.unwrap();
+        engine.open_cold().await;
+        while engine.flush_step().await.is_some() {}
         let known = engine.views()[0].index(DATABASE, |index| index.len());
         assert_eq!(known, Some(0));
     });

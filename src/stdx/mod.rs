@@ -3,6 +3,7 @@
 pub mod bitset;
 pub mod budget;
 pub mod notify;
+pub mod pace;
 pub mod pdqsort;
 #[cfg(test)]
 pub mod seeded;

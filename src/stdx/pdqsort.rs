@@ -4,6 +4,8 @@
 //! answers. Another unstable sort, or a stable one, gives another point. The algorithm is Orson Peters' pdqsort
 //! (<https://arxiv.org/abs/2106.05123>); its constants here are Go's.
 
+use crate::stdx::pace::Pace;
+
 /// Up to so many items are sorted by insertion.
 const INSERTION_MAX: usize = 12;
 /// From so many on the pivot is a median of medians, and a nearly sorted range is worth mending.
@@ -13,16 +15,22 @@ const MENDS_MAX: usize = 5;
 /// Swaps that choosing the pivot of a descending range takes.
 const PIVOT_SWAPS_MAX: usize = 12;
 
-/// Sorts `items`; `less` is a strict order.
-pub fn sort_by<T>(items: &mut [T], less: impl Fn(&T, &T) -> bool) {
+/// Sorts `items` at the given pace; `less` is a strict order.
+pub async fn sort_by<T>(items: &mut [T], less: impl Fn(&T, &T) -> bool, pace: &mut Pace) {
     let end = items.len();
     let depth = usize::BITS - end.leading_zeros();
-    Sorter { items, less }.quicksort(0, end, depth);
+    let mut sorter = Sorter { items, less, pace };
+    // Ranges to be sorted, each in its final place.
+    let mut ranges = vec![(0, end, depth)];
+    while let Some((start, end, depth)) = ranges.pop() {
+        sorter.quicksort(start, end, depth, &mut ranges).await;
+    }
 }
 
 struct Sorter<'a, T, F> {
     items: &'a mut [T],
     less: F,
+    pace: &'a mut Pace,
 }
 
 impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
@@ -30,16 +38,18 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
         (self.less)(&self.items[left], &self.items[right])
     }
 
-    /// `depth`: unbalanced cuts that are still allowed.
-    fn quicksort(&mut self, mut start: usize, mut end: usize, mut depth: u32) {
+    /// `depth`: unbalanced cuts that are still allowed. The shorter side of each cut is left to `ranges`.
+    async fn quicksort(&mut self, start: usize, end: usize, depth: u32, ranges: &mut Vec<(usize, usize, u32)>) {
+        let (mut start, mut end, mut depth) = (start, end, depth);
         let (mut balanced, mut untouched) = (true, true);
         loop {
             let length = end - start;
             if length <= INSERTION_MAX {
+                self.pace.step(length).await;
                 return self.insertion(start, end);
             }
             if depth == 0 {
-                return self.heapsort(start, end);
+                return self.heapsort(start, end).await;
             }
             if !balanced {
                 self.scatter(start, end);
@@ -51,23 +61,23 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
                 self.items[start..end].reverse();
                 pivot = (end - 1) - (pivot - start);
             }
-            if balanced && untouched && (descending || swaps == 0) && self.mend(start, end) {
+            if balanced && untouched && (descending || swaps == 0) && self.mend(start, end).await {
                 return;
             }
             // Not larger than what stands before the range: the pivot is its smallest, and goes with its equals.
             if start > 0 && !self.less(start - 1, pivot) {
-                start = self.cut_equal(start, end, pivot);
+                start = self.cut_equal(start, end, pivot).await;
                 continue;
             }
             let middle;
-            (middle, untouched) = self.cut(start, end, pivot);
+            (middle, untouched) = self.cut(start, end, pivot).await;
             let (left, right) = (middle - start, end - middle);
             balanced = left.min(right) >= length / 8;
             if left < right {
-                self.quicksort(start, middle, depth);
+                ranges.push((start, middle, depth));
                 start = middle + 1;
             } else {
-                self.quicksort(middle + 1, end, depth);
+                ranges.push((middle + 1, end, depth));
                 end = middle;
             }
         }
@@ -88,14 +98,16 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
         }
     }
 
-    fn heapsort(&mut self, start: usize, end: usize) {
+    async fn heapsort(&mut self, start: usize, end: usize) {
         let length = end - start;
         for root in (0..=(length - 1) / 2).rev() {
             self.sink(start, root, length);
+            self.pace.step(16).await;
         }
         for last in (0..length).rev() {
             self.items.swap(start, start + last);
             self.sink(start, 0, last);
+            self.pace.step(16).await;
         }
     }
 
@@ -142,16 +154,18 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
     }
 
     /// Puts smaller items left of the pivot; its place, and whether that moved nothing.
-    fn cut(&mut self, start: usize, end: usize, pivot: usize) -> (usize, bool) {
+    async fn cut(&mut self, start: usize, end: usize, pivot: usize) -> (usize, bool) {
         self.items.swap(start, pivot);
         let (mut left, mut right) = (start + 1, end - 1);
         let mut untouched = true;
         loop {
             while left <= right && self.less(left, start) {
                 left += 1;
+                self.pace.step(1).await;
             }
             while left <= right && !self.less(right, start) {
                 right -= 1;
+                self.pace.step(1).await;
             }
             if left > right {
                 break;
@@ -164,15 +178,17 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
     }
 
     /// Puts what equals the pivot to the left; where the rest begins.
-    fn cut_equal(&mut self, start: usize, end: usize, pivot: usize) -> usize {
+    async fn cut_equal(&mut self, start: usize, end: usize, pivot: usize) -> usize {
         self.items.swap(start, pivot);
         let (mut left, mut right) = (start + 1, end - 1);
         loop {
             while left <= right && !self.less(start, left) {
                 left += 1;
+                self.pace.step(1).await;
             }
             while left <= right && self.less(start, right) {
                 right -= 1;
+                self.pace.step(1).await;
             }
             if left > right {
                 return left;
@@ -183,11 +199,12 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
     }
 
     /// Sorts a range that is nearly sorted; whether it was.
-    fn mend(&mut self, start: usize, end: usize) -> bool {
+    async fn mend(&mut self, start: usize, end: usize) -> bool {
         let mut at = start + 1;
         for _ in 0..MENDS_MAX {
             while at < end && !self.less(at, at - 1) {
                 at += 1;
+                self.pace.step(1).await;
             }
             if at == end {
                 return true;
@@ -204,6 +221,7 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
             while up < end && self.less(up, up - 1) {
                 self.items.swap(up, up - 1);
                 up += 1;
+                self.pace.step(1).await;
             }
         }
         false
@@ -230,12 +248,14 @@ impl<T, F: Fn(&T, &T) -> bool> Sorter<'_, T, F> {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+
     use super::*;
 
     /// Keys made from a seed, the shape choosing how they lie; item indexes after sorting, hashed.
     fn check(length: usize, keys: u64, shape: u32, expected: u64) {
         let mut items: Vec<(u64, usize)> = (0..length).map(|index| (key(index as u64, keys, shape), index)).collect();
-        sort_by(&mut items, |left, right| left.0 < right.0);
+        block_on(async { sort_by(&mut items, |left, right| left.0 < right.0, &mut Pace::default()).await });
         assert!(items.is_sorted_by_key(|item| item.0));
         let hash = |hash: u64, item: &(u64, usize)| (hash ^ item.1 as u64).wrapping_mul(0x100_0000_01b3);
         assert_eq!(items.iter().fold(0xcbf2_9ce4_8422_2325, hash), expected, "{length} {keys} {shape}");

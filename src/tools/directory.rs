@@ -11,6 +11,7 @@ use crate::disk::names;
 use crate::disk::read_only;
 use crate::server::checks::BootError;
 use crate::server::layout;
+use crate::server::layout::Format;
 use crate::server::layout::Found;
 
 /// See the module.
@@ -20,8 +21,8 @@ pub struct Directory {
     pub dir: PathBuf,
     /// How many shards it has; as many as there are folders when `FORMAT` cannot be read.
     pub shard_count: u16,
-    /// Why `FORMAT` cannot be read.
-    pub format_problem: Option<String>,
+    /// What `FORMAT` says, or why it cannot be read.
+    pub format: Result<Format, String>,
     /// Keeps servers out.
     _found: Found,
 }
@@ -41,11 +42,11 @@ impl Directory {
     /// Opens it; fails while a server has it open, and for what is no data directory of a known format.
     pub fn open(dir: &Path) -> Result<Directory, BootError> {
         let found = layout::open_existing(dir)?;
-        let mut directory = Directory { dir: found.dir.clone(), shard_count: 0, format_problem: None, _found: found };
-        match directory._found.shard_count.clone() {
-            Ok(count) => directory.shard_count = count,
-            Err(problem) => {
-                directory.format_problem = Some(problem);
+        let (dir, format) = (found.dir.clone(), found.format.clone());
+        let mut directory = Directory { dir, shard_count: 0, format, _found: found };
+        match &directory.format {
+            Ok(format) => directory.shard_count = format.shard_count,
+            Err(_) => {
                 let entries = directory.list("").unwrap_or_default();
                 let shards = entries.iter().filter_map(|entry| names::parse_shard(&entry.name));
                 directory.shard_count = shards.max().map_or(0, |last| last.saturating_add(1));

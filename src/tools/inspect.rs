@@ -40,6 +40,7 @@ use crate::tools::report::Report;
 use crate::tools::segment::parts;
 use crate::tools::series::SeriesTable;
 use crate::tools::usage::Usage;
+use crate::wal::LogId;
 
 /// What `inspect` answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -229,7 +230,7 @@ impl Inspector<'_> {
         &mut self,
         file: &str,
         bytes: u64,
-        id: u64,
+        id: LogId,
         on_record: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Option<LogFound> {
         self.progress.file(file, bytes);
@@ -251,8 +252,11 @@ impl Inspector<'_> {
         let folder = shard_folder(shard);
         let entries = self.directory.list_if_there(&folder)?;
         let mut series = SeriesTable::default();
-        if let Some(totals) =
-            self.add_shard_log(&folder, names::SERIES_LOG, shard, &entries, |record| series.take(record)).await
+        if let Some(totals) = self
+            .add_shard_log(&folder, names::SERIES_LOG, shard::series_log_id(shard), &entries, |record| {
+                series.take(record)
+            })
+            .await
         {
             add_totals(&mut self.inventory.series_logs, totals);
         }
@@ -261,7 +265,9 @@ impl Inspector<'_> {
         let take = |record: &[u8]| {
             if manifest.take(shard, record) { Ok(()) } else { Err("a record of no known kind".to_owned()) }
         };
-        if let Some(totals) = self.add_shard_log(&folder, names::MANIFEST, shard, &entries, take).await {
+        if let Some(totals) =
+            self.add_shard_log(&folder, names::MANIFEST, shard::manifest_id(shard), &entries, take).await
+        {
             let manifests = &mut self.inventory.manifests;
             manifests.files += totals.files;
             manifests.bytes += totals.bytes;
@@ -295,12 +301,12 @@ impl Inspector<'_> {
         &mut self,
         folder: &str,
         name: &str,
-        shard: u16,
+        id: LogId,
         entries: &[Entry],
         on_record: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Option<LogTotals> {
         let entry = entries.iter().find(|entry| entry.name == name)?;
-        let found = self.read_log(&format!("{folder}/{name}"), entry.bytes, shard.into(), on_record).await?;
+        let found = self.read_log(&format!("{folder}/{name}"), entry.bytes, id, on_record).await?;
         Some(LogTotals { files: 1, bytes: entry.bytes, records: found.records })
     }
 

@@ -8,6 +8,7 @@ use crate::disk::read_only::ReadOnlyDisk;
 use crate::tools::progress::Progress;
 use crate::wal;
 use crate::wal::Frame;
+use crate::wal::LogId;
 
 /// What was found in a log file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct LogFound {
 /// Reads the log at `path`; `on_record` says what is wrong with a record.
 pub async fn read(
     path: &Path,
-    id: u64,
+    id: LogId,
     progress: &Progress,
     mut on_record: impl FnMut(&[u8]) -> Result<(), String>,
 ) -> io::Result<LogFound> {

@@ -10,8 +10,11 @@ use roaring::RoaringBitmap;
 
 use crate::model::Bytes;
 use crate::model::DatabaseId;
+use crate::model::SeriesId;
+use crate::series::block;
 use crate::series::key;
 use crate::shard;
+use crate::shard::SeriesRecord;
 
 /// The series of one shard, from its series log.
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub struct SeriesTable {
     series: HashMap<u32, Fact>,
     measurements: HashMap<Bytes, u32>,
     hasher: DefaultHashBuilder,
+    /// Lower ids that are not here are of no series any more.
+    gone_below: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +36,32 @@ struct Fact {
 impl SeriesTable {
     /// Takes a record of the series log; the error says what is wrong with it.
     pub fn take(&mut self, record: &[u8]) -> Result<(), String> {
-        let (database, id, key) = shard::decode_series(record).ok_or("it is no record of a series")?;
-        let (measurement, _) = key::parse_key(key).map_err(|error| error.to_string())?;
+        match shard::decode_series(record).ok_or("it is no record of a series")? {
+            SeriesRecord::One(database, id, key) => self.add(database, id, key),
+            SeriesRecord::Next(next) => {
+                self.gone_below = self.gone_below.max(next.0);
+                Ok(())
+            }
+            SeriesRecord::Block(database, plain) => {
+                let mut key = Vec::new();
+                for shape in block::shapes(&plain).ok_or("it is no block of series")? {
+                    for (row, member) in shape.members.iter().enumerate() {
+                        shape.write_key(row, &mut key);
+                        self.add(database, member.id, &key)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, database: DatabaseId, id: SeriesId, key: &[u8]) -> Result<(), String> {
+        let key::Decoded { measurement, .. } = key::decode(key).map_err(|error| error.to_string())?;
         let next = self.measurements.len() as u32;
         let measurement = *self.measurements.entry(measurement.into()).or_insert(next);
         let fact = Fact { database, measurement, key_hash: self.hasher.hash_one(key) };
         match self.series.insert(id.0, fact) {
-            // A step that failed and was tried again names some series twice.
+            // A step that failed and was tried again, or a series that came back, is named twice.
             Some(before) if before != fact => Err(format!("series {} has another key before", id.0)),
             _ => Ok(()),
         }
@@ -58,9 +82,18 @@ impl SeriesTable {
         self.series.contains_key(&id)
     }
 
+    /// Whether a segment may name it: also one that is gone, since deleted points of it may be left.
+    pub fn may_name(&self, id: u32) -> bool {
+        id < self.gone_below || self.contains(id)
+    }
+
     /// What speaks against a series of `database` with such a field.
     pub fn check(&self, id: u32, database: DatabaseId, measurement: &[u8]) -> Result<(), String> {
-        let fact = self.series.get(&id).ok_or_else(|| format!("series {id} is not in the series log"))?;
+        let fact = match self.series.get(&id) {
+            Some(fact) => fact,
+            None if self.may_name(id) => return Ok(()),
+            None => return Err(format!("series {id} is not in the series log")),
+        };
         if fact.database != database {
             return Err(format!("series {id} is of another database in the series log"));
         }
@@ -110,6 +143,10 @@ mod tests {
         assert_eq!(problem(0, 7, b"n"), "series 0 is of another measurement in the series log");
         assert_eq!(problem(0, 8, b"m"), "series 0 is of another database in the series log");
         assert_eq!(problem(2, 7, b"m"), "series 2 is not in the series log");
+        // Then those below 3 that it does not name are gone, and deleted points of them may be left.
+        assert_eq!(table.take(&[&[3][..], &3_u32.to_le_bytes()].concat()), Ok(()));
+        assert!(table.may_name(2) && !table.may_name(3));
+        assert_eq!(table.check(2, DatabaseId(7), b"m"), Ok(()));
     }
 
     #[test]

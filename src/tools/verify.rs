@@ -37,6 +37,7 @@ use crate::tools::report::Report;
 use crate::tools::segment;
 use crate::tools::segment::Expected;
 use crate::tools::series::SeriesTable;
+use crate::wal::LogId;
 
 /// Checks everything. An error means that the directory itself could not be listed.
 pub fn verify(directory: &Directory, progress: &Progress) -> io::Result<Report> {
@@ -100,10 +101,11 @@ impl<'a> Verifier<'a> {
     fn check_format(&mut self) {
         let name = layout::FORMAT_NAME;
         let bytes = fs::read(self.directory.path(name)).unwrap_or_default();
-        if let Some(problem) = &self.directory.format_problem {
-            return self.report.damage(name, 0, bytes.len() as u64, problem.as_str());
-        }
-        let expected = layout::format_text(self.directory.shard_count).into_bytes();
+        let format = match &self.directory.format {
+            Ok(format) => format,
+            Err(problem) => return self.report.damage(name, 0, bytes.len() as u64, problem.as_str()),
+        };
+        let expected = format.text().into_bytes();
         let length = bytes.len().max(expected.len());
         if let Some(offset) = (0..length).find(|&index| bytes.get(index) != expected.get(index)) {
             let bytes = length.saturating_sub(offset) as u64;
@@ -209,12 +211,16 @@ impl<'a> Verifier<'a> {
         entries.iter().for_each(|entry| self.count_file(entry.bytes));
         let mut series = SeriesTable::default();
         let mut manifest = Manifest::default();
-        self.check_shard_log(&folder, names::SERIES_LOG, shard, &entries, |record| series.take(record)).await;
+        self.check_shard_log(&folder, names::SERIES_LOG, shard::series_log_id(shard), &entries, |record| {
+            series.take(record)
+        })
+        .await;
         let take = |record: &[u8]| {
             let is_known = manifest.take(shard, record);
             if is_known { Ok(()) } else { Err("it is no record of a manifest".to_owned()) }
         };
-        let is_manifest_sound = self.check_shard_log(&folder, names::MANIFEST, shard, &entries, take).await;
+        let is_manifest_sound =
+            self.check_shard_log(&folder, names::MANIFEST, shard::manifest_id(shard), &entries, take).await;
         self.report.checked.series += series.len();
         self.check_logged_series(shard, &folder, &series);
         let orphan = if is_manifest_sound {
@@ -231,7 +237,7 @@ impl<'a> Verifier<'a> {
         &mut self,
         folder: &str,
         file: &str,
-        shard: u16,
+        id: LogId,
         entries: &[Entry],
         on_record: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> bool {
@@ -244,7 +250,7 @@ impl<'a> Verifier<'a> {
             return !self.known.has_snapshot;
         };
         self.progress.file(&name, entry.bytes);
-        let found = log::read(&self.directory.path(&name), shard.into(), self.progress, on_record).await;
+        let found = log::read(&self.directory.path(&name), id, self.progress, on_record).await;
         self.take_log(&name, entry.bytes, found);
         self.report.damage_count == damage_before
     }

@@ -25,9 +25,10 @@ mod tail;
 
 pub use replay::Damage;
 pub use replay::Frame;
+pub use replay::Frames;
 pub use replay::Replayed;
-pub use replay::replay;
 pub use replay::scan;
+pub use replay::settle;
 pub use tail::is_torn;
 
 use std::io;
@@ -43,6 +44,27 @@ const FRAME_HEADER_BYTES: usize = 32;
 /// Largest single write; a longer frame is written in pieces of this size, since one call may be cut short.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 
+/// Tells the frames of one file from those of every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogId {
+    /// What is written.
+    pub id: u64,
+    /// What is read too: frames of an earlier version.
+    pub earlier: Option<u64>,
+}
+
+impl LogId {
+    fn is_of(self, header: &replay::Header) -> bool {
+        header.id == self.id || Some(header.id) == self.earlier
+    }
+}
+
+impl From<u64> for LogId {
+    fn from(id: u64) -> LogId {
+        LogId { id, earlier: None }
+    }
+}
+
 /// A log that can be appended to.
 #[derive(Debug)]
 pub struct Log<P: Disk> {
@@ -57,18 +79,19 @@ pub struct Log<P: Disk> {
 impl<P: Disk> Log<P> {
     /// Creates an empty log. `id` tells its frames from leftovers of others; the name is durable only after the
     /// caller has synced the folder.
-    pub async fn create(platform: &P, path: &Path, id: u64) -> io::Result<Log<P>> {
+    pub async fn create(platform: &P, path: &Path, id: impl Into<LogId>) -> io::Result<Log<P>> {
         let file = platform.create(path).await?;
-        Ok(Log { platform: platform.clone(), file, id, position: 0, sequence: 0, failed: false })
+        Ok(Log { platform: platform.clone(), file, id: id.into().id, position: 0, sequence: 0, failed: false })
     }
 
     /// Opens an existing log for appending after handing all its records to `on_record`, and cuts off a torn tail.
     pub async fn open(
         platform: &P,
         path: &Path,
-        id: u64,
+        id: impl Into<LogId>,
         on_record: impl FnMut(&[u8]),
     ) -> io::Result<(Log<P>, Replayed)> {
+        let id = id.into();
         let file = platform.open(path).await?;
         let replayed = replay::replay_file(&file, id, on_record).await?;
         if replayed.cut_bytes > 0 {
@@ -78,7 +101,7 @@ impl<P: Disk> Log<P> {
         let log = Log {
             platform: platform.clone(),
             file,
-            id,
+            id: id.id,
             position: replayed.end,
             sequence: replayed.next_sequence,
             failed: false,

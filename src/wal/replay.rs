@@ -1,7 +1,6 @@
 //! Reads a log back: whole frames, a torn tail, damage in between.
 
 use std::io;
-use std::path::Path;
 
 use crate::disk::Disk;
 use crate::disk::File;
@@ -9,6 +8,7 @@ use crate::disk::align_up;
 use crate::limits::DISK_ALIGN;
 use crate::stdx::varint::Reader;
 use crate::wal::FRAME_HEADER_BYTES;
+use crate::wal::LogId;
 use crate::wal::MAGIC;
 use crate::wal::WRITE_BYTES_MAX;
 
@@ -42,19 +42,10 @@ pub struct Replayed {
     pub next_sequence: u64,
 }
 
-/// Hands every record of the log at `path` to `on_record`, in order. What was handed on is durable when this returns.
-pub async fn replay<P: Disk>(platform: &P, path: &Path, id: u64, on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
-    let file = platform.open(path).await?;
-    let replayed = replay_file(&file, id, on_record).await?;
-    settle(platform, &file, &replayed).await?;
-    file.close().await?;
-    Ok(replayed)
-}
-
-/// Makes what was read durable, so that nothing built on it outlives it. A killed process may have left its last frame
-/// unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not save it.
-/// Only writing it once more helps. Frames before the last were synced before the next was written.
-pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
+/// Makes what was read of a log durable, so that nothing built on it outlives it. A killed process may have left its
+/// last frame unsynced; a failed sync may even have left it readable, but such that a later sync says yes and does not
+/// save it. Only writing it once more helps. Frames before the last were synced before the next was written.
+pub async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Replayed) -> io::Result<()> {
     let bytes = file.read_at(replayed.last_frame, (replayed.end - replayed.last_frame) as usize).await?;
     // What is written must be what was believed, whatever the device says this time.
     let is_the_frame = Header::read(&bytes).is_some_and(|header| {
@@ -74,42 +65,95 @@ pub(super) async fn settle<P: Disk>(platform: &P, file: &P::File, replayed: &Rep
     file.sync().await
 }
 
-pub(super) async fn replay_file<F: File>(file: &F, id: u64, mut on_record: impl FnMut(&[u8])) -> io::Result<Replayed> {
+pub(super) async fn replay_file<F: File>(
+    file: &F,
+    id: LogId,
+    mut on_record: impl FnMut(&[u8]),
+) -> io::Result<Replayed> {
     scan(file, id, |frame| frame.records().for_each(&mut on_record)).await
 }
 
 /// Hands every whole frame of a log to `on_frame`, in order, and changes nothing.
-pub async fn scan<F: File>(file: &F, id: u64, mut on_frame: impl FnMut(&Frame<'_>)) -> io::Result<Replayed> {
-    let mut window = Window::new(file).await?;
-    let mut replayed = Replayed::default();
-    let mut position = 0;
-    while position < window.size {
-        let mut is_frame = window.has_frame(position, id, replayed.next_sequence).await?;
-        if !is_frame && position == replayed.end {
-            // Perhaps it was read wrongly, once.
-            window.forget();
-            is_frame = window.has_frame(position, id, replayed.next_sequence).await?;
-        }
-        if !is_frame {
-            position += BLOCK;
-            continue;
-        }
-        let Some(frame) = window.frame(position, id, replayed.next_sequence).await? else {
-            position += BLOCK;
-            continue;
-        };
-        if position > replayed.end {
-            replayed.damage.push(Damage { start: replayed.end, end: position });
-        }
-        replayed.next_sequence = frame.sequence + 1;
-        replayed.records += frame.records().count() as u64;
+pub async fn scan<F: File>(
+    file: &F,
+    id: impl Into<LogId>,
+    mut on_frame: impl FnMut(&Frame<'_>),
+) -> io::Result<Replayed> {
+    let mut frames = Frames::new(file, id).await?;
+    while let Some(frame) = frames.next().await? {
         on_frame(&frame);
-        replayed.last_frame = position;
-        position += align_up(FRAME_HEADER_BYTES + frame.content.len()) as u64;
-        replayed.end = position;
     }
-    replayed.cut_bytes = window.size.saturating_sub(replayed.end);
-    Ok(replayed)
+    Ok(frames.replayed())
+}
+
+/// The whole frames of a log, one after the other.
+pub struct Frames<'a, F> {
+    window: Window<'a, F>,
+    id: LogId,
+    position: u64,
+    replayed: Replayed,
+}
+
+impl<'a, F: File> Frames<'a, F> {
+    /// From the start of the file.
+    pub async fn new(file: &'a F, id: impl Into<LogId>) -> io::Result<Frames<'a, F>> {
+        Ok(Frames { window: Window::new(file).await?, id: id.into(), position: 0, replayed: Replayed::default() })
+    }
+
+    /// The next whole frame; `None` at the end.
+    pub async fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
+        while self.position < self.window.size {
+            let start = self.position;
+            let mut header = self.whole(start).await?;
+            if header.is_none() && start == self.replayed.end {
+                // Perhaps it was read wrongly, once.
+                self.window.forget();
+                header = self.whole(start).await?;
+            }
+            let Some(header) = header else {
+                self.position += BLOCK;
+                continue;
+            };
+            if start > self.replayed.end {
+                self.replayed.damage.push(Damage { start: self.replayed.end, end: start });
+            }
+            let total = FRAME_HEADER_BYTES + header.bytes as usize;
+            self.position += align_up(total) as u64;
+            self.replayed.next_sequence = header.sequence + 1;
+            self.replayed.last_frame = start;
+            self.replayed.end = self.position;
+            // As it was checked: nothing else was read since.
+            let bytes = self.window.read(start, align_up(total)).await?;
+            let (frame, padding) = bytes.split_at(total.min(bytes.len()));
+            let content = frame.get(FRAME_HEADER_BYTES..).unwrap_or_default();
+            let Header { sequence, records, .. } = header;
+            let frame = Frame { start, sequence, record_count: records, content, padding };
+            self.replayed.records += frame.records().count() as u64;
+            return Ok(Some(frame));
+        }
+        self.replayed.cut_bytes = self.window.size.saturating_sub(self.replayed.end);
+        Ok(None)
+    }
+
+    /// What was found; complete when there is no further frame.
+    pub fn replayed(self) -> Replayed {
+        self.replayed
+    }
+
+    /// The header of the whole frame at `position` that may be the next, if there is one.
+    async fn whole(&mut self, position: u64) -> io::Result<Option<Header>> {
+        let Some(header) = self.window.header(position).await? else { return Ok(None) };
+        if header.magic != MAGIC || !self.id.is_of(&header) || header.sequence < self.replayed.next_sequence {
+            return Ok(None);
+        }
+        let total = FRAME_HEADER_BYTES + header.bytes as usize;
+        if position + total as u64 > self.window.size {
+            return Ok(None);
+        }
+        let bytes = self.window.read(position, align_up(total)).await?;
+        let frame = bytes.get(8..total).filter(|frame| crc32fast::hash(frame) == header.checksum);
+        Ok(frame.map(|_| header))
+    }
 }
 
 /// A frame whose checksum holds.
@@ -180,11 +224,7 @@ impl<'a, F: File> Window<'a, F> {
 
     /// Reads from the file again.
     fn forget(&mut self) {
-        self.bytes = Vec::new();
-    }
-
-    async fn has_frame(&mut self, position: u64, id: u64, sequence: u64) -> io::Result<bool> {
-        Ok(self.frame(position, id, sequence).await?.is_some())
+        self.bytes.clear();
     }
 
     /// What stands where a frame would begin; `None` when the file ends before.
@@ -192,35 +232,32 @@ impl<'a, F: File> Window<'a, F> {
         Ok(Header::read(self.read(position, FRAME_HEADER_BYTES).await?))
     }
 
-    /// The whole frame at `position` with `id` and at least `sequence`, if there is one.
-    async fn frame(&mut self, position: u64, id: u64, sequence: u64) -> io::Result<Option<Frame<'_>>> {
-        let Some(header) = self.header(position).await? else { return Ok(None) };
-        if header.magic != MAGIC || header.id != id || header.sequence < sequence {
-            return Ok(None);
-        }
-        let total = FRAME_HEADER_BYTES + header.bytes as usize;
-        if position + total as u64 > self.size {
-            return Ok(None);
-        }
-        let bytes = self.read(position, align_up(total)).await?;
-        let Some((frame, padding)) = bytes.split_at_checked(total) else { return Ok(None) };
-        if crc32fast::hash(&frame[8..]) != header.checksum {
-            return Ok(None);
-        }
-        let content = &frame[FRAME_HEADER_BYTES..];
-        let Header { sequence, records, .. } = header;
-        Ok(Some(Frame { start: position, sequence, record_count: records, content, padding }))
-    }
-
     /// `bytes` from `position`, fewer at the end of the file.
     pub async fn read(&mut self, position: u64, bytes: usize) -> io::Result<&[u8]> {
-        let end = (position + bytes as u64).min(self.size);
-        if position < self.start || end > self.start + self.bytes.len() as u64 {
-            self.bytes = self.file.read_at(position, bytes.max(READ_BYTES)).await?;
+        let end = position.saturating_add(bytes as u64).min(self.size);
+        if position < self.start || position > self.end() {
+            self.forget();
             self.start = position;
+        }
+        if end > self.end() {
+            self.bytes.drain(..(position - self.start) as usize);
+            self.start = position;
+            while self.end() < end && self.append(end).await? > 0 {}
         }
         let start = (position - self.start) as usize;
         let end = self.bytes.len().min(start + bytes);
         Ok(self.bytes.get(start..end).unwrap_or_default())
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// Reads on, at least up to `end` or as much as is read at a time; how many bytes came.
+    async fn append(&mut self, end: u64) -> io::Result<usize> {
+        let position = self.end();
+        let found = self.file.read_at(position, READ_BYTES.max((end - position) as usize)).await?;
+        self.bytes.extend_from_slice(&found);
+        Ok(found.len())
     }
 }

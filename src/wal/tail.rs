@@ -8,6 +8,7 @@ use std::io;
 
 use crate::disk::File;
 use crate::wal::FRAME_HEADER_BYTES;
+use crate::wal::LogId;
 use crate::wal::MAGIC;
 use crate::wal::Replayed;
 use crate::wal::replay::Header;
@@ -18,14 +19,14 @@ const SECTOR_BYTES: usize = 512;
 
 /// Whether the bytes behind the last frame that `replayed` found may be what a crash leaves of an append. False means
 /// damage. A frame with a stretch of zeros in its content counts as torn: both look the same.
-pub async fn is_torn<F: File>(file: &F, id: u64, replayed: &Replayed) -> io::Result<bool> {
+pub async fn is_torn<F: File>(file: &F, id: LogId, replayed: &Replayed) -> io::Result<bool> {
     let mut window = Window::new(file).await?;
     let start = replayed.end;
     let Some(header) = window.header(start).await? else { return Ok(true) };
     if is_zero(window.read(start, SECTOR_BYTES).await?) {
         return Ok(true);
     }
-    if header.magic != MAGIC || header.id != id || header.sequence != replayed.next_sequence {
+    if header.magic != MAGIC || !id.is_of(&header) || header.sequence != replayed.next_sequence {
         return Ok(false);
     }
     // Either of its two lengths may be what has changed.

@@ -19,7 +19,9 @@ fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(RealDisk, PathBuf) -> F) {
 
 async fn records(disk: &RealDisk, path: &Path, id: u64) -> (Vec<Vec<u8>>, Replayed) {
     let mut records = Vec::new();
-    let replayed = replay(disk, path, id, |record| records.push(record.to_vec())).await.unwrap();
+    let file = disk.open(path).await.unwrap();
+    let replayed = scan(&file, id, |frame| records.extend(frame.records().map(<[u8]>::to_vec))).await.unwrap();
+    file.close().await.unwrap();
     (records, replayed)
 }
 
@@ -49,6 +51,22 @@ fn appended_records_come_back_in_order_and_appending_goes_on() {
         assert_eq!(records[2], vec![7; 3 << 20]);
         assert_eq!(records[4], b"three");
         assert_eq!(replayed.next_sequence, 3);
+    });
+}
+
+#[test]
+fn frames_of_an_earlier_version_are_read_and_those_of_another_file_are_not() {
+    on_disk(async |disk, path| {
+        let mut log = Log::create(&disk, &path, 5).await.unwrap();
+        log.append(&[b"one"]).await.unwrap();
+        log.close().await.unwrap();
+        let id = LogId { id: 7, earlier: Some(5) };
+        let (mut log, replayed) = Log::open(&disk, &path, id, |_| ()).await.unwrap();
+        assert_eq!(replayed.records, 1);
+        log.append(&[b"two"]).await.unwrap();
+        log.close().await.unwrap();
+        let of = async |id| Log::open(&disk, &path, id, |_| ()).await.unwrap().1.records;
+        assert_eq!((of(id).await, of(LogId::from(7)).await, of(LogId::from(6)).await), (2, 1, 0));
     });
 }
 
@@ -105,7 +123,7 @@ fn tail_of(clean: &[u8], path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> (u64
     futures_lite::future::block_on(async {
         let file = ReadOnlyDisk.open(path).await.unwrap();
         let replayed = scan(&file, 5, |_| ()).await.unwrap();
-        let is_torn = is_torn(&file, 5, &replayed).await.unwrap();
+        let is_torn = is_torn(&file, 5.into(), &replayed).await.unwrap();
         (replayed.end, is_torn)
     })
 }

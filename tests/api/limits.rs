@@ -77,6 +77,34 @@ fn a_query_is_listed_killed_and_told_why_it_ended() {
 }
 
 #[test]
+fn a_fit_that_would_take_minutes_lets_others_run_and_can_be_killed() {
+    let mut server = configured("");
+    server.restart_with(&["--cores", "1"]);
+    let lines: String =
+        (0..100_000).map(|row| format!("m v={} {}\n", row * 7919 % 1000, row * 1_000_000_000_i64)).collect();
+    assert_eq!(server.write("d", &lines).status, 204);
+    let text =
+        "SELECT holt_winters(mean(v), 10, 4) FROM d.autogen.m WHERE time >= 0s AND time < 100000s GROUP BY time(1s)";
+    let mut stream = hanging(&server, text);
+    let id = listed(&server, text);
+    server.query("", &format!("KILL QUERY {id}"));
+    let answer = read_answer(&mut stream, "GET").unwrap();
+    let body = String::from_utf8(answer.body).unwrap();
+    assert_eq!(body.trim_end(), r#"{"results":[{"statement_id":0,"error":"query interrupted"}]}"#);
+}
+
+#[test]
+fn windows_without_end_that_a_function_collects_are_stopped_by_the_budget() {
+    let server = configured("[millrace]\nquery-size = 10000000\n");
+    assert_eq!(server.write("d", "m v=1 1\nm v=2 2").status, 204);
+    let text =
+        "SELECT holt_winters(max(v), 3, 2) FROM m WHERE time >= 0 AND time < '2200-01-01' GROUP BY time(1ms) fill(0)";
+    let answer = server.query("d", text);
+    let error = answer.pointer("/results/0/error").and_then(Value::as_str).unwrap_or_default();
+    assert!(error.starts_with("query needs more than its 10000000 bytes of memory"), "{answer}");
+}
+
+#[test]
 fn too_many_queries_are_refused_and_their_end_makes_room() {
     let server = configured("[coordinator]\nmax-concurrent-queries = 1\n");
     many_rows(&server);

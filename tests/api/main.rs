@@ -13,6 +13,7 @@ mod https;
 mod lifecycle;
 mod limits;
 mod monitor;
+mod queries;
 mod refusals;
 mod retention;
 mod sockets;

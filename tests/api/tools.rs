@@ -94,11 +94,11 @@ fn a_directory_in_use_is_left_alone_and_so_is_what_is_none() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     assert_eq!(code(&tool_at(dir.path(), &["verify"])), 2);
     assert_eq!(std::fs::read_dir(dir.path()).expect("the directory is ours").count(), 0);
-    std::fs::write(dir.path().join("FORMAT"), "millrace-format = 2\nwhatever = comes\n")
+    std::fs::write(dir.path().join("FORMAT"), "millrace-format = 4\nwhatever = comes\n")
         .expect("the directory is ours");
     let output = tool_at(dir.path(), &["verify"]);
     assert_eq!(code(&output), 2);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("has format 2"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has format 4"), "{output:?}");
 }
 
 /// What `verify` says, without a process for it.
@@ -312,9 +312,9 @@ fn inspect_adds_up_what_was_written() {
     let files: u64 = server.segment_paths().iter().map(|path| path.metadata().map_or(0, |file| file.len())).sum();
     assert_eq!(inventory["segments"]["bytes"].as_u64(), Some(files));
     assert_eq!(inventory["manifests"]["tombstones"], json!(1));
-    assert_eq!(inventory["series_logs"]["records"], json!(6));
+    assert_eq!(inventory["series_logs"]["records"], json!(4));
     let text = stdout(&tool(&server, &["inspect"]));
-    for words in [" d          autogen   all ", " integer ", "Series logs: 6 records"] {
+    for words in [" d          autogen   all ", " integer ", "Series logs: 4 records"] {
         assert!(text.contains(words), "{words}: {text}");
     }
 }

@@ -137,7 +137,7 @@ impl Run {
     /// Opens all cores, as a start does.
     pub async fn open(disk: SimDisk, sizes: Sizes, live: Live) -> Result<(Run, Recovery), OpenError> {
         let cores = usize::from(sizes.cores);
-        let old_logs = OldLogs::list(&disk, &dir(), SHARDS, cores).await?;
+        let old_logs = OldLogs::list(&disk, &dir(), cores).await?;
         let mut run = Run { engines: Vec::new(), known: Rc::default(), disk: disk.clone() };
         let mut recovery = Recovery::default();
         for core in 0..sizes.cores {
@@ -269,6 +269,9 @@ impl Run {
     /// Everything that can be read; with `is_damaged` that need not be everything.
     pub async fn read(&self, descending: bool, is_damaged: bool) -> Found {
         let mut found = Found::new();
+        for engine in &self.engines {
+            engine.opened(DATABASE, None, TimeRange::ALWAYS).await.expect("a disk without faults is read");
+        }
         for view in self.engines.iter().flat_map(Engine::views) {
             for series in 0..SERIES {
                 let id = view.index(DATABASE, |index| index.lookup(&key(series))).flatten();
@@ -333,6 +336,7 @@ pub struct Sizes {
     pub compact_cold_ns: u64,
     pub page_cache_bytes: u64,
     pub durability: Durability,
+    pub series_log_bytes: u64,
 }
 
 impl Sizes {
@@ -347,6 +351,7 @@ impl Sizes {
             compact_cold_ns: [0, 10_000_000, u64::MAX][prng.below(3) as usize],
             page_cache_bytes: [0, 20_000][prng.below(2) as usize],
             durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
+            series_log_bytes: [0, 20_000, u64::MAX][prng.below(3) as usize],
         }
     }
 
@@ -369,6 +374,7 @@ impl Sizes {
             compact_burst_bytes: 0,
             reserve_bytes: self.reserve_bytes,
             compact_cold_ns: self.compact_cold_ns,
+            series_log_bytes: self.series_log_bytes,
         }
     }
 }

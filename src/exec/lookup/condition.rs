@@ -33,14 +33,12 @@ pub enum Condition {
     And(Box<Condition>, Box<Condition>),
     /// One of them.
     Or(Box<Condition>, Box<Condition>),
-    /// A tag; for a text alone ([`Compiled::passes`]), that text.
+    /// A tag, or a field of [`super::Request::fields`]; for a text alone ([`Compiled::passes`]), that text.
     Tag(Bytes, Comparison, Test),
     /// The measurement's name.
     Name(Comparison, Test),
     /// Two tags with the same value, or not; a series with neither tag fulfils neither.
     Tags(Bytes, Comparison, Bytes),
-    /// The tag `value`, unless `value` is a field of the measurement: then every series.
-    Value(Comparison, Test),
 }
 
 impl Condition {
@@ -53,7 +51,6 @@ impl Condition {
             Condition::Tag(key, comparison, test) => Compiled::Tag(key.clone(), *comparison, test.compile()?),
             Condition::Name(comparison, test) => Compiled::Name(*comparison, test.compile()?),
             Condition::Tags(left, comparison, right) => Compiled::Tags(left.clone(), *comparison, right.clone()),
-            Condition::Value(comparison, test) => Compiled::Value(*comparison, test.compile()?),
         })
     }
 }
@@ -97,7 +94,6 @@ pub enum Compiled {
     Tag(Bytes, Comparison, CompiledTest),
     Name(Comparison, CompiledTest),
     Tags(Bytes, Comparison, Bytes),
-    Value(Comparison, CompiledTest),
 }
 
 impl Compiled {
@@ -107,18 +103,25 @@ impl Compiled {
             Compiled::Always(value) => *value,
             Compiled::And(left, right) => left.passes(text) && right.passes(text),
             Compiled::Or(left, right) => left.passes(text) || right.passes(text),
-            Compiled::Tag(_, comparison, test)
-            | Compiled::Name(comparison, test)
-            | Compiled::Value(comparison, test) => test.passes(text) == (*comparison == Comparison::Is),
+            Compiled::Tag(_, comparison, test) | Compiled::Name(comparison, test) => {
+                test.passes(text) == (*comparison == Comparison::Is)
+            }
             Compiled::Tags(_, comparison, _) => *comparison == Comparison::Is,
         }
     }
 
-    /// The series of `measurement` that fulfil it; `value_is_field` says what [`Condition::Value`] is here.
-    pub fn series(&self, measurement: &MeasurementIndex, value_is_field: bool) -> RoaringBitmap {
-        let side = |side: &Compiled| side.series(measurement, value_is_field);
+    /// The series of `measurement` that fulfil it. `field` says of a name that is a field there what its comparisons
+    /// are.
+    pub fn series(&self, measurement: &MeasurementIndex, field: &dyn Fn(&[u8]) -> Option<bool>) -> RoaringBitmap {
+        let side = |side: &Compiled| side.series(measurement, field);
         let all_if = |value: bool| if value { measurement.series().clone() } else { RoaringBitmap::new() };
+        let of_field = match self {
+            Compiled::Tag(key, ..) => field(key),
+            Compiled::Tags(left, _, right) => field(left).or_else(|| field(right)),
+            _ => None,
+        };
         match self {
+            _ if of_field.is_some() => all_if(of_field == Some(true)),
             Compiled::Always(value) => all_if(*value),
             Compiled::And(left, right) => side(left) & side(right),
             Compiled::Or(left, right) => side(left) | side(right),
@@ -127,8 +130,6 @@ impl Compiled {
                 all_if(test.passes(measurement.name()) == (*comparison == Comparison::Is))
             }
             Compiled::Tags(left, comparison, right) => by_two_tags(measurement, left, *comparison, right),
-            Compiled::Value(..) if value_is_field => all_if(true),
-            Compiled::Value(comparison, test) => by_tag(measurement, b"value", *comparison, test),
         }
     }
 }

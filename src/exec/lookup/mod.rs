@@ -42,8 +42,8 @@ pub enum Within {
     Database,
     /// Those with data in a shard group of the policy.
     Policy(PolicyId),
-    /// Those with a point of the policy in the range: data is read where the shard groups do not tell.
-    Points(PolicyId, TimeRange),
+    /// Those with data in a shard group of the policy that the range touches.
+    Groups(PolicyId, TimeRange),
 }
 
 /// What to tell about the series.
@@ -89,8 +89,10 @@ pub struct Request {
     pub condition: Option<Condition>,
     /// Tag keys that split the answer into groups.
     pub dimensions: Vec<Bytes>,
-    /// Policies in which `value` may be a field ([`Condition::Value`]).
-    pub policies: Vec<PolicyId>,
+    /// Measurements and names in the condition that are fields there. Sorted.
+    pub fields: Vec<(Bytes, Bytes)>,
+    /// What a comparison of a field is.
+    pub fields_pass: bool,
     /// What is asked.
     pub ask: Ask,
     /// Entries up to this one were told already.

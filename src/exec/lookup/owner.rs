@@ -15,17 +15,13 @@ use super::Within;
 use super::condition::Compiled;
 use super::condition::CompiledTest;
 use super::group_item;
-use crate::exec::view::Cursor;
 use crate::exec::view::PartitionInfo;
-use crate::exec::view::ReadRequest;
 use crate::exec::view::View;
 use crate::model::Bytes;
-use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::series::Index;
 use crate::series::MeasurementIndex;
-use crate::series::key;
 
 /// The next page of `request` over `views`.
 pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, String> {
@@ -34,12 +30,7 @@ pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, Str
     // Shards have about the same number of everything: what more one of them told would wait for the others in vain.
     let limit = (request.limit.max(1) as usize).div_ceil(views.len().max(1));
     for view in views {
-        let mut page = lookup.page_of(view, limit);
-        if let (Within::Points(policy, range), Ask::Series) = (&request.within, &request.ask) {
-            let (policy, range) = (*policy, *range);
-            keep_those_with_points(view, request, policy, range, &mut page).await?;
-        }
-        pages.push(page);
+        pages.push(lookup.page_of(view, limit));
         view.yield_now().await;
     }
     Ok(join(pages, request))
@@ -48,7 +39,7 @@ pub async fn answer<V: View>(views: &[V], request: &Request) -> Result<Page, Str
 /// The series of `view` that a request is about, whatever it asks of them.
 pub fn select<V: View>(view: &V, request: &Request) -> Result<RoaringBitmap, String> {
     let lookup = Lookup::compile(request)?;
-    let scope = Scope { value_is_field: false, items: Vec::new(), partitions: None };
+    let scope = Scope { items: Vec::new(), partitions: None };
     let found = view.index(request.database, |index| {
         let wanted = index.measurements().filter(|measurement| lookup.wants_measurement(measurement.name()));
         let mut series = RoaringBitmap::new();
@@ -131,7 +122,7 @@ impl<'a> Lookup<'a> {
         let partitions = match self.request.within {
             Within::Database => None,
             Within::Policy(policy) => Some(view.partitions(self.request.database, policy, TimeRange::ALWAYS)),
-            Within::Points(policy, range) => Some(view.partitions(self.request.database, policy, range)),
+            Within::Groups(policy, range) => Some(view.partitions(self.request.database, policy, range)),
         };
         if partitions.as_ref().is_some_and(|partitions| partitions.is_empty()) {
             return Page::default();
@@ -174,11 +165,7 @@ impl<'a> Lookup<'a> {
         partitions: Option<&[PartitionInfo]>,
         page: &mut Filling,
     ) {
-        let scope = Scope {
-            value_is_field: self.value_is_field(view, name),
-            items: self.items(view, name, partitions),
-            partitions,
-        };
+        let scope = Scope { items: self.items(view, name, partitions), partitions };
         view.index(self.request.database, |index| {
             if let Some(measurement) = index.measurement(name) {
                 self.fill(index, measurement, &scope, page);
@@ -186,12 +173,9 @@ impl<'a> Lookup<'a> {
         });
     }
 
-    fn value_is_field<V: View>(&self, view: &V, measurement: &[u8]) -> bool {
-        let has = |policy: &PolicyId| {
-            let fields = view.fields(self.request.database, *policy, measurement, TimeRange::ALWAYS);
-            fields.iter().any(|(name, _)| **name == *b"value")
-        };
-        self.request.policies.iter().any(has)
+    fn field(&self, measurement: &[u8], name: &[u8]) -> Option<bool> {
+        let order = |(of, field): &(Bytes, Bytes)| (&**of, &**field).cmp(&(measurement, name));
+        self.request.fields.binary_search_by(order).is_ok().then_some(self.request.fields_pass)
     }
 
     /// What the series of each partition stand for: its fields, its id, or nothing when neither is asked for.
@@ -241,7 +225,7 @@ impl<'a> Lookup<'a> {
 
     fn series(&self, measurement: &MeasurementIndex, scope: &Scope<'_>) -> RoaringBitmap {
         let mut series = match &self.condition {
-            Some(condition) => condition.series(measurement, scope.value_is_field),
+            Some(condition) => condition.series(measurement, &|name| self.field(measurement.name(), name)),
             None => measurement.series().clone(),
         };
         if let Some(partitions) = scope.partitions {
@@ -305,7 +289,19 @@ impl<'a> Lookup<'a> {
         scope: &Scope<'_>,
         page: &mut Filling,
     ) {
-        let mut found: BTreeMap<(Vec<Bytes>, Vec<Bytes>), u64> = BTreeMap::new();
+        // Of each page only the first entries are kept that were not told before.
+        let mut found: BTreeMap<Key, u64> = BTreeMap::new();
+        let room = page.limit - page.entries.len();
+        let mut add = |group: &Vec<Bytes>, item: Vec<Bytes>, number: u64| {
+            let key = Key { measurement: measurement.name().into(), group: group.clone(), item };
+            if self.request.after.as_ref().is_some_and(|after| key <= *after) {
+                return;
+            }
+            *found.entry(key).or_default() += number;
+            if found.len() > room {
+                found.pop_last();
+            }
+        };
         if self.is_by_partition() {
             for (partition, items) in scope.partitions.unwrap_or_default().iter().zip(&scope.items) {
                 let groups = match self.is_about_fields_alone() {
@@ -314,7 +310,7 @@ impl<'a> Lookup<'a> {
                 };
                 for group in groups {
                     for item in items {
-                        found.insert((group.clone(), item.clone()), 1);
+                        add(&group, item.clone(), 1);
                     }
                 }
             }
@@ -322,7 +318,7 @@ impl<'a> Lookup<'a> {
             for id in series {
                 let group = self.group_of(index, SeriesId(id));
                 match &self.request.ask {
-                    Ask::Count => *found.entry((group, Vec::new())).or_default() += 1,
+                    Ask::Count => add(&group, Vec::new(), 1),
                     ask => {
                         let with_value = matches!(ask, Ask::TagValues { .. });
                         for (name, value) in index.tags_of(SeriesId(id)).into_iter().flatten() {
@@ -330,16 +326,14 @@ impl<'a> Lookup<'a> {
                             if wanted {
                                 let value = with_value.then(|| Bytes::from(value));
                                 let item = std::iter::once(Bytes::from(name)).chain(value).collect();
-                                found.insert((group.clone(), item), 1);
+                                add(&group, item, 1);
                             }
                         }
                     }
                 }
             }
         }
-        for ((group, item), number) in found {
-            self.push(page, Key { measurement: measurement.name().into(), group, item }, number);
-        }
+        page.entries.extend(found.into_iter().map(|(key, number)| Entry { key, number }));
     }
 
     /// Whether fields are asked for whatever the series: those of a refused batch are known without a point.
@@ -402,7 +396,6 @@ impl<'a> Lookup<'a> {
 
 /// What a measurement's entries depend on beside the index.
 struct Scope<'a> {
-    value_is_field: bool,
     items: Vec<Vec<Vec<Bytes>>>,
     partitions: Option<&'a [PartitionInfo]>,
 }
@@ -417,50 +410,4 @@ impl Filling {
     fn is_full(&self) -> bool {
         self.entries.len() >= self.limit
     }
-}
-
-/// Drops the series of `page` that have no point in `range`; a shard group wholly inside the range needs no reading.
-async fn keep_those_with_points<V: View>(
-    view: &V,
-    request: &Request,
-    policy: PolicyId,
-    range: TimeRange,
-    page: &mut Page,
-) -> Result<(), String> {
-    let mut sure = RoaringBitmap::new();
-    for partition in view.partitions(request.database, policy, range) {
-        if partition.range.intersect(range) == partition.range {
-            sure |= partition.series;
-        }
-    }
-    let mut fields: Option<(Bytes, Vec<Bytes>)> = None;
-    let mut kept = Vec::with_capacity(page.entries.len());
-    for entry in std::mem::take(&mut page.entries) {
-        let Some(series) = find_series(view, request, &entry.key) else { continue };
-        if sure.contains(series.0) {
-            kept.push(entry);
-            continue;
-        }
-        if fields.as_ref().is_none_or(|(of, _)| *of != entry.key.measurement) {
-            let known = view.fields(request.database, policy, &entry.key.measurement, range);
-            let mut names: Vec<Bytes> = known.into_iter().map(|(name, _)| name).collect();
-            names.dedup();
-            fields = Some((entry.key.measurement.clone(), names));
-        }
-        let names = fields.as_ref().map(|(_, names)| names.clone()).unwrap_or_default();
-        let database = request.database;
-        let mut cursor = view.read(ReadRequest { database, policy, series, fields: names, range, descending: false });
-        if cursor.next().await.map_err(|error| error.to_string())?.is_some_and(|block| !block.times.is_empty()) {
-            kept.push(entry);
-        }
-        view.yield_now().await;
-    }
-    page.entries = kept;
-    Ok(())
-}
-
-fn find_series<V: View>(view: &V, request: &Request, entry: &Key) -> Option<SeriesId> {
-    let tags: Vec<(&[u8], &[u8])> = entry.item.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1])).collect();
-    let text = key::encode_key(&entry.measurement, &tags);
-    view.index(request.database, |index| index.lookup(&text)).flatten()
 }

@@ -139,7 +139,7 @@ async fn answer<T: Transport, S: Services>(exchange: &mut Exchange<'_, T, S>, mu
     let content_type = exchange.accepted.content_type;
     exchange.begin_stream(200, content_type, true).await;
     while let Ok(Some(piece)) = next_piece(exchange, &mut run, &mut encoder, layout.chunked).await {
-        encoder.push(&piece);
+        encoder.push(&piece).await;
         drop(piece);
         if encoder.is_full() {
             break;

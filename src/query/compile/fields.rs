@@ -20,6 +20,7 @@ pub(super) struct Found {
     pub(super) call_count: usize,
     pub(super) only_selectors: bool,
     pub(super) has_plain_fields: bool,
+    pub(super) is_bare_distinct: bool,
     /// `distinct` stands on its own, not inside another call.
     pub(super) has_distinct: bool,
     pub(super) top_bottom: Option<String>,
@@ -33,6 +34,7 @@ pub(super) fn check(items: &[Field], clauses: &Clauses) -> Result<Found, String>
         call_count: 0,
         only_selectors: true,
         has_plain_fields: false,
+        is_bare_distinct: false,
         has_distinct: false,
         top_bottom: None,
     };
@@ -46,6 +48,7 @@ pub(super) fn check(items: &[Field], clauses: &Clauses) -> Result<Found, String>
                 let mut checker = Checker { clauses, found: &mut found, wildcard_allowed: true, extra: Vec::new() };
                 checker.expr(&expr)?;
                 let extra = checker.extra;
+                found.is_bare_distinct |= is_distinct(&expr);
                 found.fields.push(Field { expr: spelled_out(&expr), alias: item.alias.clone() });
                 found.fields.extend(extra);
             }

@@ -39,7 +39,7 @@ pub fn condition(expr: &Expr, names: &Names) -> Condition {
 /// What of a condition decides which series are looked at: comparisons of tags with texts; all else passes.
 pub fn of_series(expr: &Expr, names: &Names) -> Expr {
     let is_tag = |side: &Expr| match side {
-        Expr::VarRef { name, data_type } => names.meaning(name, *data_type) == Meaning::Tag,
+        Expr::VarRef { name, data_type } => matches!(reference(name, *data_type, names), Condition::Tag(_)),
         _ => false,
     };
     let is_text = |side: &Expr| matches!(side, Expr::String(_) | Expr::Regex(_));

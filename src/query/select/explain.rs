@@ -18,7 +18,7 @@ pub fn plan_lines(plan: &Plan, series_count: u64, group_count: u64) -> Vec<Strin
         if !lines.is_empty() {
             lines.push(String::new());
         }
-        let (expression, auxiliary) = describe(demand);
+        let (expression, auxiliary) = describe(demand, plan.is_raw);
         lines.push(format!("EXPRESSION: {expression}"));
         if !auxiliary.is_empty() {
             lines.push(format!("AUXILIARY FIELDS: {}", auxiliary.join(", ")));
@@ -36,13 +36,18 @@ pub fn plan_lines(plan: &Plan, series_count: u64, group_count: u64) -> Vec<Strin
     lines
 }
 
-fn describe(demand: &Demand) -> (String, Vec<String>) {
+fn describe(demand: &Demand, is_raw: bool) -> (String, Vec<String>) {
     let fields =
         demand.fields.iter().map(|field| format!("{}::{}", String::from_utf8_lossy(&field.name), field.as_type));
     let fields: Vec<String> = fields.collect();
     let tags = demand.tags.iter().map(|tag| format!("{}::tag", String::from_utf8_lossy(tag)));
     match &demand.work {
-        DemandWork::Rows { .. } => ("<nil>".into(), fields.into_iter().chain(tags).collect()),
+        DemandWork::Rows { .. } if is_raw => ("<nil>".into(), fields.into_iter().chain(tags).collect()),
+        // A function over all rows of its field.
+        DemandWork::Rows { .. } => {
+            let mut fields = fields.into_iter();
+            (fields.next().unwrap_or_default(), fields.chain(tags).collect())
+        }
         DemandWork::Windows { calls, carried, .. } => {
             let call = |call: &crate::exec::CallSpec| {
                 let name = format!("{:?}", call.aggregate).to_lowercase();

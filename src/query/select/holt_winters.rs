@@ -10,6 +10,7 @@ use crate::exec::expr::as_float;
 use crate::model::Cell;
 use crate::model::Timestamp;
 use crate::query::select::stream::Row;
+use crate::stdx::pace::Pace;
 
 /// A forecast at work on one group.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct HoltWinters {
     seasons: usize,
     with_fit: bool,
     points: Vec<(Timestamp, f64)>,
+    rows: VecDeque<Row>,
 }
 
 /// Most buckets the fit runs over; it visits each some ten thousand times.
@@ -28,17 +30,18 @@ impl HoltWinters {
     /// A forecast of `forecast` windows of `interval` ns.
     pub fn new(interval: i64, forecast: usize, seasons: usize, with_fit: bool) -> HoltWinters {
         let seasons = if seasons < 2 { 0 } else { seasons };
-        HoltWinters { interval, forecast, seasons, with_fit, points: Vec::new() }
+        HoltWinters { interval, forecast, seasons, with_fit, points: Vec::new(), rows: VecDeque::new() }
     }
 
     /// Forgets everything: another group follows.
     pub fn reset(&mut self) {
         self.points.clear();
+        self.rows.clear();
     }
 
     /// Bytes of remembered points.
     pub fn held_bytes(&self) -> usize {
-        self.points.len() * 16
+        self.points.len() * 16 + self.rows.len() * (size_of::<Row>() + 48)
     }
 
     /// Takes one window.
@@ -48,8 +51,13 @@ impl HoltWinters {
         }
     }
 
-    /// The end of the group: fit and forecast.
-    pub fn finish(&mut self, out: &mut VecDeque<Row>) {
+    /// Whether all windows are there, and the fit is not.
+    pub fn is_due(&self) -> bool {
+        !self.points.is_empty()
+    }
+
+    /// The end of the group: fit and forecast. A fit takes thousands of passes over up to a million windows.
+    pub async fn compute(&mut self) {
         let points = std::mem::take(&mut self.points);
         if points.len() < 2 || points.len() < self.seasons {
             return;
@@ -69,18 +77,26 @@ impl HoltWinters {
             known.resize(bucket as usize, f64::NAN);
             known.push(*value);
         }
-        let forecast = self.forecast.min(BUCKETS_MAX as usize);
-        let fitted = fit(&known, self.seasons);
-        let values = run(&known, &mut fitted.clone(), self.seasons, forecast);
+        let mut pace = Pace::default();
+        let mut parameters = fit(&known, self.seasons, &mut pace).await;
         // The results stand on the windows themselves, which an offset or a zone may have shifted.
         let (skip, start) = if self.with_fit { (0, points[0].0) } else { (known.len(), points[points.len() - 1].0) };
         let shift = usize::from(!self.with_fit);
-        for (index, value) in values.into_iter().skip(skip).enumerate() {
-            if !value.is_nan() {
-                let time = start.saturating_add(self.interval.saturating_mul((index + shift) as i64));
-                out.push_back(Row { time, cells: vec![Cell::Float(value)] });
+        let count = known.len() + self.forecast.min(BUCKETS_MAX as usize);
+        let mut walk = Walk::new(known[0], &mut parameters, self.seasons);
+        for at in 0..count {
+            let value = if at == 0 { known[0] } else { walk.next() };
+            if at >= skip && !value.is_nan() {
+                let time = start.saturating_add(self.interval.saturating_mul((at - skip + shift) as i64));
+                self.rows.push_back(Row { time, cells: vec![Cell::Float(value)] });
             }
+            pace.step(1).await;
         }
+    }
+
+    /// Gives out what was computed.
+    pub fn finish(&mut self, out: &mut VecDeque<Row>) {
+        out.append(&mut self.rows);
     }
 
     fn rounded(&self, time: Timestamp) -> Timestamp {
@@ -92,7 +108,7 @@ impl HoltWinters {
 /// Position of the level in a parameter vector; before it the smoothing factors, behind it the trend and the seasons.
 const LEVEL: usize = 4;
 
-fn fit(known: &[f64], seasons: usize) -> Vec<f64> {
+async fn fit(known: &[f64], seasons: usize, pace: &mut Pace) -> Vec<f64> {
     let start = guess(known, seasons);
     let mut best: Option<(f64, Vec<f64>)> = None;
     let steps = [0.3, 0.7];
@@ -102,7 +118,7 @@ fn fit(known: &[f64], seasons: usize) -> Vec<f64> {
                 for phi in steps {
                     let mut from = start.clone();
                     from[..LEVEL].copy_from_slice(&[alpha, beta, gamma, phi]);
-                    let (error, found) = minimise(from, |candidate| error_of(known, candidate, seasons));
+                    let (error, found) = minimise(from, &Series { known, seasons }, pace).await;
                     if best.as_ref().is_none_or(|(least, _)| error < *least) {
                         best = Some((error, found));
                     }
@@ -140,54 +156,81 @@ fn guess(known: &[f64], seasons: usize) -> Vec<f64> {
     start
 }
 
-fn error_of(known: &[f64], candidate: &mut [f64], seasons: usize) -> f64 {
-    for factor in &mut candidate[..LEVEL] {
-        *factor = factor.clamp(0.0, 1.0);
-    }
-    let predicted = run(known, candidate, seasons, 0);
-    let mut error = 0.0;
-    for (value, predicted) in known.iter().zip(predicted) {
-        if value.is_nan() {
-            continue;
-        }
-        if predicted.is_nan() {
-            return f64::INFINITY;
-        }
-        error += (predicted - value) * (predicted - value);
-    }
-    error
+/// What is fitted.
+struct Series<'a> {
+    known: &'a [f64],
+    seasons: usize,
 }
 
-/// The forecast over the known range and `more` points; the seasonal part of `parameters` is its ring.
-fn run(known: &[f64], parameters: &mut [f64], seasons: usize, more: usize) -> Vec<f64> {
-    let [alpha, beta, gamma, phi, mut level, mut trend] = *parameters.first_chunk::<6>().expect("six come first");
-    let ring = &mut parameters[LEVEL + 2..];
-    let mut predicted = Vec::with_capacity(known.len() + more);
-    let mut value = known[0];
-    predicted.push(value);
-    let mut damping = phi;
-    let mut offset = seasons.saturating_sub(1);
-    for t in 1..known.len() + more {
+impl Series<'_> {
+    /// How far a candidate is from the known values; changes it, see the module.
+    async fn error_of(&self, candidate: &mut [f64], pace: &mut Pace) -> f64 {
+        for factor in &mut candidate[..LEVEL] {
+            *factor = factor.clamp(0.0, 1.0);
+        }
+        let mut walk = Walk::new(self.known[0], candidate, self.seasons);
+        let mut error = 0.0;
+        let mut is_undefined = false;
+        // The first value is predicted as it is.
+        for chunk in self.known[1..].chunks(CHUNK) {
+            for value in chunk {
+                let predicted = walk.next();
+                if !value.is_nan() {
+                    is_undefined |= predicted.is_nan();
+                    error += (predicted - value) * (predicted - value);
+                }
+            }
+            pace.step(chunk.len()).await;
+        }
+        if is_undefined { f64::INFINITY } else { error }
+    }
+}
+
+/// Windows between two looks at the pace.
+const CHUNK: usize = 4096;
+
+/// The forecast, window by window from the second on; the seasonal part of the parameters is its ring.
+struct Walk<'a> {
+    factors: [f64; 4],
+    level: f64,
+    trend: f64,
+    ring: &'a mut [f64],
+    value: f64,
+    damping: f64,
+    offset: usize,
+    t: usize,
+}
+
+impl Walk<'_> {
+    fn new(first: f64, parameters: &mut [f64], seasons: usize) -> Walk<'_> {
+        let [alpha, beta, gamma, phi, level, trend] = *parameters.first_chunk::<6>().expect("six come first");
+        let ring = &mut parameters[LEVEL + 2..];
+        let factors = [alpha, beta, gamma, phi];
+        Walk { factors, level, trend, ring, value: first, damping: phi, offset: seasons.saturating_sub(1), t: 0 }
+    }
+
+    fn next(&mut self) -> f64 {
+        let [alpha, beta, gamma, phi] = self.factors;
+        let (level, trend, seasons, offset) = (self.level, self.trend, self.ring.len(), self.offset);
+        self.t += 1;
+        let t = self.t;
         let (now, next) = if seasons > 0 {
             let ahead = t % seasons;
-            (ring[(t + offset - seasons) % seasons], ring[(t + ahead + offset - seasons) % seasons])
+            (self.ring[(t + offset - seasons) % seasons], self.ring[(t + ahead + offset - seasons) % seasons])
         } else {
             (1.0, 1.0)
         };
-        let new_level = alpha * (value / now) + (1.0 - alpha) * (level + phi * trend);
-        let new_trend = beta * (new_level - level) + (1.0 - beta) * phi * trend;
-        let new_season = gamma * (value / (level + phi * trend)) + (1.0 - gamma) * now;
-        value = (new_level + damping * new_trend) * next;
-        damping += power(phi, t);
+        self.level = alpha * (self.value / now) + (1.0 - alpha) * (level + phi * trend);
+        self.trend = beta * (self.level - level) + (1.0 - beta) * phi * trend;
+        let new_season = gamma * (self.value / (level + phi * trend)) + (1.0 - gamma) * now;
+        self.value = (self.level + self.damping * self.trend) * next;
+        self.damping += power(phi, t);
         if seasons > 0 {
-            ring[(t + offset) % seasons] = new_season;
-            offset += 1;
+            self.ring[(t + offset) % seasons] = new_season;
+            self.offset += 1;
         }
-        level = new_level;
-        trend = new_trend;
-        predicted.push(value);
+        self.value
     }
-    predicted
 }
 
 /// `x` to the power `n` for `x` in 0..=1 by squaring the mantissa: the fit follows the last bit, and libraries differ
@@ -236,7 +279,7 @@ fn mantissa(x: f64) -> (f64, i64) {
 }
 
 /// Nelder-Mead with stock's constants.
-fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f64, Vec<f64>) {
+async fn minimise(start: Vec<f64>, series: &Series<'_>, pace: &mut Pace) -> (f64, Vec<f64>) {
     const STEPS_MAX: usize = 1000;
     const TOLERANCE: f64 = 1e-4;
     let n = start.len();
@@ -248,7 +291,10 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
         let moved = |(at, value): (usize, &f64)| value + if at == index { p } else { q };
         corners.push(start.iter().enumerate().map(moved).collect());
     }
-    let mut values: Vec<f64> = corners.iter_mut().map(|corner| objective(corner)).collect();
+    let mut values = Vec::with_capacity(corners.len());
+    for corner in &mut corners {
+        values.push(series.error_of(corner, pace).await);
+    }
     for _ in 0..STEPS_MAX {
         let (best, second, worst) = ranks(&values);
         let mut centre = vec![0.0; n];
@@ -262,14 +308,14 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
         };
         let mut reflected: Vec<f64> =
             centre.iter().zip(&corners[worst]).map(|(centre, worst)| centre + (centre - worst)).collect();
-        let reflected_value = objective(&mut reflected);
+        let reflected_value = series.error_of(&mut reflected, pace).await;
         if reflected_value < values[second] && reflected_value >= values[best] {
             corners[worst].clone_from(&reflected);
             values[worst] = reflected_value;
         }
         if reflected_value < values[best] {
             let mut expanded = toward(2.0, &reflected);
-            let expanded_value = objective(&mut expanded);
+            let expanded_value = series.error_of(&mut expanded, pace).await;
             let take_expanded = expanded_value < reflected_value;
             corners[worst] = if take_expanded { expanded } else { reflected.clone() };
             values[worst] = if take_expanded { expanded_value } else { reflected_value };
@@ -281,7 +327,7 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
             } else {
                 centre.iter().zip(&corners[worst]).map(|(centre, worst)| centre - 0.5 * (centre - worst)).collect()
             };
-            let contracted_value = objective(&mut contracted);
+            let contracted_value = series.error_of(&mut contracted, pace).await;
             if contracted_value < values[worst] {
                 corners[worst] = contracted;
                 values[worst] = contracted_value;
@@ -292,8 +338,8 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
                         *value = best + (*value - best) / 2.0;
                     }
                 }
-                values[worst] = objective(&mut corners[worst]);
-                values[second] = objective(&mut corners[second]);
+                values[worst] = series.error_of(&mut corners[worst], pace).await;
+                values[second] = series.error_of(&mut corners[second], pace).await;
             }
         }
         let count = values.len() as f64;
@@ -305,7 +351,7 @@ fn minimise(start: Vec<f64>, mut objective: impl FnMut(&mut [f64]) -> f64) -> (f
     }
     let (best, _, _) = ranks(&values);
     // The judgement of the result does not change it.
-    let value = objective(&mut corners[best].clone());
+    let value = series.error_of(&mut corners[best].clone(), pace).await;
     (value, corners.swap_remove(best))
 }
 

@@ -113,6 +113,7 @@ impl Indicator {
         };
         let ring_count = match kind {
             Kind::KaufmansEfficiencyRatio | Kind::KaufmansAdaptiveMovingAverage => period,
+            Kind::ChandeMomentumOscillator if warmup == Warmup::None => period - 1,
             _ => 0,
         };
         Indicator {
@@ -203,21 +204,23 @@ impl Indicator {
 
     fn momentum(&mut self, value: f64) -> f64 {
         let (up, down) = if self.warmup == Warmup::None {
-            if self.seen > 0 {
-                self.ring.push_back((value, value - self.previous));
-            }
+            let change = if self.seen > 0 { value - self.previous } else { 0.0 };
             self.previous = value;
-            self.seen += 1;
-            if self.ring.len() > self.period {
-                self.ring.pop_front();
-            }
-            let up: f64 = self.ring.iter().map(|(_, change)| change.max(0.0)).sum();
-            let down: f64 = self.ring.iter().map(|(_, change)| (-change).max(0.0)).sum();
-            (up, down)
+            self.seen = 1;
+            let [up, down, _] = &mut self.averages;
+            up.value += change.max(0.0);
+            down.value += (-change).max(0.0);
+            let sums = (up.value, down.value);
+            // Stock takes back what it added, with what rounding leaves.
+            self.ring.push_back((value, change));
+            let (_, oldest) = self.ring.pop_front().unwrap_or_default();
+            up.value -= oldest.max(0.0);
+            down.value -= (-oldest).max(0.0);
+            sums
         } else {
             self.smoothed_moves(value)
         };
-        if up + down == 0.0 { 0.0 } else { 100.0 * (up - down) / (up + down) }
+        if up == 0.0 && down == 0.0 { 0.0 } else { 100.0 * ((up - down) / (up + down)) }
     }
 }
 

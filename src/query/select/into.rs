@@ -20,7 +20,7 @@ const BATCH_BYTES: usize = 4 << 20;
 
 /// Runs `run` to its end and writes its rows to `target`; how many points that were.
 ///
-/// Batches before a failed one stay written.
+/// Batches before a failed one stay written. Whether there is such a policy is seen with the first of them.
 pub async fn write<F: Fabric>(fabric: &F, run: &mut SelectRun<F>, target: &Measurement) -> Result<u64, String> {
     let keys: Vec<Bytes> = run.dimensions().to_vec();
     let columns = run.columns();
@@ -60,6 +60,7 @@ async fn flush<F: Fabric>(fabric: &F, target: &Measurement, lines: &mut Vec<u8>)
     if lines.is_empty() {
         return Ok(());
     }
+    crate::query::place(&fabric.catalog(), &target.database, &target.policy)?;
     let written = fabric.write(&target.database, &target.policy, std::mem::take(lines)).await;
     written.map_err(|error| error.to_string())
 }

@@ -82,6 +82,24 @@ impl Operator {
         }
     }
 
+    /// Whether its long computation comes before it takes the row of the time `next`, or, without one, the end.
+    fn is_due(&self, next: Option<Timestamp>) -> bool {
+        match self {
+            Operator::Reduce(reduce) => reduce.is_due(next),
+            Operator::HoltWinters(holt_winters) => next.is_none() && holt_winters.is_due(),
+            _ => false,
+        }
+    }
+
+    /// Runs that computation, with turns for others.
+    pub async fn compute(&mut self) {
+        match self {
+            Operator::Reduce(reduce) => reduce.compute().await,
+            Operator::HoltWinters(holt_winters) => holt_winters.compute().await,
+            _ => {}
+        }
+    }
+
     fn held_bytes(&self) -> usize {
         match self {
             Operator::Reduce(reduce) => reduce.held_bytes(),
@@ -98,6 +116,14 @@ struct Queue {
     rows: VecDeque<Row>,
     /// Nothing follows in this group.
     ended: bool,
+}
+
+impl Queue {
+    /// Whether what comes next makes its reader compute.
+    fn is_due(&self, reader: &Operator) -> bool {
+        let next = self.rows.front().map(|row| row.time);
+        (next.is_some() || self.ended) && reader.is_due(next)
+    }
 }
 
 /// A chain of operators over one group at a time.
@@ -158,18 +184,21 @@ impl Pipeline {
         rows + self.operators.iter().map(Operator::held_bytes).sum::<usize>()
     }
 
-    /// Moves rows on until the last queue has some, all is done, or input is missing.
-    pub fn pump(&mut self) {
-        while self.head().is_none() && !self.is_ended() {
-            let mut moved = false;
-            for index in 0..self.operators.len() {
-                let (before, behind) = self.queues.split_at_mut(index + 1);
-                moved |= step(&mut self.operators[index], &mut before[index], &mut behind[0]);
-            }
-            if !moved {
-                return;
-            }
+    /// The operator that cannot go on before a long computation.
+    pub fn due(&mut self) -> Option<&mut Operator> {
+        let is_due = |(operator, input): &(&mut Operator, &Queue)| input.is_due(operator);
+        self.operators.iter_mut().zip(&self.queues).find(is_due).map(|(operator, _)| operator)
+    }
+
+    /// Moves some rows on through each operator; whether anything changed. If not, input is missing, all is done, or an
+    /// operator has to compute. What fill() makes and another operator takes in may be endless.
+    pub fn pump(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.operators.len() {
+            let (before, behind) = self.queues.split_at_mut(index + 1);
+            moved |= step(&mut self.operators[index], &mut before[index], &mut behind[0]);
         }
+        moved
     }
 }
 
@@ -185,11 +214,11 @@ fn step(operator: &mut Operator, input: &mut Queue, output: &mut Queue) -> bool 
             output.ended = input.ended && input.rows.is_empty() && !fill.has_more();
         }
         _ => {
-            while output.rows.len() < OUTPUT_ROWS_MAX && !output.ended {
+            while output.rows.len() < OUTPUT_ROWS_MAX && !output.ended && !input.is_due(operator) {
                 let Some(row) = input.rows.pop_front() else { break };
                 push(operator, row, output);
             }
-            if input.ended && input.rows.is_empty() && !output.ended {
+            if input.ended && input.rows.is_empty() && !output.ended && !input.is_due(operator) {
                 finish(operator, &mut output.rows);
                 output.ended = true;
             }
@@ -243,5 +272,77 @@ fn finish(operator: &mut Operator, out: &mut VecDeque<Row>) {
         Operator::Integral(integral) => integral.finish(out),
         Operator::HoltWinters(holt_winters) => holt_winters.finish(out),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::block_on;
+    use futures_lite::future::poll_once;
+
+    use super::*;
+    use crate::exec::Window;
+    use crate::model::Cell;
+    use crate::query::select::reduce::Reducer;
+
+    fn filled(operator: Operator, rows: i64) -> Pipeline {
+        let mut pipeline = Pipeline::new(vec![operator]);
+        pipeline.begin(true);
+        let row = |time: i64| Row { time, cells: vec![Cell::Integer(time.wrapping_mul(7919) % rows)] };
+        pipeline.push((0..rows).map(row).collect());
+        pipeline.end();
+        pipeline.pump();
+        pipeline
+    }
+
+    #[test]
+    fn a_window_of_many_rows_is_computed_in_many_turns() {
+        let reducers = [
+            (Reducer::Median, Cell::Float(49_999.5)),
+            (Reducer::Mode, Cell::Integer(0)),
+            (Reducer::CountDistinct, Cell::Integer(100_000)),
+            (Reducer::Percentile(50.0), Cell::Integer(49_999)),
+            (Reducer::Distinct, Cell::Integer(0)),
+            (Reducer::Sample(200_000), Cell::Integer(0)),
+            (Reducer::Best { by: None, count: 100_000, largest: true }, Cell::Integer(0)),
+        ];
+        for (reducer, expected) in reducers {
+            let reduce = Reduce::new(reducer.clone(), Window::whole(TimeRange::ALWAYS), false);
+            let mut pipeline = filled(Operator::Reduce(Box::new(reduce)), 100_000);
+            assert!(pipeline.head().is_none() && !pipeline.is_ended());
+            let turns = block_on(async {
+                let mut turns = 1;
+                let mut work = std::pin::pin!(pipeline.due().expect("a computation").compute());
+                while poll_once(&mut work).await.is_none() {
+                    turns += 1;
+                }
+                turns
+            });
+            assert!(turns > 5, "{reducer:?}: {turns}");
+            pipeline.pump();
+            assert_eq!(pipeline.head().map(|row| &row.cells[0]), Some(&expected), "{reducer:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_of_few_rows_is_computed_at_once() {
+        let reduce = Reduce::new(Reducer::Median, Window::whole(TimeRange::ALWAYS), false);
+        let mut pipeline = filled(Operator::Reduce(Box::new(reduce)), 100);
+        assert!(pipeline.due().is_none());
+        assert_eq!(pipeline.head().map(|row| &row.cells[0]), Some(&Cell::Float(49.5)));
+    }
+
+    #[test]
+    fn a_fit_over_many_windows_can_be_left_at_any_turn() {
+        let fit = HoltWinters::new(1, 10, 4, false);
+        let mut pipeline = filled(Operator::HoltWinters(Box::new(fit)), 1 << 20);
+        block_on(async {
+            let mut work = std::pin::pin!(pipeline.due().expect("a fit").compute());
+            for _ in 0..100 {
+                assert!(poll_once(&mut work).await.is_none());
+            }
+        });
+        pipeline.begin(false);
+        assert!(pipeline.due().is_none() && pipeline.is_ended());
     }
 }

@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::collections::btree_map::Entry;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
+
+use futures_lite::future::block_on;
 
 use crate::exec::Window;
 use crate::exec::aggregate::Aggregate;
@@ -22,6 +26,7 @@ use crate::model::Timestamp;
 use crate::query::select::stream::Row;
 use crate::query::select::stream::directed;
 use crate::query::select::stream::row_bytes;
+use crate::stdx::pace::Pace;
 use crate::stdx::pdqsort;
 
 /// The functions.
@@ -82,7 +87,12 @@ pub struct Reduce {
     held: usize,
     /// A row outside its own window ended everything.
     is_lost: bool,
+    /// Results of the current window, computed already.
+    ready: Option<Vec<Row>>,
 }
+
+/// From so many rows on a window's results are computed at a pace that lets others run.
+const ROWS_AT_ONCE_MAX: usize = 512;
 
 impl Reduce {
     /// A reducer over the windows of `window`.
@@ -96,6 +106,7 @@ impl Reduce {
             rows: Vec::new(),
             held: 0,
             is_lost: false,
+            ready: None,
         }
     }
 
@@ -112,6 +123,19 @@ impl Reduce {
         self.partial = Partial::Empty;
         self.rows.clear();
         self.held = 0;
+        self.ready = None;
+    }
+
+    /// Whether results of many rows have to be computed before the row of the time `next` (`None`: the end) is taken.
+    pub fn is_due(&self, next: Option<Timestamp>) -> bool {
+        let ends = |(start, end)| next.is_none_or(|time| time < start || time >= end);
+        self.rows.len() >= ROWS_AT_ONCE_MAX && self.ready.is_none() && self.current.is_some_and(ends)
+    }
+
+    /// Computes them.
+    pub async fn compute(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        self.ready = Some(reduce(&self.reducer, rows, self.descending, &mut Pace::default()).await);
     }
 
     /// Bytes of the window being collected.
@@ -150,7 +174,6 @@ impl Reduce {
     pub fn finish(&mut self, out: &mut VecDeque<Row>) {
         let Some((start, _)) = self.current.take() else { return };
         self.held = 0;
-        let rows = std::mem::take(&mut self.rows);
         let keep_time = self.reducer.keeps_times() || (self.reducer.is_selector() && self.window.interval <= 0);
         let results = match &self.reducer {
             Reducer::Merge(_) => {
@@ -159,7 +182,14 @@ impl Reduce {
                 let found = partial.finish();
                 found.into_iter().map(selected_row).collect()
             }
-            reducer => reduce(reducer, rows, self.descending),
+            reducer => match self.ready.take() {
+                Some(results) => results,
+                None => {
+                    let rows = std::mem::take(&mut self.rows);
+                    // Few rows: it never waits.
+                    block_on(reduce(reducer, rows, self.descending, &mut Pace::default()))
+                }
+            },
         };
         if results.is_empty() {
             out.push_back(Row::hole(start));
@@ -198,21 +228,23 @@ fn merge_row(partial: &mut Partial, aggregate: Aggregate, row: Row) {
     partial.merge(aggregate, one);
 }
 
-fn reduce(reducer: &Reducer, rows: Vec<Row>, descending: bool) -> Vec<Row> {
+async fn reduce(reducer: &Reducer, rows: Vec<Row>, descending: bool, pace: &mut Pace) -> Vec<Row> {
     let value = |value: Option<Cell>| value.map(|value| Row { time: 0, cells: vec![value] }).into_iter().collect();
     match reducer {
         Reducer::Merge(_) => Vec::new(),
-        Reducer::Median => value(median(rows)),
-        Reducer::Mode => value(mode(rows)),
-        Reducer::Stddev => value(stddev(&rows)),
-        Reducer::Percentile(p) => percentile(rows, *p).into_iter().collect(),
-        Reducer::Distinct => distinct(rows, descending),
+        Reducer::Median => value(median(rows, pace).await),
+        Reducer::Mode => value(mode(rows, pace).await),
+        Reducer::Stddev => value(stddev(rows, pace).await),
+        Reducer::Percentile(p) => percentile(rows, *p, pace).await.into_iter().collect(),
+        Reducer::Distinct => distinct(rows, descending, pace).await,
         Reducer::CountDistinct => {
-            let distinct: HashSet<Key> = rows.iter().map(|row| Key::of(&row.cells[0])).collect();
-            value(Some(Cell::Integer(distinct.len() as i64)))
+            let rows = first_of_each(rows, pace).await;
+            let count = rows.len() as i64;
+            pace.drop_all(rows).await;
+            value(Some(Cell::Integer(count)))
         }
-        Reducer::Best { by, count, largest } => best(rows, by.as_deref(), *count, *largest, descending),
-        Reducer::Sample(count) => sample(rows, *count, descending),
+        Reducer::Best { by, count, largest } => best(rows, by.as_deref(), *count, *largest, descending, pace).await,
+        Reducer::Sample(count) => sample(rows, *count, descending, pace).await,
     }
 }
 
@@ -220,14 +252,14 @@ fn by_value(left: &Row, right: &Row) -> Ordering {
     order(&left.cells[0], &right.cells[0])
 }
 
-fn median(mut rows: Vec<Row>) -> Option<Cell> {
-    rows.sort_by(by_value);
+async fn median(rows: Vec<Row>, pace: &mut Pace) -> Option<Cell> {
+    let rows = pace.sort_by(rows, by_value).await;
     let upper = rows.get(rows.len() / 2)?.cells[0].clone();
-    if rows.len() % 2 == 1 {
-        return Some(Cell::Float(as_float(&upper)?));
-    }
-    let lower = rows[rows.len() / 2 - 1].cells[0].clone();
+    let lower = rows[(rows.len() - 1) / 2].cells[0].clone();
+    let is_odd = rows.len() % 2 == 1;
+    pace.drop_all(rows).await;
     Some(Cell::Float(match (&lower, &upper) {
+        _ if is_odd => as_float(&upper)?,
         (Cell::Integer(lower), Cell::Integer(upper)) => *lower as f64 + upper.wrapping_sub(*lower) as f64 / 2.0,
         (Cell::Unsigned(lower), Cell::Unsigned(upper)) => *lower as f64 + upper.wrapping_sub(*lower) as f64 / 2.0,
         _ => {
@@ -239,7 +271,7 @@ fn median(mut rows: Vec<Row>) -> Option<Cell> {
 
 /// A value counts from its second occurrence on, except the smallest; of equal counts the one that began before the
 /// last point of the best so far wins, with points of one value in the order that stock's sort leaves.
-fn mode(mut rows: Vec<Row>) -> Option<Cell> {
+async fn mode(mut rows: Vec<Row>, pace: &mut Pace) -> Option<Cell> {
     if rows.len() == 1 {
         return rows.pop()?.cells.into_iter().next();
     }
@@ -247,11 +279,12 @@ fn mode(mut rows: Vec<Row>) -> Option<Cell> {
         let yes = rows.iter().filter(|row| row.cells[0] == Cell::Boolean(true)).count();
         return Some(Cell::Boolean(2 * yes >= rows.len()));
     }
-    sort_by_value(&mut rows);
+    sort_by_value(&mut rows, pace).await;
     let first = rows.first()?;
     let (mut run_value, mut run_time, mut run_count) = (&first.cells[0], first.time, 0_usize);
     let (mut best_value, mut best_time, mut best_count) = (&first.cells[0], first.time, 0_usize);
     for row in &rows {
+        pace.step(1).await;
         if row.cells[0] != *run_value {
             (run_value, run_time, run_count) = (&row.cells[0], row.time, 1);
             continue;
@@ -262,18 +295,24 @@ fn mode(mut rows: Vec<Row>) -> Option<Cell> {
         }
         (best_value, best_time, best_count) = (&row.cells[0], row.time, run_count);
     }
-    Some(best_value.clone())
+    let best_value = best_value.clone();
+    pace.drop_all(rows).await;
+    Some(best_value)
 }
 
 /// Which of equal values comes first is part of the answer, so it is stock's sort.
-fn sort_by_value(rows: &mut [Row]) {
-    pdqsort::sort_by(rows, |left, right| by_value(left, right) == Ordering::Less);
+async fn sort_by_value(rows: &mut [Row], pace: &mut Pace) {
+    pdqsort::sort_by(rows, |left, right| by_value(left, right) == Ordering::Less, pace).await;
 }
 
-fn stddev(rows: &[Row]) -> Option<Cell> {
-    let values = || rows.iter().filter_map(|row| as_float(&row.cells[0])).filter(|value| !value.is_nan());
+async fn stddev(rows: Vec<Row>, pace: &mut Pace) -> Option<Cell> {
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        pace.step(1).await;
+        values.extend(as_float(&row.cells[0]).filter(|value| !value.is_nan()));
+    }
     let (mut mean, mut count) = (0.0, 0.0);
-    for value in values() {
+    for value in &values {
         count += 1.0;
         mean += (value - mean) / count;
     }
@@ -281,17 +320,19 @@ fn stddev(rows: &[Row]) -> Option<Cell> {
     if count < 2.0 {
         return Some(Cell::Float(f64::NAN));
     }
-    let squares: f64 = values().map(|value| (value - mean) * (value - mean)).sum();
+    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
     Some(Cell::Float((squares / (count - 1.0)).sqrt()))
 }
 
-fn percentile(mut rows: Vec<Row>, p: f64) -> Option<Row> {
-    sort_by_value(&mut rows);
+async fn percentile(mut rows: Vec<Row>, p: f64, pace: &mut Pace) -> Option<Row> {
+    sort_by_value(&mut rows, pace).await;
     let index = (rows.len() as f64 * p / 100.0 + 0.5).floor() - 1.0;
     if index < 0.0 || index >= rows.len() as f64 {
         return None;
     }
-    Some(rows.swap_remove(index as usize))
+    let found = rows.swap_remove(index as usize);
+    pace.drop_all(rows).await;
+    Some(found)
 }
 
 /// A value that can be looked up.
@@ -319,24 +360,53 @@ impl Key {
     }
 }
 
-fn distinct(rows: Vec<Row>, descending: bool) -> Vec<Row> {
-    let mut seen = HashSet::new();
-    let mut rows: Vec<Row> = rows.into_iter().filter(|row| seen.insert(Key::of(&row.cells[0]))).collect();
-    rows.sort_by(|left, right| directed(&left.time, &right.time, descending).then(by_value(left, right)));
-    rows
+/// Sets that a value may be in.
+const SETS: usize = 256;
+
+/// The first row of each value.
+async fn first_of_each(rows: Vec<Row>, pace: &mut Pace) -> Vec<Row> {
+    // A set that grows moves all it has, so it is cut in many.
+    let mut seen: Vec<HashSet<Key>> = (0..SETS).map(|_| HashSet::new()).collect();
+    let hasher = RandomState::new();
+    let mut kept = Vec::new();
+    for row in rows {
+        pace.step(4).await;
+        let key = Key::of(&row.cells[0]);
+        if seen[hasher.hash_one(&key) as usize % SETS].insert(key) {
+            kept.push(row);
+        }
+    }
+    for set in seen {
+        pace.step(set.len()).await;
+    }
+    kept
 }
 
-fn best(rows: Vec<Row>, by: Option<&[usize]>, count: usize, largest: bool, descending: bool) -> Vec<Row> {
+async fn distinct(rows: Vec<Row>, descending: bool, pace: &mut Pace) -> Vec<Row> {
+    let rows = first_of_each(rows, pace).await;
+    let order = |left: &Row, right: &Row| directed(&left.time, &right.time, descending).then(by_value(left, right));
+    pace.sort_by(rows, order).await
+}
+
+async fn best(
+    rows: Vec<Row>,
+    by: Option<&[usize]>,
+    count: usize,
+    largest: bool,
+    descending: bool,
+    pace: &mut Pace,
+) -> Vec<Row> {
     let worse = |left: &Row, right: &Row| {
         let by_value = if largest { by_value(left, right) } else { by_value(right, left) };
         by_value.then(right.time.cmp(&left.time)) == Ordering::Less
     };
     let rows = match by {
         None => rows,
-        Some(by) => best_of_each(rows, by, worse, descending),
+        Some(by) => best_of_each(rows, by, worse, descending, pace).await,
     };
     let mut chosen: Vec<Row> = Vec::new();
     for row in rows {
+        pace.step(4).await;
         if chosen.len() < count {
             chosen.push(row);
             rise(&mut chosen, worse);
@@ -345,15 +415,21 @@ fn best(rows: Vec<Row>, by: Option<&[usize]>, count: usize, largest: bool, desce
             sink(&mut chosen, worse);
         }
     }
-    pdqsort::sort_by(&mut chosen, |left, right| worse(right, left));
-    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
-    chosen
+    pdqsort::sort_by(&mut chosen, |left, right| worse(right, left), pace).await;
+    pace.sort_by(chosen, |left, right| directed(&left.time, &right.time, descending)).await
 }
 
 /// The best row of each combination of the cells `by`: by time, and of one instant by those cells.
-fn best_of_each(rows: Vec<Row>, by: &[usize], worse: impl Fn(&Row, &Row) -> bool, descending: bool) -> Vec<Row> {
+async fn best_of_each(
+    rows: Vec<Row>,
+    by: &[usize],
+    worse: impl Fn(&Row, &Row) -> bool,
+    descending: bool,
+    pace: &mut Pace,
+) -> Vec<Row> {
     let mut groups: BTreeMap<Vec<Bytes>, Row> = BTreeMap::new();
     for row in rows {
+        pace.step(8).await;
         let tag = |cell: &usize| match row.cells.get(*cell) {
             Some(Cell::String(tag)) => tag.clone(),
             _ => Bytes::default(),
@@ -368,8 +444,7 @@ fn best_of_each(rows: Vec<Row>, by: &[usize], worse: impl Fn(&Row, &Row) -> bool
     if descending {
         rows.reverse();
     }
-    rows.sort_by(|left, right| directed(&left.time, &right.time, descending));
-    rows
+    pace.sort_by(rows, |left, right| directed(&left.time, &right.time, descending)).await
 }
 
 /// The last of a heap moves up to its place; the first is the least.
@@ -398,10 +473,11 @@ fn sink(heap: &mut [Row], less: impl Fn(&Row, &Row) -> bool) {
 }
 
 /// Reservoir sampling; the choice depends on the data only, so one query gives one answer.
-fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
+async fn sample(rows: Vec<Row>, count: usize, descending: bool, pace: &mut Pace) -> Vec<Row> {
     let mut chosen: Vec<Row> = Vec::with_capacity(count.min(rows.len()));
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ rows.len() as u64;
     for (index, row) in rows.into_iter().enumerate() {
+        pace.step(1).await;
         if index < count {
             chosen.push(row);
             continue;
@@ -416,12 +492,12 @@ fn sample(rows: Vec<Row>, count: usize, descending: bool) -> Vec<Row> {
     }
     // Of one instant the smaller value comes first, in either direction; false comes before anything, also before
     // another false, which is no order but is stock's.
-    pdqsort::sort_by(&mut chosen, |left, right| match left.cells[0] {
+    let less = |left: &Row, right: &Row| match left.cells[0] {
         Cell::Boolean(value) if left.time == right.time => !value,
         _ => left.time.cmp(&right.time).then_with(|| by_value(left, right)) == Ordering::Less,
-    });
-    chosen.sort_by(|left, right| directed(&left.time, &right.time, descending));
-    chosen
+    };
+    pdqsort::sort_by(&mut chosen, less, pace).await;
+    pace.sort_by(chosen, |left, right| directed(&left.time, &right.time, descending)).await
 }
 
 /// integral(x, unit): the area under the lines between consecutive points, cut at window ends.

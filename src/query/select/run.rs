@@ -13,7 +13,6 @@ use crate::model::RowSet;
 use crate::query::compile::Compiled;
 use crate::query::fabric::Fabric;
 use crate::query::select::feed::Feed;
-use crate::query::select::operator::Operator;
 use crate::query::select::operator::Pipeline;
 use crate::query::select::plan::Absent;
 use crate::query::select::plan::Column;
@@ -46,6 +45,9 @@ const MEMORY_STEP: usize = 64 << 10;
 
 /// Rows made between two yields: what fill() makes, and a reader that takes all at once, would else keep the core busy.
 const YIELD_ROWS: usize = 1024;
+
+/// What a group costs beside its rows, as so many rows.
+const GROUP_COST: usize = 16;
 
 /// What a running SELECT may hold on this core, and holds.
 pub struct Memory {
@@ -96,8 +98,6 @@ pub struct SelectRun<F> {
     finished: bool,
     /// Rows made since the last yield.
     unyielded: usize,
-    /// What a group costs beside its rows, as so many rows.
-    group_cost: usize,
 }
 
 impl<F: Fabric> SelectRun<F> {
@@ -112,9 +112,6 @@ impl<F: Fabric> SelectRun<F> {
         let mut inputs: Vec<Input<F>> =
             feeds.into_iter().map(|feed| Input { feed, pending: None, started: false, readers: Vec::new() }).collect();
         let mut pipelines = Vec::new();
-        let forecasts = |operator: &Operator| matches!(operator, Operator::HoltWinters(_));
-        let is_heavy = plan.chains.iter().any(|chain| chain.operators.iter().any(forecasts));
-        let group_cost = if is_heavy { YIELD_ROWS } else { 16 };
         for (index, chain) in plan.chains.iter_mut().enumerate() {
             inputs[chain.demand].readers.push((chain.output, index));
             pipelines.push(Pipeline::new(std::mem::take(&mut chain.operators)));
@@ -134,7 +131,6 @@ impl<F: Fabric> SelectRun<F> {
             ahead: None,
             finished: false,
             unyielded: 0,
-            group_cost,
         }
     }
 
@@ -229,7 +225,7 @@ impl<F: Fabric> SelectRun<F> {
             let mut rows = Vec::new();
             while rows.len() < row_max {
                 self.fill_pipelines().await?;
-                self.unyielded += 1;
+                self.unyielded += 1 + self.plan.columns.len() / 16;
                 if self.unyielded >= YIELD_ROWS {
                     self.unyielded = 0;
                     futures_lite::future::yield_now().await;
@@ -272,7 +268,7 @@ impl<F: Fabric> SelectRun<F> {
                 self.pipelines[*pipeline].begin(has_input);
             }
         }
-        self.unyielded += self.group_cost;
+        self.unyielded += GROUP_COST;
         self.shown.fill(Cell::Null);
         self.last_group = Some(group.clone());
         self.group = Some(group);
@@ -287,9 +283,18 @@ impl<F: Fabric> SelectRun<F> {
                 if pipeline.head().is_some() {
                     break;
                 }
-                pipeline.pump();
+                let moved = pipeline.pump();
                 if pipeline.head().is_some() || pipeline.is_ended() {
                     break;
+                }
+                if let Some(operator) = pipeline.due() {
+                    operator.compute().await;
+                    continue;
+                }
+                if moved {
+                    self.check_memory()?;
+                    futures_lite::future::yield_now().await;
+                    continue;
                 }
                 self.feed(self.plan.chains[index].demand).await?;
             }

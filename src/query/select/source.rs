@@ -46,6 +46,7 @@ use crate::query::select::subquery::RunOrder;
 use crate::query::select::subquery::Table;
 use crate::stdx::budget::Budget;
 use crate::stdx::budget::Taken;
+use crate::stdx::pace::Pace;
 
 /// Bounds of one SELECT; 0 is none.
 #[derive(Clone, Debug, Default)]
@@ -139,12 +140,11 @@ pub fn start<'a, F: Fabric>(
         let mut plan = plan(compiled, &names, &setting)?;
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
         let series_filter = compiled.condition.as_ref().map(|expr| self::condition(&of_series(expr, &names), &names));
-        // SOFFSET alone leaves no series.
-        let looked_at: &[Input] = if choice.slimit == 0 && choice.soffset > 0 { &[] } else { &inputs };
-        plan.failure = refusal(context, &plan.refused, looked_at, &tables, compiled.time, &series_filter).await?;
+        let keys = outer.outermost.as_ref().filter(|_| !outer.is_wild).unwrap_or(&plan.dimensions);
+        let looked_at = Looked { inputs: &inputs, tables: &tables, filter: &series_filter, choice: &choice, keys };
+        plan.failure = refusal(context, &plan.refused, &looked_at, compiled.time).await?;
         check_buckets(compiled, &context.limits)?;
         let descending = !compiled.ascending;
-        let keys = outer.outermost.as_ref().filter(|_| !outer.is_wild).unwrap_or(&plan.dimensions);
         let mut feeds = Vec::new();
         for demand in &plan.demands {
             let fragment = |input: &Input, range: TimeRange| Fragment {
@@ -187,7 +187,7 @@ pub fn start<'a, F: Fabric>(
                 let required = if plan.is_raw { 0 } else { *required };
                 for table in &tables {
                     let filter = condition.as_ref();
-                    match table.rows(demand, required, filter, &plan.dimensions, descending) {
+                    match table.rows(demand, required, filter, &plan.dimensions, descending).await {
                         Ok(rows) => leaves.push(Leaf::Memory(rows)),
                         Err(error) => plan.failure = plan.failure.take().or(Some(error)),
                     }
@@ -198,6 +198,9 @@ pub fn start<'a, F: Fabric>(
                 leaves.rotate_left(gathered);
             }
             feeds.push(Feed::new(leaves, demand.backwards.unwrap_or(descending), descending));
+        }
+        for table in tables {
+            Pace::default().drop_all(table.rows).await;
         }
         if let (Some(failure), None) = (&plan.failure, &outer.outermost) {
             return Err(failure.clone());
@@ -281,45 +284,68 @@ pub async fn extent<F: Fabric>(context: &Context<F>, compiled: &Compiled) -> Res
     let catalog = context.fabric.catalog();
     for input in measurements(context, compiled, compiled.time, &mut names).await? {
         let condition = compiled.condition.as_ref().map(|expr| condition(expr, &names));
-        series_count += self::series_count(context, &input, compiled.time, condition).await?;
+        series_count += self::series_count(context, &input, compiled.time, condition, None).await?;
         let policy = catalog.database_by_id(input.database).and_then(|found| found.policy_by_id(input.policy));
         groups.extend(policy.into_iter().flat_map(|policy| policy.groups_in(compiled.time)).map(|group| group.id));
     }
     Ok((series_count, groups.len() as u64))
 }
 
-/// The first error among `refused` whose input is there. What a subquery fails with comes before it.
+/// What a call may read.
+struct Looked<'a> {
+    inputs: &'a [Input],
+    tables: &'a [Table],
+    filter: &'a Option<exec::Expr>,
+    choice: &'a Outer,
+    /// Tags by which SLIMIT chooses.
+    keys: &'a [Bytes],
+}
+
+/// The first error among `refused` whose input is there: in some shard group a field of that type, and a series. What
+/// a subquery fails with comes before it.
 async fn refusal<F: Fabric>(
     context: &Context<F>,
     refused: &[(FieldRef, String)],
-    inputs: &[Input],
-    tables: &[Rc<Table>],
+    looked_at: &Looked<'_>,
     range: TimeRange,
-    filter: &Option<exec::Expr>,
 ) -> Result<Option<String>, String> {
     for (field, text) in refused {
-        if let Some(table) = tables.iter().find(|table| table.has(&field.name)) {
+        if let Some(table) = looked_at.tables.iter().find(|table| table.has(&field.name)) {
             return Ok(Some(table.failure.as_ref().unwrap_or(text).clone()));
         }
-        for input in inputs {
-            let mut types = input.schema.fields.get(&field.name).into_iter().flatten();
-            let is_read = types.any(|field_type| *field_type == field.as_type);
-            if is_read && series_count(context, input, range, filter.clone()).await? > 0 {
-                return Ok(Some(text.clone()));
+        let is_read = |schema: &MeasurementSchema| {
+            schema.fields.get(&field.name).is_some_and(|types| types.contains(&field.as_type))
+        };
+        for input in looked_at.inputs.iter().filter(|input| is_read(&input.schema)) {
+            let mut groups = shard_groups(context, std::slice::from_ref(input), range);
+            if groups.is_empty() {
+                groups.push(range);
+            }
+            for group in groups {
+                let (database, policy, range) = (input.database, input.policy, group.intersect(range));
+                let measurements = MeasurementPattern::Name(input.name.clone());
+                let here = SchemaRequest { database, policy, range, measurements };
+                let here = schema(&context.fabric, here).await?;
+                if here.measurements.get(&input.name).is_some_and(is_read)
+                    && series_count(context, input, range, looked_at.filter.clone(), Some(looked_at)).await? > 0
+                {
+                    return Ok(Some(text.clone()));
+                }
             }
         }
     }
     Ok(None)
 }
 
-/// Series of a measurement that have data in `range` and whose tags pass `filter`.
+/// Series of a measurement that have data in `range` and whose tags pass `filter`, of those that SLIMIT chooses.
 async fn series_count<F: Fabric>(
     context: &Context<F>,
     input: &Input,
     range: TimeRange,
     filter: Option<exec::Expr>,
+    chosen: Option<&Looked<'_>>,
 ) -> Result<u64, String> {
-    let fragment = Fragment {
+    let mut fragment = Fragment {
         database: input.database,
         policy: input.policy,
         measurement: input.name.clone(),
@@ -337,6 +363,9 @@ async fn series_count<F: Fabric>(
         series_max: 1,
         work: Work::Rows { required: 0, limit: Some(0) },
     };
+    if let Some(looked_at) = chosen.filter(|looked_at| looked_at.choice.slimit > 0 || looked_at.choice.soffset > 0) {
+        choose_groups(context, looked_at.choice, looked_at.keys, std::slice::from_mut(&mut fragment)).await?;
+    }
     let mut count = 0;
     let ask = |core| context.fabric.ask(core, Request::Open(Box::new(fragment.clone())));
     for answer in join_all((0..context.fabric.core_count()).map(ask)).await {
@@ -374,7 +403,7 @@ async fn tables<F: Fabric>(
     names: &mut Names,
     choice: &Outer,
     own_names: &Names,
-) -> Result<(Vec<Rc<Table>>, Taken), String> {
+) -> Result<(Vec<Table>, Taken), String> {
     let mut tables = Vec::new();
     let mut bytes = 0;
     let mut memory = context.limits.memory.take(0).unwrap_or_default();
@@ -398,7 +427,11 @@ async fn tables<F: Fabric>(
             rows: Vec::new(),
             failure: run.plan().failure.clone(),
         };
+        if inner.is_bare_distinct {
+            (table.columns, table.visible) = (Vec::new(), Vec::new());
+        }
         while table.failure.is_none()
+            && !inner.is_bare_distinct
             && let Some((group, rows)) = run.next_rows(crate::limits::CHUNK_ROWS_DEFAULT).await?
         {
             for row in rows {
@@ -416,10 +449,10 @@ async fn tables<F: Fabric>(
         if let Some((limit, offset)) = run.plan().run_limit {
             let outermost = outer.outermost.as_deref().unwrap_or_default();
             let (is_raw, descending, shard_groups) = (run.plan().is_raw, !inner.ascending, &*run.plan().shard_groups);
-            table.limit_runs(limit, offset, &RunOrder { outermost, is_raw, descending, shard_groups });
+            table.limit_runs(limit, offset, &RunOrder { outermost, is_raw, descending, shard_groups }).await;
         }
         table.add_names(names);
-        tables.push(Rc::new(table));
+        tables.push(table);
     }
     Ok((tables, memory))
 }

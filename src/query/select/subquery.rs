@@ -20,6 +20,7 @@ use crate::query::select::stream::Batch;
 use crate::query::select::stream::GroupKey;
 use crate::query::select::stream::Row;
 use crate::query::select::stream::directed;
+use crate::stdx::pace::Pace;
 
 /// What a subquery gave.
 #[derive(Debug, Default)]
@@ -122,16 +123,17 @@ impl Table {
 
     /// LIMIT and OFFSET as stock applies them where the query around groups otherwise: its limit sees rows by time, and
     /// counts anew when the tags change. On raw rows the storage of each shard group does it once before.
-    pub fn limit_runs(&mut self, limit: u64, offset: u64, order: &RunOrder<'_>) {
+    pub async fn limit_runs(&mut self, limit: u64, offset: u64, order: &RunOrder<'_>) {
+        let mut pace = Pace::default();
         if !order.is_raw {
             let outermost: Vec<Place> = order.outermost.iter().map(|tag| self.group_tag(tag)).collect();
             let key = |group: &GroupKey, row: &Row| -> Vec<Bytes> {
                 outermost.iter().map(|place| text(cell(*place, group, row))).collect()
             };
-            self.rows.sort_by(|left, right| {
-                let order_of = |(group, row): &(Rc<GroupKey>, Row)| (group.name.clone(), key(group, row), row.time);
-                directed(&order_of(left), &order_of(right), order.descending)
-            });
+            let order_of = |(group, row): &(Rc<GroupKey>, Row)| (group.name.clone(), key(group, row), row.time);
+            let rows = std::mem::take(&mut self.rows);
+            let by_key = |left: &_, right: &_| directed(&order_of(left), &order_of(right), order.descending);
+            self.rows = pace.sort_by(rows, by_key).await;
         }
         let hidden = |column: &(usize, &TableColumn)| column.1.kind == ColumnKind::Hidden;
         let hidden: Vec<usize> = self.columns.iter().enumerate().filter(hidden).map(|(index, _)| index).collect();
@@ -140,15 +142,16 @@ impl Table {
         };
         let shard_group = |time| order.shard_groups.iter().position(|group| group.contains(time));
         if order.is_raw {
-            limit_each(&mut self.rows, limit, offset, |left, right| {
+            let is_part = |left: &(Rc<GroupKey>, Row), right: &(Rc<GroupKey>, Row)| {
                 is_run(left, right) && shard_group(left.1.time) == shard_group(right.1.time)
-            });
+            };
+            limit_each(&mut self.rows, limit, offset, is_part, &mut pace).await;
         }
-        limit_each(&mut self.rows, limit, offset, is_run);
+        limit_each(&mut self.rows, limit, offset, is_run, &mut pace).await;
     }
 
     /// The rows that `demand` asks for, in groups of `dimensions`; they have one of the first `required` fields.
-    pub fn rows(
+    pub async fn rows(
         &self,
         demand: &Demand,
         required: usize,
@@ -168,8 +171,10 @@ impl Table {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let mut rows: Vec<(GroupKey, Row)> = Vec::new();
+        let mut pace = Pace::default();
+        let mut rows: Vec<(Rc<GroupKey>, Row)> = Vec::new();
         for (group, row) in &self.rows {
+            pace.step(8 + fields.len() + tags.len()).await;
             let passes = filter.as_ref().is_none_or(|filter| filter.passes(group, row));
             if !passes {
                 continue;
@@ -180,15 +185,18 @@ impl Table {
                 continue;
             }
             cells.extend(tags.iter().map(|place| cell(*place, group, row)));
-            let tags = groups.iter().map(|place| text(cell(*place, group, row)));
-            rows.push((GroupKey { name: group.name.clone(), tags: tags.collect() }, Row { time: row.time, cells }));
+            let tags: Vec<Bytes> = groups.iter().map(|place| text(cell(*place, group, row))).collect();
+            let known = rows.last().map(|(last, _)| last).filter(|last| last.name == group.name && last.tags == tags);
+            let key = known.cloned().unwrap_or_else(|| Rc::new(GroupKey { name: group.name.clone(), tags }));
+            rows.push((key, Row { time: row.time, cells }));
         }
         // Stable: rows of one instant stay in the subquery's order.
-        rows.sort_by(|left, right| {
+        let order = |left: &(Rc<GroupKey>, Row), right: &(Rc<GroupKey>, Row)| {
             let group = directed(&left.0, &right.0, descending);
             group.then_with(|| directed(&left.1.time, &right.1.time, descending))
-        });
-        Ok(batches(rows))
+        };
+        let rows = pace.sort_by(rows, order).await;
+        Ok(batches(rows, &mut pace).await)
     }
 }
 
@@ -205,17 +213,22 @@ pub struct RunOrder<'a> {
 }
 
 /// Keeps of each run of rows that belong together those behind `offset`, at most `limit`; 0: all.
-fn limit_each<T>(rows: &mut Vec<T>, limit: u64, offset: u64, is_run: impl Fn(&T, &T) -> bool) {
+async fn limit_each<T>(rows: &mut Vec<T>, limit: u64, offset: u64, is_run: impl Fn(&T, &T) -> bool, pace: &mut Pace) {
     let last = if limit == 0 { u64::MAX } else { limit.saturating_add(offset) };
     let mut seen = 0;
-    let keep: Vec<bool> = (0..rows.len())
-        .map(|index| {
-            let goes_on = index > 0 && is_run(&rows[index - 1], &rows[index]);
-            seen = if goes_on { seen + 1 } else { 1 };
-            offset < seen && seen <= last
-        })
-        .collect();
-    *rows = crate::exec::column::kept(std::mem::take(rows), &keep);
+    let mut keep = Vec::with_capacity(rows.len());
+    for index in 0..rows.len() {
+        let goes_on = index > 0 && is_run(&rows[index - 1], &rows[index]);
+        seen = if goes_on { seen + 1 } else { 1 };
+        keep.push(offset < seen && seen <= last);
+        pace.step(4).await;
+    }
+    let mut kept = Vec::new();
+    for (row, keep) in std::mem::take(rows).into_iter().zip(keep) {
+        kept.extend(keep.then_some(row));
+        pace.step(1).await;
+    }
+    *rows = kept;
 }
 
 fn text(cell: Cell) -> Bytes {
@@ -233,12 +246,16 @@ fn cell(place: Place, group: &GroupKey, row: &Row) -> Cell {
     }
 }
 
-fn batches(rows: Vec<(GroupKey, Row)>) -> VecDeque<Batch> {
+/// Rows of one batch, so that none takes long.
+const BATCH_ROWS_MAX: usize = 4096;
+
+async fn batches(rows: Vec<(Rc<GroupKey>, Row)>, pace: &mut Pace) -> VecDeque<Batch> {
     let mut batches: VecDeque<Batch> = VecDeque::new();
     for (group, row) in rows {
+        pace.step(2).await;
         match batches.back_mut() {
-            Some(last) if *last.group == group => last.outputs[0].push(row),
-            _ => batches.push_back(Batch { group: Rc::new(group), outputs: vec![vec![row]] }),
+            Some(last) if last.group == group && last.outputs[0].len() < BATCH_ROWS_MAX => last.outputs[0].push(row),
+            _ => batches.push_back(Batch { group, outputs: vec![vec![row]] }),
         }
     }
     batches

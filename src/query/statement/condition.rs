@@ -1,5 +1,7 @@
 //! WHERE of SHOW statements: from expressions to what the owners' indexes can decide.
 
+use std::collections::BTreeSet;
+
 use crate::exec::lookup::Comparison;
 use crate::exec::lookup::Compiled;
 use crate::exec::lookup::Condition;
@@ -17,10 +19,10 @@ use super::bytes;
 /// What a comparison means that is none of a tag with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Stock asks its index: an order is refused, an equality with a number filters nothing.
+    /// Stock asks its index: an order is refused, an equality with a number or a field filters nothing.
     Index,
-    /// As [`Mode::Index`], and `value` may be a field of the measurement.
-    TagValues,
+    /// As [`Mode::Index`]; `::field` is a field wherever it stands.
+    Tags,
     /// Stock runs a SELECT: it is false.
     Select,
 }
@@ -43,7 +45,13 @@ pub(super) fn translate(expr: &Expr, mode: Mode) -> Result<Condition, String> {
     match op {
         Operator::And => both().map(|(left, right)| Condition::And(left, right)),
         Operator::Or => both().map(|(left, right)| Condition::Or(left, right)),
+        _ if mode != Mode::Select && [left, right].iter().any(|side| is_typed_field(side, mode)) => {
+            comparison(*op).map(|_| Condition::Always(true)).ok_or_else(|| "invalid tag comparison operator".to_owned())
+        }
         _ => match (comparison(*op), &**left, &**right) {
+            (Some(_), Expr::Binary { .. }, _) | (Some(_), _, Expr::Binary { .. }) if mode != Mode::Select => {
+                Err("invalid tag comparison operator".to_owned())
+            }
             (Some(comparison), Expr::VarRef { name: left, .. }, Expr::VarRef { name: right, .. }) => {
                 Ok(Condition::Tags(bytes(left), comparison, bytes(right)))
             }
@@ -61,8 +69,80 @@ fn leaf(name: &str, comparison: Comparison, other: &Expr, mode: Mode) -> Conditi
         (_, "_tagKey") => Condition::Always(true),
         (None, _) => Condition::Always(mode != Mode::Select),
         (Some(test), "_name") => Condition::Name(comparison, test),
-        (Some(test), "value") if mode == Mode::TagValues => Condition::Value(comparison, test),
         (Some(test), name) => Condition::Tag(bytes(name), comparison, test),
+    }
+}
+
+/// Whether its type says that it is a field.
+fn is_typed_field(expr: &Expr, mode: Mode) -> bool {
+    match expr {
+        Expr::VarRef { data_type: Some(DataType::AnyField), .. } => mode == Mode::Tags,
+        Expr::VarRef { data_type, .. } => !matches!(data_type, None | Some(DataType::Tag)),
+        _ => false,
+    }
+}
+
+/// The same without comparisons that do not begin with a name or begin with one of the system's, which SHOW TAG KEYS
+/// and SHOW TAG VALUES pass over.
+pub(super) fn of_names(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::Paren(inner) => of_names(inner),
+        Expr::Binary { op: op @ (Operator::And | Operator::Or), left, right } => {
+            match (of_names(left), of_names(right)) {
+                (Some(left), Some(right)) => {
+                    Some(Expr::Binary { op: *op, left: Box::new(left), right: Box::new(right) })
+                }
+                (left, right) => left.or(right),
+            }
+        }
+        Expr::Binary { op, left, .. } if comparison(*op).is_some() => match &**left {
+            Expr::VarRef { name, .. } if !SYSTEM_NAMES.contains(&name.as_str()) => Some(expr.clone()),
+            _ => None,
+        },
+        other => Some(other.clone()),
+    }
+}
+
+const SYSTEM_NAMES: [&str; 7] = ["_fieldKeys", "_measurements", "_name", "_series", "_tagKey", "_tagKeys", "_tags"];
+
+/// What `expr` says about the names of measurements.
+pub(super) fn about_measurements(expr: &Expr) -> Option<Condition> {
+    fn of_name(condition: Condition) -> Condition {
+        match condition {
+            Condition::Tag(_, comparison, test) => Condition::Name(comparison, test),
+            Condition::And(left, right) => Condition::And(Box::new(of_name(*left)), Box::new(of_name(*right))),
+            Condition::Or(left, right) => Condition::Or(Box::new(of_name(*left)), Box::new(of_name(*right))),
+            other => other,
+        }
+    }
+    about(expr, "_name").map(of_name)
+}
+
+/// The operator of the first comparison of a name that does not begin with one.
+pub(super) fn nameless(expr: &Expr) -> Option<Operator> {
+    match expr {
+        Expr::Paren(inner) => nameless(inner),
+        Expr::Binary { op: Operator::And | Operator::Or, left, right } => nameless(left).or_else(|| nameless(right)),
+        Expr::Binary { op, left, right } if comparison(*op).is_some() && !matches!(**left, Expr::VarRef { .. }) => {
+            let mut found = BTreeSet::new();
+            names(left, &mut found);
+            names(right, &mut found);
+            (!found.is_empty()).then_some(*op)
+        }
+        _ => None,
+    }
+}
+
+/// The names that `expr` mentions and that may be fields.
+pub(super) fn names(expr: &Expr, found: &mut BTreeSet<Bytes>) {
+    match expr {
+        Expr::VarRef { name, data_type } if *data_type != Some(DataType::Tag) => drop(found.insert(bytes(name))),
+        Expr::Paren(inner) => names(inner, found),
+        Expr::Binary { left, right, .. } => {
+            names(left, found);
+            names(right, found);
+        }
+        _ => {}
     }
 }
 

@@ -119,7 +119,7 @@ async fn run<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) ->
         | ShowTagKeys { .. }
         | ShowTagValues { .. }
         | ShowFieldKeys(_)
-        | ShowCardinality(_) => show::start(fabric, statement, context).map(Answer::show),
+        | ShowCardinality(_) => show::start(fabric, statement, context).await.map(Answer::show),
         _ => define::define(fabric, statement).await.map(|()| Answer::ready(Vec::new())),
     }
 }

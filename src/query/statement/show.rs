@@ -5,6 +5,7 @@
 //! FIELD KEYS, SERIES with time, and exact cardinalities.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 
@@ -16,6 +17,9 @@ use crate::exec::lookup::PAGE_ENTRIES;
 use crate::exec::lookup::Pattern;
 use crate::exec::lookup::Request;
 use crate::exec::lookup::Within;
+use crate::exec::schema::MeasurementPattern;
+use crate::exec::schema::Schema;
+use crate::exec::schema::SchemaRequest;
 use crate::influxql::ast;
 use crate::influxql::ast::CardinalityOf;
 use crate::influxql::ast::Expr;
@@ -25,6 +29,7 @@ use crate::influxql::ast::ShowMeasurements;
 use crate::influxql::ast::Source;
 use crate::influxql::ast::Statement;
 use crate::influxql::ast::TagKeyFilter;
+use crate::influxql::display;
 use crate::influxql::reduce::split_condition;
 use crate::limits::TIME_MAX;
 use crate::limits::TIME_MIN;
@@ -38,7 +43,9 @@ use crate::model::ResultPiece;
 use crate::model::RowSet;
 use crate::model::TimeRange;
 use crate::query::fabric::Fabric;
+use crate::query::select::source::schema;
 use crate::series::key;
+use crate::stdx::pace::Pace;
 
 use super::Context;
 use super::bytes;
@@ -68,6 +75,7 @@ pub(super) struct Show<F> {
     /// Rows of cardinalities that had to be counted up first.
     counted: Option<VecDeque<Line>>,
     finished: bool,
+    pace: Pace,
 }
 
 /// What the rows are.
@@ -105,10 +113,10 @@ struct Line {
 }
 
 /// Starts a SHOW statement that was normalised.
-pub(super) fn start<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) -> Result<Show<F>, String> {
+pub(super) async fn start<F: Fabric>(fabric: &F, statement: &Statement, context: &Context) -> Result<Show<F>, String> {
     let catalog = fabric.catalog();
     let scope = Scope { catalog: &catalog, context };
-    let (kind, requests, show) = match statement {
+    let (mut kind, mut requests, show) = match statement {
         Statement::ShowMeasurements(show) => scope.measurements(show)?,
         Statement::ShowSeries(show) => scope.series(show)?,
         Statement::ShowTagKeys { show, .. } => scope.tag_keys(show)?,
@@ -117,6 +125,32 @@ pub(super) fn start<F: Fabric>(fabric: &F, statement: &Statement, context: &Cont
         Statement::ShowCardinality(show) => scope.cardinality(show)?,
         other => return Err(format!("statement cannot be executed: {other}")),
     };
+    match statement {
+        Statement::ShowSeries(_) | Statement::ShowTagKeys { .. } | Statement::ShowTagValues { .. } => {
+            scope.find_fields(fabric, show, &mut requests).await?;
+        }
+        Statement::ShowCardinality(statement) => {
+            if let Kind::Counts { dimensions, .. } = &mut kind {
+                scope.find_fields(fabric, show, &mut requests).await?;
+                scope.add_dimensions(fabric, &statement.dimensions, &mut requests, dimensions).await?;
+            }
+        }
+        _ => {}
+    }
+    if let (Statement::ShowTagValues { .. }, Some(op)) =
+        (statement, show.condition.as_ref().and_then(condition::nameless))
+    {
+        // Where there is a measurement to ask.
+        let any = |request: &Request| Request {
+            condition: None,
+            ask: Ask::Measurements { tests: Vec::new() },
+            ..request.clone()
+        };
+        let any: Vec<Request> = requests.iter().map(any).collect();
+        if Pages::new(fabric, &any).next().await?.is_some() {
+            return Err(format!("left side of '{}' must be a tag key", display::operator(op)));
+        }
+    }
     let by_group = |request: &Request| Request {
         condition: None,
         dimensions: Vec::new(),
@@ -136,6 +170,7 @@ pub(super) fn start<F: Fabric>(fabric: &F, statement: &Statement, context: &Cont
         ahead: None,
         counted: None,
         finished: false,
+        pace: Pace::default(),
     })
 }
 
@@ -165,16 +200,15 @@ impl Scope<'_> {
     }
 
     fn series<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
+        let targets = self.targets(show)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
         let mode = if range.is_some() { Mode::Select } else { Mode::Index };
         let filter = rest.map(|rest| condition::translate(&rest, mode)).transpose()?;
         let mut requests = Vec::new();
-        for target in self.targets(show)? {
+        for target in targets {
             let within = match range {
-                Some(range) => match self.whole_groups(&target, range) {
-                    Some(range) => Within::Points(target.policy, range),
-                    None => continue,
-                },
+                // Time chooses among shard groups, not among points.
+                Some(range) => Within::Groups(target.policy, range),
                 None if target.has_data => Within::Database,
                 None => continue,
             };
@@ -183,21 +217,14 @@ impl Scope<'_> {
         Ok((Kind::Series, requests, show))
     }
 
-    /// The shard groups that `range` touches, as a whole: time chooses among those, not among points.
-    fn whole_groups(&self, target: &Target, range: TimeRange) -> Option<TimeRange> {
-        let policy = self.catalog.database_by_id(target.database)?.policy_by_id(target.policy)?;
-        let ranges = policy.groups_in(range).map(|group| group.range());
-        ranges.reduce(|all, one| TimeRange { min: all.min.min(one.min), max: all.max.max(one.max) })
-    }
-
     fn tag_keys<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
         let request = |filter| (filter, Ask::TagKeys);
-        let requests = self.over_database(show, Mode::Index, |_, filter| request(filter))?;
+        let requests = self.over_database(show, |_, filter| request(filter))?;
         Ok((Kind::TagKeys, requests, show))
     }
 
     fn tag_values<'a>(&self, show: &'a ast::Show, key: &TagKeyFilter) -> Result<Started<'a>, String> {
-        let requests = self.over_database(show, Mode::TagValues, |rest, filter| {
+        let requests = self.over_database(show, |rest, filter| {
             let mut keys = vec![condition::key_filter(key)];
             keys.extend(rest.and_then(|rest| condition::about(rest, "_tagKey")));
             let values = rest.and_then(|rest| condition::about(rest, "value"));
@@ -210,21 +237,23 @@ impl Scope<'_> {
     fn over_database(
         &self,
         show: &ast::Show,
-        mode: Mode,
         ask: impl Fn(Option<&Expr>, Option<Condition>) -> (Option<Condition>, Ask),
     ) -> Result<Vec<Request>, String> {
         let database = self.database(named(show)?)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
-        let filter = rest.as_ref().map(|rest| condition::translate(rest, mode)).transpose()?;
+        let filter = rest.as_ref().and_then(condition::of_names);
+        let filter = filter.map(|filter| condition::translate(&filter, Mode::Tags)).transpose()?;
+        let filter = match (filter, rest.as_ref().and_then(condition::about_measurements)) {
+            (Some(filter), Some(names)) => Some(Condition::And(Box::new(names), Box::new(filter))),
+            (filter, names) => filter.or(names),
+        };
         let (filter, ask) = ask(rest.as_ref(), filter);
         let range = range.unwrap_or(TimeRange { min: TIME_MIN, max: TIME_MAX });
         if !database.policies.iter().any(|policy| policy.groups_in(range).next().is_some()) {
             return Ok(Vec::new());
         }
-        let uses_value = mode == Mode::TagValues && rest.is_some_and(|rest| condition::about(&rest, "value").is_some());
-        let policies = database.policies.iter().filter(|_| uses_value).map(|policy| policy.id).collect();
         let measurements = show.sources.iter().filter_map(measurement).map(pattern).collect();
-        Ok(vec![Request { measurements, condition: filter, policies, ..request(database.id, ask) }])
+        Ok(vec![Request { measurements, condition: filter, ..request(database.id, ask) }])
     }
 
     fn field_keys<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
@@ -252,8 +281,8 @@ impl Scope<'_> {
         if timed && count != Count::TagValues {
             return Err(format!("{title} doesn't support time in WHERE clause"));
         }
-        let dimensions = dimensions(&statement.dimensions)?;
         let targets = self.targets(show)?;
+        let dimensions = dimensions(&statement.dimensions)?;
         // Stock looks for a field called time there and finds none.
         let (rest, _) = self.split(show.condition.as_ref())?;
         let mut filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;
@@ -269,7 +298,7 @@ impl Scope<'_> {
         let mut requests = Vec::new();
         for target in targets.iter().filter(|_| !timed) {
             let request = target.request(Within::Policy(target.policy), &filter, ask.clone());
-            requests.push(Request { dimensions: dimensions.clone(), ..request });
+            requests.push(request);
         }
         Ok((Kind::Counts { count, dimensions }, requests, show))
     }
@@ -282,6 +311,61 @@ impl Scope<'_> {
             && statement.dimensions.is_empty()
             && (show.limit, show.offset) == (0, 0);
         matches!(statement.of, CardinalityOf::Series | CardinalityOf::Measurement) && plain && !statement.exact
+    }
+
+    /// Tells the owners which names in WHERE are fields of which measurements; each knows only those of its own series.
+    async fn find_fields<F: Fabric>(
+        &self,
+        fabric: &F,
+        show: &ast::Show,
+        requests: &mut [Request],
+    ) -> Result<(), String> {
+        let Some(condition) = &show.condition else { return Ok(()) };
+        let mut names = BTreeSet::new();
+        condition::names(condition, &mut names);
+        for request in requests {
+            let Some(database) = self.catalog.database_by_id(request.database) else { continue };
+            let policies = match request.within {
+                Within::Database => database.policies.iter().map(|policy| policy.id).collect(),
+                Within::Policy(policy) | Within::Groups(policy, _) => vec![policy],
+            };
+            let mut fields = BTreeSet::new();
+            for policy in policies {
+                for (measurement, schema) in schema_of(fabric, request, policy).await?.measurements {
+                    let here = names.iter().filter(|name| schema.fields.contains_key(*name));
+                    fields.extend(here.map(|name| (measurement.clone(), name.clone())));
+                }
+            }
+            request.fields = fields.into_iter().collect();
+            // Its index does not know fields, and stock lets them pass; a SELECT of tags has no values of them.
+            request.fields_pass = request.within == Within::Database;
+        }
+        Ok(())
+    }
+
+    /// Adds the tags that `*` and regular expressions in GROUP BY stand for.
+    async fn add_dimensions<F: Fabric>(
+        &self,
+        fabric: &F,
+        exprs: &[Expr],
+        requests: &mut [Request],
+        dimensions: &mut Vec<Bytes>,
+    ) -> Result<(), String> {
+        let wild: Vec<&Expr> = exprs.iter().filter(|expr| !matches!(expr, Expr::VarRef { .. })).collect();
+        let mut keys: BTreeSet<Bytes> = dimensions.drain(..).collect();
+        for request in requests.iter().filter(|_| !wild.is_empty()) {
+            let Within::Policy(policy) = request.within else { continue };
+            let schemas = schema_of(fabric, request, policy).await?.measurements;
+            keys.extend(schemas.into_values().flat_map(|schema| schema.tags).filter(|key| {
+                wild.iter().any(|expr| match expr {
+                    Expr::Regex(regex) => regex.compiled.is_match(key),
+                    _ => true,
+                })
+            }));
+        }
+        dimensions.extend(keys);
+        requests.iter_mut().for_each(|request| request.dimensions.clone_from(dimensions));
+        Ok(())
     }
 
     fn database(&self, name: &str) -> Result<&Database, String> {
@@ -351,7 +435,8 @@ fn request(database: DatabaseId, ask: Ask) -> Request {
         measurements: Vec::new(),
         condition: None,
         dimensions: Vec::new(),
-        policies: Vec::new(),
+        fields: Vec::new(),
+        fields_pass: false,
         ask,
         after: None,
         limit: PAGE_ENTRIES,
@@ -376,18 +461,37 @@ fn pattern(measurement: &Measurement) -> Pattern {
     }
 }
 
-/// Tags of GROUP BY; what stock makes of time, wildcards and expressions here is of no use to anyone.
+/// The tags that GROUP BY names. Windows would be those since 1970, and the counts stand in the first.
 fn dimensions(dimensions: &[Expr]) -> Result<Vec<Bytes>, String> {
     let mut keys = Vec::new();
     for dimension in dimensions {
         match dimension {
+            Expr::VarRef { name, .. } if name.eq_ignore_ascii_case("time") => {
+                return Err("time() is a function and expects at least one argument".to_owned());
+            }
             Expr::VarRef { name, .. } => keys.push(bytes(name)),
-            other => return Err(format!("GROUP BY {other} is not supported for cardinalities: name tags")),
+            Expr::Wildcard(_) | Expr::Regex(_) => {}
+            Expr::Call { .. } => return Err(format!("GROUP BY {dimension} is not supported for cardinalities")),
+            _ => return Err("only time and tag dimensions allowed".to_owned()),
         }
     }
-    keys.sort();
-    keys.dedup();
     Ok(keys)
+}
+
+/// The schema of the measurements of a lookup in one policy.
+async fn schema_of<F: Fabric>(fabric: &F, request: &Request, policy: PolicyId) -> Result<Schema, String> {
+    let everything = [Pattern::Regex(String::new())];
+    let patterns = if request.measurements.is_empty() { &everything[..] } else { &request.measurements };
+    let mut found = Schema::default();
+    for pattern in patterns {
+        let measurements = match pattern.clone() {
+            Pattern::Name(name) => MeasurementPattern::Name(name),
+            Pattern::Regex(text) => MeasurementPattern::Regex(text),
+        };
+        let range = TimeRange::ALWAYS;
+        found.merge(schema(fabric, SchemaRequest { database: request.database, policy, range, measurements }).await?);
+    }
+    Ok(found)
 }
 
 impl<F: Fabric> Show<F> {
@@ -447,6 +551,7 @@ impl<F: Fabric> Show<F> {
     }
 
     async fn next_line(&mut self) -> Result<Option<Line>, String> {
+        self.pace.step(32).await;
         if matches!(self.kind, Kind::Counts { .. } | Kind::Estimate(_)) {
             if self.counted.is_none() {
                 self.counted = Some(self.count().await?);
@@ -535,6 +640,7 @@ impl<F: Fabric> Show<F> {
             };
             let name = by_measurement.then_some(entry.key.measurement);
             *counts.entry((name, entry.key.group)).or_default() += more;
+            self.pace.step(32).await;
         }
         if is_estimate && counts.is_empty() {
             counts.insert((None, Vec::new()), 0);
