@@ -1,6 +1,7 @@
 //! What coding a column costs, as a ratio to copying its values, and what a value takes.
 //!
-//! Each shape of data in blocks of 250, 500 and 2048 values, each block read back and compared. Speeds are the fastest
+//! Each shape of data in blocks of 250, 500 and 2048 values, as a flush and as a cold compaction codes them, each block
+//! read back and compared. Cold lines that took no other codec than the hot one are left out. Speeds are the fastest
 //! of some rounds over the same blocks, and the copy is measured in the same run. `cargo test` runs it small and only
 //! checks that all reads back.
 //!
@@ -18,6 +19,7 @@ use millrace::model::Bytes;
 use millrace::model::FieldType;
 use millrace::model::Values;
 use millrace::segment::codec;
+use millrace::segment::codec::Effort;
 use millrace::segment::codec::Hints;
 
 /// The server's.
@@ -32,18 +34,20 @@ fn main() {
     let measured = std::env::args().any(|argument| argument == "--bench");
     let (value_count, rounds) = if measured { (1 << 20, 7) } else { (1 << 13, 1) };
     for rows in [250, 500, 2048] {
-        println!("blocks of {rows} values               bytes/value    encode ns  x copy    decode ns  x copy");
+        println!("blocks of {rows} values                     bytes/value    encode ns  x copy    decode ns  x copy");
         for (name, shape) in SHAPES {
             let mut random = Prng::from_seed(7);
             let blocks: Vec<Values> = (0..value_count / rows).map(|_| shape(&mut random, rows)).collect();
-            Bench { name, blocks: &blocks, rounds }.run();
+            for effort in [Effort::Hot, Effort::Cold] {
+                Bench { name, blocks: &blocks, rounds, effort }.run();
+            }
         }
     }
 }
 
 type Shape = fn(&mut Prng, usize) -> Values;
 
-const SHAPES: [(&str, Shape); 14] = [
+const SHAPES: [(&str, Shape); 15] = [
     ("times, regular", |_, rows| Values::Integer((0..rows as i64).map(|index| START_NS + index * STEP_NS).collect())),
     ("times, jitter of 5 ms", |random, rows| {
         let jitter = |random: &mut Prng| (random.below(11) as i64 - 5) * 1_000_000;
@@ -89,6 +93,14 @@ const SHAPES: [(&str, Shape); 14] = [
     ("floats, slow walk in hundredths", |random, rows| {
         Values::Float(walk(random, rows, 0.01).map(|level| (level * 100.0).floor() / 100.0).collect())
     }),
+    ("floats, steps of 2 hundredths", |random, rows| {
+        let mut level = 1000 + random.below(8000) as i64;
+        let mut next = || {
+            level += random.below(5) as i64 - 2;
+            level as f64 / 100.0
+        };
+        Values::Float((0..rows).map(|_| next()).collect())
+    }),
     ("floats, 32 bits", |random, rows| {
         Values::Float(walk(random, rows, 0.1).map(|level| f64::from(level as f32)).collect())
     }),
@@ -104,11 +116,15 @@ struct Bench<'a> {
     name: &'a str,
     blocks: &'a [Values],
     rounds: u32,
+    effort: Effort,
 }
 
 impl Bench<'_> {
     fn run(&self) {
-        let coded: Vec<Vec<u8>> = self.encode();
+        let coded: Vec<Vec<u8>> = self.encode(self.effort);
+        if self.effort == Effort::Cold && coded == self.encode(Effort::Hot) {
+            return;
+        }
         for (values, bytes) in self.blocks.iter().zip(&coded) {
             let decoded = codec::decode(values.field_type(), bytes, values.len()).expect("what was just written");
             assert!(same(values, &decoded), "{}: reads back as other values", self.name);
@@ -121,7 +137,7 @@ impl Bench<'_> {
             }
         });
         let encoded = rounds::fastest(self.rounds, || {
-            let (mut hints, mut out) = (Hints::default(), Vec::new());
+            let (mut hints, mut out) = (Hints::new(self.effort), Vec::new());
             for values in self.blocks {
                 out.clear();
                 codec::encode_with(&mut hints, values, &mut out);
@@ -138,9 +154,10 @@ impl Bench<'_> {
         let bytes: usize = coded.iter().map(Vec::len).sum();
         let nanoseconds = |spent: Duration| spent.as_nanos() as f64 / count as f64;
         let ratio = |spent: Duration| spent.as_nanos() as f64 / copied.as_nanos().max(1) as f64;
+        let effort = if self.effort == Effort::Hot { "" } else { ", cold" };
         println!(
-            "  {:32} {:10.3} {:12.2} {:7.1} {:12.2} {:7.1}",
-            self.name,
+            "  {:38} {:10.3} {:12.2} {:7.1} {:12.2} {:7.1}",
+            format!("{}{effort}", self.name),
             bytes as f64 / count as f64,
             nanoseconds(encoded),
             ratio(encoded),
@@ -149,8 +166,8 @@ impl Bench<'_> {
         );
     }
 
-    fn encode(&self) -> Vec<Vec<u8>> {
-        let mut hints = Hints::default();
+    fn encode(&self, effort: Effort) -> Vec<Vec<u8>> {
+        let mut hints = Hints::new(effort);
         let encode = |values: &Values| {
             let mut out = Vec::new();
             codec::encode_with(&mut hints, values, &mut out);

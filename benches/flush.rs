@@ -41,6 +41,7 @@ use millrace::segment::PageCache;
 use millrace::segment::Segment;
 use millrace::segment::SegmentId;
 use millrace::segment::SegmentWriter;
+use millrace::segment::codec::Effort;
 
 /// The server's.
 #[global_allocator]
@@ -206,7 +207,7 @@ impl Bench {
 /// As the engine does it.
 async fn flush(disk: &MemoryDisk, memtable: &Memtable) -> io::Result<u64> {
     while FlushCursor::prepare_step(memtable) {}
-    let mut writer = SegmentWriter::create(disk, Path::new("1.seg"), ID).await?;
+    let mut writer = SegmentWriter::create(disk, Path::new("1.seg"), ID, Effort::Hot).await?;
     let mut cursor = FlushCursor::new(memtable);
     while let Some(rows) = cursor.next(memtable) {
         writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;

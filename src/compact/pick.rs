@@ -22,14 +22,16 @@ pub struct Candidate {
     pub bytes: u64,
     /// Share of it that deletions hide, about; 0 when none does.
     pub dead: f64,
+    /// Writing it anew, as small as it gets, is not worth it.
+    pub is_packed: bool,
     /// Cannot be merged: damaged.
     pub is_fixed: bool,
 }
 
-/// The segments to merge next; oldest first in `segments`. A merge leaves fewer segments or fewer dead points, so that
-/// picking comes to an end when nothing is added.
+/// The segments to merge next; oldest first in `segments`. A merge leaves fewer segments, fewer dead points or fewer
+/// that are not packed, so that picking comes to an end when nothing is added.
 ///
-/// `is_cold`: no flush added one for long.
+/// `is_cold`: no flush added one for long. What is written then is packed.
 pub fn pick(segments: &[Candidate], is_cold: bool) -> Option<Range<usize>> {
     let stretches = stretches(segments);
     stretches.iter().find_map(|stretch| pick_dead(segments, stretch, is_cold)).or_else(|| {
@@ -80,13 +82,17 @@ fn pick_of_a_size(segments: &[Candidate], stretch: &Range<usize>) -> Option<Rang
     })
 }
 
-/// The most segments, up to the newest, that are worth it.
+/// The most segments, up to the newest, that are worth it; then those that are not packed yet, one by one.
 fn pick_cold(segments: &[Candidate], stretch: &Range<usize>) -> Option<Range<usize>> {
-    stretch.clone().find_map(|start| {
+    let merged = stretch.clone().find_map(|start| {
         let rest = bytes(segments, &(start + 1..stretch.end));
         let first = segments[start].bytes;
         let is_worth_it = rest > 0 && first <= rest * COLD_RATIO && first + rest <= LARGE_BYTES;
         is_worth_it.then_some(start..stretch.end)
+    });
+    merged.or_else(|| {
+        let index = stretch.clone().find(|&index| !segments[index].is_packed)?;
+        Some(index..index + 1)
     })
 }
 
@@ -120,7 +126,20 @@ mod tests {
     fn a_cold_partition_becomes_one_segment_unless_little_is_new() {
         assert_eq!(pick(&of(&[16, 8, 8, 1]), true), Some(0..4));
         assert_eq!(pick(&of(&[1000, 2, 1]), true), Some(1..3));
-        assert_eq!(pick(&of(&[1000, 3]), true), None);
+        let mut segments = of(&[1000, 3]);
+        segments.iter_mut().for_each(|segment| segment.is_packed = true);
+        assert_eq!(pick(&segments, true), None);
+    }
+
+    #[test]
+    fn in_a_cold_partition_each_segment_is_packed_once() {
+        let mut segments = of(&[1000, 3]);
+        assert_eq!(pick(&segments, false), None);
+        assert_eq!(pick(&segments, true), Some(0..1));
+        segments[0].is_packed = true;
+        assert_eq!(pick(&segments, true), Some(1..2));
+        segments[1].is_packed = true;
+        assert_eq!(pick(&segments, true), None);
     }
 
     #[test]
@@ -128,6 +147,7 @@ mod tests {
         let mut segments = of(&[64, 8, 8]);
         segments[1].dead = 0.5;
         assert_eq!(pick(&segments, false), Some(1..2));
+        segments.iter_mut().for_each(|segment| segment.is_packed = true);
         segments[1].is_fixed = true;
         assert_eq!(pick(&segments, true), None);
     }
@@ -156,7 +176,7 @@ mod tests {
             let mut merges = 0;
             while let Some(range) = pick(&segments, true) {
                 let merged = super::bytes(&segments, &range);
-                segments.splice(range, [Candidate { bytes: merged, ..Candidate::default() }]);
+                segments.splice(range, [Candidate { bytes: merged, is_packed: true, ..Candidate::default() }]);
                 merges += 1;
                 prop_assert!(merges <= 40);
             }

@@ -22,6 +22,7 @@ use crate::segment::SegmentId;
 use crate::segment::SegmentSummary;
 use crate::segment::SegmentWriter;
 use crate::segment::Source;
+use crate::segment::codec::Effort;
 
 /// Pages of all inputs that a rewrite keeps; each is used once or twice.
 pub const PAGE_CACHE_BYTES: u64 = 4 << 20;
@@ -93,9 +94,10 @@ pub async fn rewrite<P: Disk + Clock>(
     inputs: &[Rc<Segment<P>>],
     rules: &impl Rules,
     (path, id): (&Path, SegmentId),
+    effort: Effort,
     throttle: &mut Throttle<P>,
 ) -> Result<Option<SegmentSummary>, RewriteError> {
-    let mut writer = SegmentWriter::create(platform, path, id).await.map_err(RewriteError::Output)?;
+    let mut writer = SegmentWriter::create(platform, path, id, effort).await.map_err(RewriteError::Output)?;
     let mut all_series = RoaringBitmap::new();
     inputs.iter().for_each(|segment| all_series |= segment.series());
     let mut spent = 0;

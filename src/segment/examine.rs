@@ -4,6 +4,7 @@
 
 use crate::disk::Disk;
 use crate::model::Column;
+use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::segment::BlockEntry;
 use crate::segment::CHECKSUM_BYTES;
@@ -53,15 +54,17 @@ impl<P: Disk> Segment<P> {
     /// Reads and decodes all of a block.
     pub async fn examine(&self, block: &BlockEntry) -> Result<Examined, SegmentError> {
         let bytes = self.read_checked(block.offset, block.bytes as usize, "block checksum").await?;
-        let examined = decode(&bytes[CHECKSUM_BYTES..], block.rows as usize, self.columns(block), self.fields());
+        let examined =
+            decode(block.rows, self.coded_range(block), &bytes[CHECKSUM_BYTES..], self.columns(block), self.fields());
         examined.ok_or_else(|| self.damaged(block.offset, "block"))
     }
 }
 
-fn decode(body: &[u8], rows: usize, layout: &[u32], fields: &[FieldEntry]) -> Option<Examined> {
+fn decode(rows: u32, range: TimeRange, body: &[u8], layout: &[u32], fields: &[FieldEntry]) -> Option<Examined> {
+    let rows = rows as usize;
     let mut reader = Reader::new(body);
     let coded = reader.bytes()?;
-    let times = codec::decode_times(coded, rows).ok()?;
+    let times = codec::decode_times(coded, range, rows).ok()?;
     let (times_codec, times_bytes) = (codec::times_name(coded), coded.len() as u32);
     let mut columns = Vec::new();
     for &id in layout {

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! file     (block ... page) ... | index | 0 ... | footer
-//! block    crc32 u32 | times: coded bytes | column ...             (bytes = varint length first)
+//! block    crc32 u32 | times since the first: coded bytes | column ...                  (bytes = varint length first)
 //!          column: head varint = length of its values * 2 + has gaps | gaps: coded bytes, if any | values
 //! page     what the blocks since the page before are: see page.rs
 //! index    fields: count varint, each: measurement bytes | name bytes | type u8         (the number is the column id)
@@ -17,8 +17,12 @@
 //!                 | bytes varint        in the order of the file, from offset 0, without gaps
 //!          series: roaring's portable form, bytes
 //! footer   magic 8 B | version u32 | index crc32 u32 | index offset u64 | index bytes u64 | rows u64 | blocks u32
-//!          | shard u16 | 0 u16 | number u64 | first time u64 | last time u64 | 0 u32 | crc32 u32 of all before
+//!          | shard u16 | packing saves u16 | number u64 | first time u64 | last time u64 | 0 u32 | crc32 u32 of all before
 //! ```
+//!
+//! Times of even steps have no bytes: the page knows the first, the last and how many. What packing saves, in
+//! percent, is a guess of what the columns would take less if they were written with more effort ([`codec::Effort`]).
+//! Files of version 2 are read too.
 //!
 //! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. Checksums of
 //! blocks, pages and index also cover shard, number and position, so that a sound block in a wrong place is noticed. A
@@ -58,7 +62,9 @@ use crate::model::Bytes;
 use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Read, not written: times stand as they are, also those of even steps; summaries are coded columns of four.
+const VERSION_2: u32 = 2;
 const FOOTER_BYTES: usize = 80;
 /// Before the content of a block and of a page.
 const CHECKSUM_BYTES: usize = 4;

@@ -5,8 +5,10 @@
 //! entry    series varint (from the one before; first of the page: from the index) | layout varint | rows varint
 //!          | first time signed, span signed (both from the entry before) | bytes varint
 //!          | with SUMMARY_ROWS_MIN rows or more, of each column: rows without a value varint | summary
-//! summary  numbers: min, max, first, last coded as a column (length first); integers then their sum, signed
+//! summary  integers: four | sum less min * count varint
+//!          floats: places u8 | four, of the values * 10^places;  or 255 u8 | min, max, first, last: 8 bytes each
 //!          booleans: bits 0 to 3 are min, max, first, last;  strings: nothing
+//! four     min signed | max, first, last, each less min: varint                                (all of it wraps)
 //! ```
 //!
 //! Sums of integers wrap as their addition does. Floats have none: their sum depends on the order of the additions, and
@@ -20,14 +22,13 @@ use crate::model::FieldType;
 use crate::model::TimeRange;
 use crate::model::Values;
 use crate::segment::FieldEntry;
+use crate::segment::VERSION_2;
 use crate::segment::codec;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
 /// A block with fewer rows is decoded as quickly as its summary would be looked up.
 pub const SUMMARY_ROWS_MIN: usize = 64;
-/// Four numbers as they are, and what says so.
-const SUMMARY_CODED_BYTES: usize = 40;
 
 /// Where one block stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +128,10 @@ impl Page {
         (start..start + count).filter(overlaps).map(|index| Block { page: self.clone(), index })
     }
 
-    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `layouts` and
-    /// `fields` are those of the segment.
+    /// Reads a page whose checksum holds. Its blocks begin at `offset`, its first series is `series`; `version`,
+    /// `layouts` and `fields` are those of the segment.
     pub fn decode(
+        version: u32,
         body: &[u8],
         offset: u64,
         series: u32,
@@ -153,11 +155,19 @@ impl Page {
             let bytes = reader.varint_u32()?;
             page.summary_starts.push(page.summaries.len() as u32);
             if rows as usize >= SUMMARY_ROWS_MIN {
-                let start = reader.rest();
                 for &column in columns {
-                    decode_summary(&mut reader, fields.get(column as usize)?.field_type)?;
+                    let field_type = fields.get(column as usize)?.field_type;
+                    if version == VERSION_2 {
+                        let summary = decode_summary_2(&mut reader, field_type)?;
+                        let is_sound = summary.missing <= rows;
+                        is_sound.then_some(())?;
+                        encode_summary(&summary, rows, &codec::Hints::default(), &mut page.summaries);
+                        continue;
+                    }
+                    let start = reader.rest();
+                    decode_summary(&mut reader, field_type, rows)?;
+                    page.summaries.extend_from_slice(&start[..start.len() - reader.rest().len()]);
                 }
-                page.summaries.extend_from_slice(&start[..start.len() - reader.rest().len()]);
             }
             let is_sound = rows > 0 && min <= max;
             is_sound.then_some(())?;
@@ -195,7 +205,8 @@ impl Block {
     /// What is known of its columns, in the order of its layout; `None` for a block of few rows.
     pub(super) fn summaries(&self, columns: &[u32], fields: &[FieldEntry]) -> Option<Vec<Summary>> {
         let mut reader = self.coded_summaries()?;
-        columns.iter().map(|&column| decode_summary(&mut reader, fields.get(column as usize)?.field_type)).collect()
+        let field_type = |column: u32| Some(fields.get(column as usize)?.field_type);
+        columns.iter().map(|&column| decode_summary(&mut reader, field_type(column)?, self.rows)).collect()
     }
 
     /// The same of the columns called `names` alone.
@@ -207,7 +218,7 @@ impl Block {
             let field = fields.get(column as usize)?;
             match names.iter().position(|name| *name == field.name) {
                 Some(index) => {
-                    found[index] = Some(decode_summary(&mut reader, field.field_type)?);
+                    found[index] = Some(decode_summary(&mut reader, field.field_type, self.rows)?);
                     missing -= 1;
                 }
                 None => skip_summary(&mut reader, field.field_type)?,
@@ -267,7 +278,8 @@ impl PageBuilder {
         varint::put(&mut self.bytes, u64::from(entry.bytes));
         if entry.rows as usize >= SUMMARY_ROWS_MIN {
             for (column, hints) in columns.iter().zip(hints) {
-                encode_summary(column, *hints, &mut self.bytes);
+                let summary = summarize(column).expect("a column of a block has a value");
+                encode_summary(&summary, entry.rows, hints, &mut self.bytes);
             }
         }
         self.before = EntryBefore { series: entry.series, first: entry.range.min, span };
@@ -353,24 +365,31 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     Some(Summary { missing, values })
 }
 
-fn encode_summary(column: &Column, hints: codec::Hints, out: &mut Vec<u8>) {
-    let summary = summarize(column).expect("a column of a block has a value");
+/// Instead of decimal places: the floats are not decimals.
+const FLOAT_BITS: u8 = u8::MAX;
+const FLOAT_BITS_BYTES: usize = 32;
+
+/// `rows` are those of the block, `hints` those of the column.
+fn encode_summary(summary: &Summary, rows: u32, hints: &codec::Hints, out: &mut Vec<u8>) {
     varint::put(out, u64::from(summary.missing));
-    let mut coded = Vec::with_capacity(SUMMARY_CODED_BYTES);
+    let count = i64::from(rows - summary.missing);
     match summary.values {
         SummaryValues::Float(Extremes { min, max, first, last }) => {
-            codec::encode_few_floats(hints, &[min, max, first, last], &mut coded);
-            varint::put_bytes(out, &coded);
+            let values = [min, max, first, last];
+            match codec::decimals(hints, &values) {
+                Some((places, decimals)) => {
+                    out.push(places);
+                    encode_four(decimals, out);
+                }
+                None => {
+                    out.push(FLOAT_BITS);
+                    out.extend(values.iter().flat_map(|value| value.to_bits().to_le_bytes()));
+                }
+            }
         }
-        SummaryValues::Integer(Extremes { min, max, first, last }, sum) => {
-            codec::encode_few_integers(&[min, max, first, last], &mut coded);
-            varint::put_bytes(out, &coded);
-            varint::put_signed(out, sum);
-        }
-        SummaryValues::Unsigned(Extremes { min, max, first, last }, sum) => {
-            codec::encode_few_integers(&[min, max, first, last].map(|value| value as i64), &mut coded);
-            varint::put_bytes(out, &coded);
-            varint::put_signed(out, sum as i64);
+        SummaryValues::Integer(extremes, sum) => encode_integers(extremes, sum, count, out),
+        SummaryValues::Unsigned(extremes, sum) => {
+            encode_integers(extremes.map(|value| value as i64), sum as i64, count, out);
         }
         SummaryValues::Boolean(Extremes { min, max, first, last }) => {
             out.push([min, max, first, last].iter().enumerate().map(|(bit, set)| u8::from(*set) << bit).sum());
@@ -379,50 +398,102 @@ fn encode_summary(column: &Column, hints: codec::Hints, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summary> {
+fn encode_integers(Extremes { min, max, first, last }: Extremes<i64>, sum: i64, count: i64, out: &mut Vec<u8>) {
+    encode_four([min, max, first, last], out);
+    varint::put(out, sum.wrapping_sub(min.wrapping_mul(count)) as u64);
+}
+
+fn encode_four([min, others @ ..]: [i64; 4], out: &mut Vec<u8>) {
+    varint::put_signed(out, min);
+    others.iter().for_each(|value| varint::put(out, value.wrapping_sub(min) as u64));
+}
+
+fn decode_four(reader: &mut Reader<'_>) -> Option<Extremes<i64>> {
+    let min = reader.signed()?;
+    let mut next = || Some(min.wrapping_add(reader.varint()? as i64));
+    Some(Extremes { min, max: next()?, first: next()?, last: next()? })
+}
+
+/// `rows` are those of the block.
+fn decode_summary(reader: &mut Reader<'_>, field_type: FieldType, rows: u32) -> Option<Summary> {
     let missing = reader.varint_u32()?;
-    let mut four = || codec::decode(field_type, reader.bytes()?, 4).ok();
+    let count = i64::from(rows.checked_sub(missing)?);
     let values = match field_type {
-        FieldType::Float => match four()? {
-            Values::Float(values) => SummaryValues::Float(as_extremes(&values)?),
-            _ => return None,
-        },
-        FieldType::Integer => match four()? {
-            Values::Integer(values) => SummaryValues::Integer(as_extremes(&values)?, reader.signed()?),
-            _ => return None,
-        },
-        FieldType::Unsigned => match four()? {
-            Values::Unsigned(values) => SummaryValues::Unsigned(as_extremes(&values)?, reader.signed()? as u64),
-            _ => return None,
-        },
-        FieldType::Boolean => {
-            let bits = reader.u8()?;
-            let bit = |index: u8| bits >> index & 1 == 1;
-            SummaryValues::Boolean(Extremes { min: bit(0), max: bit(1), first: bit(2), last: bit(3) })
+        FieldType::Float => SummaryValues::Float(match reader.u8()? {
+            FLOAT_BITS => {
+                let mut float = || Some(f64::from_bits(reader.u64()?));
+                Extremes { min: float()?, max: float()?, first: float()?, last: float()? }
+            }
+            places => {
+                let power = codec::power_of_ten(places)?;
+                decode_four(reader)?.map(|decimal| decimal as f64 / power)
+            }
+        }),
+        FieldType::Integer => {
+            let extremes = decode_four(reader)?;
+            SummaryValues::Integer(extremes, decode_sum(reader, extremes.min, count)?)
         }
+        FieldType::Unsigned => {
+            let extremes = decode_four(reader)?;
+            let sum = decode_sum(reader, extremes.min, count)?;
+            SummaryValues::Unsigned(extremes.map(|value| value as u64), sum as u64)
+        }
+        FieldType::Boolean => SummaryValues::Boolean(decode_booleans(reader)?),
         FieldType::String => SummaryValues::String,
     };
     Some(Summary { missing, values })
 }
 
-/// Past a summary that is not wanted.
-fn skip_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<()> {
-    reader.varint_u32()?;
-    match field_type {
-        FieldType::Float => drop(reader.bytes()?),
-        FieldType::Integer | FieldType::Unsigned => {
-            reader.bytes()?;
-            reader.signed()?;
-        }
-        FieldType::Boolean => drop(reader.u8()?),
-        FieldType::String => (),
-    }
-    Some(())
+/// A summary as it was in segments of version 2: numbers coded as a column, then the sum of integers.
+fn decode_summary_2(reader: &mut Reader<'_>, field_type: FieldType) -> Option<Summary> {
+    let missing = reader.varint_u32()?;
+    let mut four = || codec::decode(field_type, reader.bytes()?, 4).ok();
+    let values = match field_type {
+        FieldType::Float | FieldType::Integer | FieldType::Unsigned => match four()? {
+            Values::Float(values) => SummaryValues::Float(as_extremes(&values)?),
+            Values::Integer(values) => SummaryValues::Integer(as_extremes(&values)?, reader.signed()?),
+            Values::Unsigned(values) => SummaryValues::Unsigned(as_extremes(&values)?, reader.signed()? as u64),
+            _ => return None,
+        },
+        FieldType::Boolean => SummaryValues::Boolean(decode_booleans(reader)?),
+        FieldType::String => SummaryValues::String,
+    };
+    Some(Summary { missing, values })
 }
 
 fn as_extremes<T: Copy>(values: &[T]) -> Option<Extremes<T>> {
     let &[min, max, first, last] = values else { return None };
     Some(Extremes { min, max, first, last })
+}
+
+fn decode_booleans(reader: &mut Reader<'_>) -> Option<Extremes<bool>> {
+    let bits = reader.u8()?;
+    let bit = |index: u8| bits >> index & 1 == 1;
+    Some(Extremes { min: bit(0), max: bit(1), first: bit(2), last: bit(3) })
+}
+
+/// Past a summary that is not wanted.
+fn skip_summary(reader: &mut Reader<'_>, field_type: FieldType) -> Option<()> {
+    reader.varint_u32()?;
+    let number_count = match field_type {
+        FieldType::Float if reader.u8()? == FLOAT_BITS => return reader.take(FLOAT_BITS_BYTES).map(drop),
+        FieldType::Float => 4,
+        FieldType::Integer | FieldType::Unsigned => 5,
+        FieldType::Boolean => return reader.u8().map(drop),
+        FieldType::String => 0,
+    };
+    (0..number_count).try_for_each(|_| reader.varint().map(drop))
+}
+
+fn decode_sum(reader: &mut Reader<'_>, min: i64, count: i64) -> Option<i64> {
+    Some((reader.varint()? as i64).wrapping_add(min.wrapping_mul(count)))
+}
+
+impl<T> Extremes<T> {
+    fn map<U>(self, change: impl Fn(T) -> U) -> Extremes<U> {
+        let Extremes { min, max, first, last } = self;
+        Extremes { min: change(min), max: change(max), first: change(first), last: change(last) }
+    }
 }
 
 #[cfg(test)]
@@ -432,8 +503,56 @@ mod tests {
     use super::*;
     use crate::model::Values;
 
+    fn column() -> impl Strategy<Value = Column> {
+        let float = prop_oneof![
+            (-3000_i32..3000).prop_map(|hundredths| f64::from(hundredths) / 100.0),
+            any::<u64>().prop_map(f64::from_bits),
+            Just(-0.0),
+            Just(f64::MAX),
+        ];
+        let values = prop_oneof![
+            prop::collection::vec(float, 1..90).prop_map(Values::Float),
+            prop::collection::vec(-9_i64..9, 1..90).prop_map(Values::Integer),
+            prop::collection::vec(any::<i64>(), 1..90).prop_map(Values::Integer),
+            prop::collection::vec(any::<u64>(), 1..90).prop_map(Values::Unsigned),
+            prop::collection::vec(any::<bool>(), 1..90).prop_map(Values::Boolean),
+        ];
+        (values, 0_usize..5).prop_map(|(values, gap)| {
+            let count = values.len();
+            // Row 0 has a value; rows without one hold zero, which matters to sums alone.
+            let valid = (gap > 1).then(|| (0..count).map(|row| row % gap != 1).collect::<Vec<bool>>());
+            Column { values, valid }
+        })
+    }
+
+    /// Equal bits are equal, also those of NaN.
+    fn bits(summary: Summary) -> String {
+        match summary.values {
+            SummaryValues::Float(extremes) => format!("{} {:x?}", summary.missing, extremes.map(f64::to_bits)),
+            other => format!("{} {other:?}", summary.missing),
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn summaries_read_back_bit_for_bit_and_can_be_skipped(columns in prop::collection::vec(column(), 1..6)) {
+            let mut coded = Vec::new();
+            for column in &columns {
+                let summary = summarize(column).unwrap();
+                encode_summary(&summary, column.values.len() as u32, &codec::Hints::default(), &mut coded);
+            }
+            let (mut read, mut skipped) = (Reader::new(&coded), Reader::new(&coded));
+            for column in &columns {
+                let (field_type, rows) = (column.values.field_type(), column.values.len() as u32);
+                let found = decode_summary(&mut read, field_type, rows).unwrap();
+                prop_assert_eq!(bits(found), bits(summarize(column).unwrap()));
+                skip_summary(&mut skipped, field_type).unwrap();
+                prop_assert_eq!(read.rest().len(), skipped.rest().len());
+            }
+            prop_assert!(read.is_empty());
+        }
 
         #[test]
         fn of_equal_extremes_the_first_counts_with_gaps_and_without(

@@ -26,6 +26,7 @@ use crate::segment::FieldEntry;
 use crate::segment::MAGIC;
 use crate::segment::SegmentId;
 use crate::segment::VERSION;
+use crate::segment::VERSION_2;
 use crate::segment::cache::PageCache;
 use crate::segment::checksum;
 use crate::segment::codec;
@@ -86,6 +87,8 @@ pub struct Segment<P: Disk> {
     rows: u64,
     blocks: u32,
     range: TimeRange,
+    packing_saves: u16,
+    version: u32,
     bytes: u64,
     /// Where in the file the index stands.
     index_place: Range<u64>,
@@ -155,6 +158,8 @@ impl<P: Disk> Segment<P> {
             rows: footer.rows,
             blocks: footer.blocks,
             range: footer.range,
+            packing_saves: footer.packing_saves,
+            version: footer.version,
             bytes,
             index_place: footer.index_offset..footer.index_offset + footer.index_bytes,
             index,
@@ -202,6 +207,11 @@ impl<P: Disk> Segment<P> {
     /// First and last time in it; an empty range when it has no rows.
     pub fn range(&self) -> TimeRange {
         self.range
+    }
+
+    /// What writing it anew with [`codec::Effort::Cold`] would save of its columns, in percent, about.
+    pub fn packing_saves(&self) -> u16 {
+        self.packing_saves
     }
 
     /// Blocks in it.
@@ -260,7 +270,8 @@ impl<P: Disk> Segment<P> {
         }
         let bytes = self.read_checked(place.offset, place.bytes as usize, "page checksum").await?;
         let Index { layouts, fields, .. } = &self.index;
-        let page = Page::decode(&bytes[CHECKSUM_BYTES..], place.blocks, place.first_series, layouts, fields);
+        let body = &bytes[CHECKSUM_BYTES..];
+        let page = Page::decode(self.version, body, place.blocks, place.first_series, layouts, fields);
         let page = page.filter(|page| page.blocks_end() == place.offset);
         let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
         self.cache.keep_page(self.number, number as u32, page.clone());
@@ -420,10 +431,16 @@ impl<P: Disk> Segment<P> {
         Ok(part(&blocks).unwrap_or_default())
     }
 
+    /// First and last time of a block as its times are coded with: those of version 2 stand for themselves.
+    pub(super) fn coded_range(&self, block: &BlockEntry) -> TimeRange {
+        let min = if self.version == VERSION_2 { 0 } else { block.range.min };
+        TimeRange { min, max: block.range.max }
+    }
+
     fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
         let mut reader = Reader::new(body);
         let rows = block.rows as usize;
-        let times = codec::decode_times(reader.bytes()?, rows).ok()?;
+        let times = codec::decode_times(reader.bytes()?, self.coded_range(block), rows).ok()?;
         let mut found: Vec<Option<Column>> = vec![None; names.len()];
         for &column in self.columns(block) {
             let field = self.index.fields.get(column as usize)?;
@@ -440,12 +457,14 @@ impl<P: Disk> Segment<P> {
 }
 
 struct Footer {
+    version: u32,
     id: SegmentId,
     index_checksum: u32,
     index_offset: u64,
     index_bytes: u64,
     rows: u64,
     blocks: u32,
+    packing_saves: u16,
     range: TimeRange,
 }
 
@@ -462,17 +481,19 @@ impl Footer {
             let version = reader.u32()?;
             let (index_checksum, index_offset, index_bytes) = (reader.u32()?, reader.u64()?, reader.u64()?);
             let (rows, blocks, shard) = (reader.u64()?, reader.u32()?, reader.u16()?);
-            reader.u16()?;
+            let packing_saves = reader.u16()?;
             let id = SegmentId { shard, number: reader.u64()? };
             let range = TimeRange { min: reader.u64()? as i64, max: reader.u64()? as i64 };
-            Some((magic, version, Footer { id, index_checksum, index_offset, index_bytes, rows, blocks, range }))
+            let footer =
+                Footer { version, id, index_checksum, index_offset, index_bytes, rows, blocks, packing_saves, range };
+            Some((magic, footer))
         };
-        let (magic, version, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
+        let (magic, footer) = fields().ok_or_else(|| damaged("footer cut short"))?;
         if magic != MAGIC {
             return Err(damaged("not a segment"));
         }
-        if version != VERSION {
-            return Err(SegmentError::Version { path: path.to_owned(), version });
+        if ![VERSION_2, VERSION].contains(&footer.version) {
+            return Err(SegmentError::Version { path: path.to_owned(), version: footer.version });
         }
         Ok(footer)
     }

@@ -13,6 +13,7 @@ use crate::model::RowBlock;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::model::Values;
+use crate::segment::codec::Effort;
 
 fn on_disk<F: Future<Output = ()>>(test: impl FnOnce(RealDisk, PathBuf) -> F) {
     let folder = tempfile::tempdir().unwrap();
@@ -46,7 +47,7 @@ fn rows(series: i64, count: usize) -> RowBlock {
 
 async fn write(disk: &RealDisk, path: &std::path::Path, count: usize) -> SegmentSummary {
     let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-    let mut writer = SegmentWriter::create(disk, path, ID).await.unwrap();
+    let mut writer = SegmentWriter::create(disk, path, ID, Effort::Hot).await.unwrap();
     for series in [3, 4, 90] {
         writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
     }
@@ -133,7 +134,7 @@ fn a_sound_block_in_the_place_of_another_is_noticed() {
 fn series_that_fill_several_pages_are_found_whole_by_any_reader() {
     on_disk(async |disk, path| {
         let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-        let mut writer = SegmentWriter::create(&disk, &path, ID).await.unwrap();
+        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Hot).await.unwrap();
         for series in (0..600).step_by(2) {
             let count = if series == 100 { 300_000 } else { 70 };
             writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
@@ -191,5 +192,88 @@ fn a_whole_segment_in_the_place_of_another_one_is_damage() {
             assert_eq!(opened.is_ok(), is_it);
             assert_eq!(matches!(opened, Err(SegmentError::Damaged { .. })), !is_it);
         }
+    });
+}
+
+/// Two series of a hundred rows each, with fields d, f, i, b and t, as the last build that wrote version 2 left them.
+const VERSION_2_FILE: &[u8] = include_bytes!("version2.seg");
+
+#[test]
+fn a_segment_of_version_2_reads_as_it_was_written() {
+    on_disk(async |disk, path| {
+        std::fs::write(&path, VERSION_2_FILE).unwrap();
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        assert_eq!(segment.packing_saves(), 0);
+        let times = [|index: i64| index * 10_000_000_000, |index: i64| index * 10_000_000_000 + index * index % 7];
+        let names = ["d", "f", "i", "b", "t"].map(name);
+        for (series, time) in (0..).zip(times) {
+            let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
+            let found = segment.read(&blocks[0], &names).await.unwrap();
+            let times: Vec<i64> = (0..100).map(|index| 1_700_000_000_000_000_000 + time(index)).collect();
+            assert_eq!((blocks.len(), &found.times), (1, &times));
+            let all = |values| Some(Column { values, valid: None });
+            let valid: Vec<bool> = (0..100).map(|index| index % 2 == 0).collect();
+            let text = |index: usize| if valid[index] { format!("text {}", index % 4) } else { String::new() };
+            let columns = [
+                all(Values::Float((0..100).map(|index| f64::from(index * index % 101) / 100.0).collect())),
+                all(Values::Float((0..100).map(|index| f64::from(index) / 3.0).collect())),
+                all(Values::Integer((0..100).map(|index| index * 7 - 50).collect())),
+                all(Values::Boolean((0..100).map(|index| index % 3 == 0).collect())),
+                Some(Column {
+                    values: Values::String((0..100).map(|index| name(&text(index))).collect()),
+                    valid: Some(valid.clone()),
+                }),
+            ];
+            assert_eq!(found.columns, columns);
+            let summary = segment.summary(&blocks[0], &names).unwrap();
+            let expected: Vec<_> = columns.iter().flatten().map(summarize).collect();
+            assert_eq!(summary.columns, expected);
+            let examined = segment.examine(&blocks[0]).await.unwrap();
+            assert_eq!(examined.times, times);
+        }
+    });
+}
+
+#[test]
+fn even_times_take_no_room() {
+    on_disk(async |disk, path| {
+        let fields = [(name("i"), FieldType::Integer)];
+        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Hot).await.unwrap();
+        writer.add(SeriesId(3), &name("m"), &fields, &rows(3, 500)).await.unwrap();
+        writer.finish().await.unwrap();
+        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+        let blocks = segment.blocks_of(SeriesId(3), TimeRange::ALWAYS).await.unwrap();
+        let examined = segment.examine(&blocks[0]).await.unwrap();
+        assert_eq!((examined.times, examined.times_bytes, examined.times_codec), (rows(3, 500).times, 0, "even"));
+    });
+}
+
+#[test]
+fn a_segment_knows_what_packing_it_would_save() {
+    on_disk(async |disk, path| {
+        // Steps of which a few are frequent: in packed bits each takes as much as a rare one.
+        let steps = [0, 0, 0, 1, 0, 0, -1, 0, 0, 2, 0, 0, -1, 0, 0, 1];
+        let (mut value, mut random) = (0, 1_u32);
+        let walk = (0..500).map(|_| {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            value += steps[(random >> 20) as usize % steps.len()];
+            value
+        });
+        let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
+        let mut block = rows(3, 500);
+        block.columns[0] = Some(Column { values: Values::Integer(walk.collect()), valid: None });
+        let mut saves = Vec::new();
+        for (effort, columns) in [(Effort::Hot, 1), (Effort::Cold, 1), (Effort::Hot, 2)] {
+            let mut writer = SegmentWriter::create(&disk, &path, ID, effort).await.unwrap();
+            let block = RowBlock { times: block.times.clone(), columns: block.columns[..columns].to_vec() };
+            writer.add(SeriesId(3), &name("m"), &fields[..columns], &block).await.unwrap();
+            writer.finish().await.unwrap();
+            let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+            saves.push(segment.packing_saves());
+        }
+        assert!(saves[0] > 15, "{saves:?}");
+        assert_eq!(saves[1], 0);
+        // Floats that do not shrink count as well.
+        assert!(saves[2] < saves[0] / 2, "{saves:?}");
     });
 }

@@ -24,6 +24,7 @@ use crate::segment::SegmentId;
 use crate::segment::VERSION;
 use crate::segment::checksum;
 use crate::segment::codec;
+use crate::segment::codec::Effort;
 use crate::segment::page::BlockEntry;
 use crate::segment::page::PageBuilder;
 use crate::stdx::varint;
@@ -54,6 +55,7 @@ pub struct SegmentWriter<P: Disk> {
     written: u64,
     fields: Vec<FieldEntry>,
     field_ids: HashMap<FieldEntry, u32>,
+    effort: Effort,
     last: Named,
     /// What the last block of each column taught, by its id.
     hints: Vec<codec::Hints>,
@@ -82,8 +84,8 @@ struct Named {
 }
 
 impl<P: Disk> SegmentWriter<P> {
-    /// Creates the file.
-    pub async fn create(platform: &P, path: &Path, id: SegmentId) -> io::Result<SegmentWriter<P>> {
+    /// Creates the file; `effort` is that of all its blocks.
+    pub async fn create(platform: &P, path: &Path, id: SegmentId, effort: Effort) -> io::Result<SegmentWriter<P>> {
         Ok(SegmentWriter {
             platform: platform.clone(),
             file: platform.create(path).await?,
@@ -92,6 +94,7 @@ impl<P: Disk> SegmentWriter<P> {
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
+            effort,
             last: Named::default(),
             hints: Vec::new(),
             layouts: Vec::new(),
@@ -121,7 +124,7 @@ impl<P: Disk> SegmentWriter<P> {
         }
         let id = self.fields.len() as u32;
         self.fields.push(entry.clone());
-        self.hints.push(codec::Hints::default());
+        self.hints.push(codec::Hints::new(self.effort));
         self.field_ids.insert(entry, id);
         id
     }
@@ -197,10 +200,17 @@ impl<P: Disk> SegmentWriter<P> {
         self.rows += rows.times.len() as u64;
     }
 
+    /// What writing all columns with [`Effort::Cold`] would save, in percent.
+    fn packing_saves(&self) -> u16 {
+        let mut all = codec::Packing::default();
+        self.hints.iter().for_each(|hints| all.add(hints.packing()));
+        all.saves()
+    }
+
     fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
-        let SegmentWriter { hints, pending, coded, .. } = self;
+        let SegmentWriter { effort, hints, pending, coded, .. } = self;
         coded.clear();
-        codec::encode_times(times, coded);
+        codec::encode_times(*effort, times, coded);
         varint::put_bytes(pending, coded);
         for (id, column) in ids.iter().zip(columns) {
             coded.clear();
@@ -304,6 +314,7 @@ impl<P: Disk> SegmentWriter<P> {
         footer[32..40].copy_from_slice(&self.rows.to_le_bytes());
         footer[40..44].copy_from_slice(&self.blocks.to_le_bytes());
         footer[44..46].copy_from_slice(&self.id.shard.to_le_bytes());
+        footer[46..48].copy_from_slice(&self.packing_saves().to_le_bytes());
         footer[48..56].copy_from_slice(&self.id.number.to_le_bytes());
         footer[56..64].copy_from_slice(&self.range.min.to_le_bytes());
         footer[64..72].copy_from_slice(&self.range.max.to_le_bytes());

@@ -19,6 +19,8 @@ use crate::model::TimeRange;
 use crate::segment::PageCache;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
+use crate::segment::codec::DENSE_SAVES;
+use crate::segment::codec::Effort;
 use crate::shard::Engine;
 use crate::shard::Phase;
 use crate::shard::State;
@@ -47,6 +49,7 @@ pub(super) struct Job<P: Disk> {
     bytes: u64,
     /// What it will free beyond that, about.
     dead_bytes: u64,
+    effort: Effort,
 }
 
 /// What a compaction leaves out.
@@ -131,7 +134,8 @@ impl<P: Disk + Clock> Engine<P> {
                 .map(|settled| settled.segment.bytes() as f64 * dead_share(key.database, settled, tombstones));
             let dead_bytes = (dead.sum::<f64>() as u64).min(bytes);
             let inputs = inputs.iter().map(|settled| (settled.age, settled.segment.clone())).collect();
-            Some(Job { shard, key, inputs, bytes: bytes - dead_bytes, dead_bytes })
+            let effort = if is_cold { Effort::Cold } else { Effort::Hot };
+            Some(Job { shard, key, inputs, bytes: bytes - dead_bytes, dead_bytes, effort })
         });
         jobs.min_by_key(|job| job.bytes)
     }
@@ -156,7 +160,7 @@ impl<P: Disk + Clock> Engine<P> {
             (Deleted { engine: self, database: key.database, ages, tombstones }, age)
         };
         let (path, id) = self.next_segment(shard);
-        let written = compact::rewrite(&self.platform, &inputs, &deleted, (&path, id), throttle).await;
+        let written = compact::rewrite(&self.platform, &inputs, &deleted, (&path, id), job.effort, throttle).await;
         let summary = match written {
             Ok(summary) => summary,
             Err(error) => {
@@ -218,6 +222,7 @@ fn pick<P: Disk>(
     let candidates = partition.segments.iter().map(|settled| Candidate {
         bytes: settled.segment.bytes(),
         dead: dead_share(database, settled, tombstones),
+        is_packed: settled.segment.packing_saves() < DENSE_SAVES,
         is_fixed: settled.is_fixed.get(),
     });
     compact::pick(&candidates.collect::<Vec<_>>(), is_cold)

@@ -14,6 +14,7 @@ use crate::model::SeriesId;
 use crate::segment::Segment;
 use crate::segment::SegmentId;
 use crate::segment::SegmentWriter;
+use crate::segment::codec::Effort;
 use crate::shard::Engine;
 use crate::shard::Frozen;
 use crate::shard::Phase;
@@ -180,7 +181,7 @@ impl<P: Disk + Clock> Engine<P> {
         while FlushCursor::prepare_step(memtable) {
             self.platform.yield_now().await;
         }
-        let mut writer = SegmentWriter::create(&self.platform, path, id).await?;
+        let mut writer = SegmentWriter::create(&self.platform, path, id, Effort::Hot).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
             writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;

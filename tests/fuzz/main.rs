@@ -19,8 +19,11 @@ use std::time::UNIX_EPOCH;
 
 use millrace::disk::sim::prng::Prng;
 use millrace::model::FieldType;
+use millrace::model::TimeRange;
 use millrace::model::Values;
 use millrace::segment::codec;
+use millrace::segment::codec::Effort;
+use millrace::segment::codec::Hints;
 
 /// Seeds of a plain `cargo test`.
 const SEEDS: u64 = 3_000;
@@ -80,15 +83,26 @@ fn decoders_of_changed_columns_neither_panic_nor_take_too_much() {
 fn attack(seed: u64) {
     let mut prng = Prng::from_seed(seed);
     let values = column(&mut prng);
-    let mut bytes = Vec::new();
-    codec::encode(&values, &mut bytes);
-    let mut donor = Vec::new();
-    codec::encode(&column(&mut prng), &mut donor);
+    let bytes = &mut coded(&mut prng, &values);
+    let other = column(&mut prng);
+    let donor = &coded(&mut prng, &other);
     for _ in 0..CHANGES {
-        change(&mut prng, &mut bytes, &donor);
+        change(&mut prng, bytes, donor);
         let count = if prng.below(4) == 0 { prng.below(COUNT_MAX) as usize } else { values.len() };
-        decode(values.field_type(), &bytes, count);
+        decode(values.field_type(), bytes, count);
+        codec::name(values.field_type(), bytes);
+        if let Ok(times) = codec::decode_times(bytes, TimeRange::ALWAYS, count) {
+            assert_eq!(times.len(), count, "as many times as asked for");
+        }
     }
+}
+
+/// By an encoder that tries hard, or not.
+fn coded(prng: &mut Prng, values: &Values) -> Vec<u8> {
+    let effort = if prng.below(2) == 0 { Effort::Hot } else { Effort::Cold };
+    let mut bytes = Vec::new();
+    codec::encode_with(&mut Hints::new(effort), values, &mut bytes);
+    bytes
 }
 
 fn decode(field_type: FieldType, bytes: &[u8], count: usize) {

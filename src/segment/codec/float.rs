@@ -20,6 +20,7 @@ use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
 use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
+use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -27,10 +28,12 @@ use crate::stdx::varint::Reader;
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;
 /// By mode.
-pub const NAMES: [&str; 2] = ["decimal", "bits"];
+const NAMES: [&str; 2] = ["decimal", "bits"];
+/// By mode, where the integers are dense.
+const DENSE_NAMES: [&str; 2] = ["decimal dense", "bits dense"];
 
 /// Powers of ten that a float holds exactly.
-const POWERS: [f64; 23] = [
+pub const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
     1e21, 1e22,
 ];
@@ -56,18 +59,7 @@ pub fn encode(hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
     hints.exponent = None;
     out.push(BITS);
     let ordered: Vec<i64> = values.iter().map(|value| in_order(value.to_bits() as i64)).collect();
-    integer::encode(&ordered, out);
-}
-
-/// A handful of values in no order, mostly of the block that the hints are from.
-pub fn encode_few(mut hints: Hints, values: &[f64], out: &mut Vec<u8>) {
-    match hints.exponent {
-        Some(exponent) if missed(values, POWERS[exponent as usize]) == 0 => {
-            out.extend_from_slice(&[DECIMAL, exponent, 0]);
-            integer::encode_few(&integers(values, POWERS[exponent as usize]), out);
-        }
-        _ => encode(&mut hints, values, out),
-    }
+    integer::encode(hints.effort, &ordered, out);
 }
 
 /// Bits of floats compare as integers once those of negative ones are turned round; its own inverse.
@@ -121,6 +113,13 @@ fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
     best.1
 }
 
+/// All of `values` as decimals, if they are.
+pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
+    let exponent = find_exponent(hints, values)?;
+    let power = POWERS[exponent as usize];
+    (missed(values, power) == 0).then(|| (exponent, values.map(|value| as_integer(value, power))))
+}
+
 fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
     let power = POWERS[exponent as usize];
     let mut integers = integers(values, power);
@@ -146,14 +145,14 @@ fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec
     let gaps: Vec<i64> = (0..count).map(|index| i64::from(places[index] - next(index))).collect();
     Frame::of(&gaps).write(out);
     out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
-    integer::encode(&integers, out);
+    integer::encode(hints.effort, &integers, out);
     true
 }
 
 /// No exceptions.
 fn write_decimal(hints: &mut Hints, exponent: u8, integers: &[i64], out: &mut Vec<u8>) {
     out.extend_from_slice(&[DECIMAL, exponent, 0]);
-    integer::encode_next(&mut hints.habit, integers, out);
+    integer::encode_next(hints.effort, &mut hints.habit, integers, out);
 }
 
 /// Exceptions repeat a neighbour, so that they cost nothing among the integers.
@@ -183,6 +182,17 @@ pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
         }
         _ => Err(CodecError("bad floats")),
     }
+}
+
+/// What coded floats are called.
+pub fn name(coded: &[u8]) -> &'static str {
+    let mut reader = Reader::new(coded);
+    if reader.u8() == Some(DECIMAL) {
+        // Only columns without exceptions are looked through: theirs would have to be read.
+        reader.take(2);
+    }
+    let names = if integer::name(reader.rest()).ends_with("dense") { &DENSE_NAMES } else { &NAMES };
+    name_in(names, coded)
 }
 
 fn decode_decimal(body: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {

@@ -5,14 +5,18 @@
 //! plain     packed codes
 //! escaped   packed codes, the largest of which says "exception" | exceptions: frame
 //! listed    count varint | gaps between exceptions: frame | exceptions: frame | packed codes, 0 at exceptions
+//! dense     codes, see dense.rs | exceptions: frame, if any
 //! ```
 //!
-//! `kind` is the width of a code (0 to 64) plus 0, 65 or 130. Escapes suit many exceptions (they cost their value and
-//! one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two bits with escapes, not three.
+//! `kind` is the width of a code (0 to 64; dense: its low bits) plus 0, 65, 130 or 195. Escapes suit many exceptions
+//! (they cost their value and one code), lists few. Small steps such as a random walk's are mostly -1, 0 and 1: two
+//! bits with escapes, not three. Dense is for cold data.
 //!
 //! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
 //! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
 
+use crate::segment::codec::dense;
+use crate::segment::codec::dense::Dense;
 use crate::segment::codec::pack::mask;
 use crate::segment::codec::pack::pack;
 use crate::segment::codec::pack::packed_bytes;
@@ -22,6 +26,7 @@ use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
 const KIND_STEP: u32 = 65;
+const KIND_DENSE: u32 = 3;
 /// Exceptions of exceptions, so often.
 const DEPTH_MAX: u32 = 2;
 /// Fewer values are not worth a look at their distribution.
@@ -56,6 +61,8 @@ pub struct Frame {
     base: i64,
     scale: u64,
     quotients: Vec<u64>,
+    /// No quotient is larger.
+    range: u64,
     window: Window,
 }
 
@@ -102,7 +109,7 @@ impl Frame {
         }
         let quotients = values.iter().map(|value| value.wrapping_sub(cut.base) as u64).collect();
         let window = Window { kind: cut.kind, width: cut.width, start: 0, bits: 0 };
-        Some(Frame { base: cut.base, scale: 1, quotients, window })
+        Some(Frame { base: cut.base, scale: 1, quotients, range: u64::MAX, window })
     }
 
     /// Looks at the values.
@@ -139,12 +146,25 @@ impl Frame {
         } else {
             measured_window(&quotients, plain)
         };
-        Frame { base, scale, quotients, window }
+        Frame { base, scale, quotients, range, window }
     }
 
     /// What it will take, about.
     pub fn bytes(&self) -> usize {
         self.window.bits.div_ceil(8)
+    }
+
+    /// Appends it with codes as long as they are rare, if that is likely to save so many percent; whether it did.
+    pub fn write_dense(&self, saves: usize, out: &mut Vec<u8>) -> bool {
+        let Window { start, width, bits, .. } = self.window;
+        let dense = Dense::of(&self.quotients, self.range, start, width);
+        let Some(dense) = dense.filter(|dense| dense.bits * 100 <= bits * (100 - saves)) else { return false };
+        self.write_head(KIND_DENSE, dense.low_bits, dense.start, out);
+        let exceptions = dense.write(&self.quotients, out);
+        if !exceptions.is_empty() {
+            Frame::nested(&exceptions, 1).write_nested(1, out);
+        }
+        true
     }
 
     /// Appends it.
@@ -154,9 +174,7 @@ impl Frame {
 
     fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) {
         let Window { kind, width, start, .. } = self.window;
-        out.push((width + KIND_STEP * kind as u32) as u8);
-        varint::put(out, self.scale);
-        varint::put_signed(out, self.base.wrapping_add(start.wrapping_mul(self.scale) as i64));
+        self.write_head(kind as u32, width, start, out);
         match kind {
             Kind::Plain => pack(&self.quotients, width, out),
             Kind::Escaped => {
@@ -172,6 +190,12 @@ impl Frame {
                 pack(&self.quotients, width, out);
             }
         }
+    }
+
+    fn write_head(&self, kind: u32, width: u32, start: u64, out: &mut Vec<u8>) {
+        out.push((width + KIND_STEP * kind) as u8);
+        varint::put(out, self.scale);
+        varint::put_signed(out, self.base.wrapping_add(start.wrapping_mul(self.scale) as i64));
     }
 }
 
@@ -337,8 +361,24 @@ fn read_nested(reader: &mut Reader<'_>, count: usize, depth: u32) -> Option<Vec<
             }
             Some(values)
         }
+        KIND_DENSE if width <= dense::LOW_BITS_MAX => {
+            let (codes, places) = dense::read(reader, count, width)?;
+            let mut values = values(codes, base, scale);
+            if !places.is_empty() {
+                let exceptions = read_nested(reader, places.len(), depth + 1)?;
+                for (&place, &exception) in places.iter().zip(&exceptions) {
+                    values[place as usize] = value(exception as u64);
+                }
+            }
+            Some(values)
+        }
         _ => None,
     }
+}
+
+/// Whether a frame is a dense one, by its first byte.
+pub fn is_dense(kind: u8) -> bool {
+    u32::from(kind) >= KIND_STEP * KIND_DENSE
 }
 
 fn codes(reader: &mut Reader<'_>, count: usize, width: u32) -> Option<Vec<u64>> {

@@ -14,6 +14,8 @@
 //! values decides; [`frame`] has the packing, the scale and the exceptions.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::DENSE_SAVES;
+use crate::segment::codec::Effort;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
@@ -22,6 +24,7 @@ use crate::segment::codec::frame::Frame;
 use crate::segment::codec::frame::SHARE_PARTS;
 use crate::segment::codec::frame::SHARE_SLACK;
 use crate::segment::codec::frame::bit_length;
+use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -34,7 +37,9 @@ const TWICE: u8 = 4;
 const SLOPE: u8 = 5;
 const RUNS: u8 = 6;
 /// By form.
-pub const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
+const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
+/// By form, of dense frames.
+const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
@@ -60,31 +65,16 @@ const HABIT_BLOCKS: u8 = 15;
 /// Shorter blocks are no ground for one.
 const HABIT_COUNT_MIN: usize = 64;
 
-pub fn encode(values: &[i64], out: &mut Vec<u8>) {
-    encode_form(values, true, &mut None, out);
+pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, &mut None, out);
 }
 
 /// As [`encode`], with what the column's block before left, and leaves it to the next.
-pub fn encode_next(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
-    encode_form(values, true, habit, out);
+pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, habit, out);
 }
 
-/// A handful of values in no order, without a search for the best form.
-pub fn encode_few(values: &[i64], out: &mut Vec<u8>) {
-    let frame = Frame::plain(values);
-    if values.is_empty() || frame.bytes() + HEAD_BYTES >= values.len() * 8 {
-        return write_raw(values, out);
-    }
-    out.push(OFFSET);
-    frame.write(out);
-}
-
-fn write_raw(values: &[i64], out: &mut Vec<u8>) {
-    out.push(RAW);
-    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-}
-
-fn encode_form(values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, out: &mut Vec<u8>) {
+fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, out: &mut Vec<u8>) {
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
@@ -99,42 +89,50 @@ fn encode_form(values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, ou
     let run_count = 1 + deltas.iter().filter(|&&delta| delta != 0).count();
     let has_runs = runs_allowed && run_count * RUN_LENGTH_MIN <= values.len();
     if has_runs {
-        encode_runs(values, run_count, out);
+        encode_runs(effort, values, run_count, out);
     }
     let changes = run_count * SHARE_PARTS / values.len();
     if !has_runs && let Some(frame) = by_habit(habit, &deltas, changes) {
-        return write_deltas(first, frame, out);
+        out.push(DELTA);
+        varint::put_signed(out, first);
+        return frame.write(out);
     }
     let slope = slope(values);
     let (form, frame) = choose(values, &deltas, slope);
-    if has_runs && out.len() - start <= frame.bytes() {
-        return;
-    }
-    out.truncate(start);
-    if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
-        return write_raw(values, out);
-    }
-    if form == DELTA {
-        let cut = frame.cut(&deltas).filter(|_| values.len() >= HABIT_COUNT_MIN && !has_runs);
-        *habit = cut.map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
-        return write_deltas(first, frame, out);
-    }
-    out.push(form);
-    match form {
-        OFFSET => {}
-        SLOPE => varint::put_signed(out, slope),
-        _ => {
-            varint::put_signed(out, first);
-            varint::put_signed(out, step);
+    let put_head = |out: &mut Vec<u8>| {
+        out.push(form);
+        match form {
+            OFFSET => {}
+            DELTA => varint::put_signed(out, first),
+            SLOPE => varint::put_signed(out, slope),
+            _ => {
+                varint::put_signed(out, first);
+                varint::put_signed(out, step);
+            }
+        }
+    };
+    let mut dense = Vec::new();
+    let has_dense = effort == Effort::Cold && {
+        put_head(&mut dense);
+        frame.write_dense(DENSE_SAVES.into(), &mut dense)
+    };
+    if !has_runs || out.len() - start > frame.bytes() {
+        out.truncate(start);
+        if frame.bytes() + HEAD_BYTES >= values.len() * 8 {
+            out.push(RAW);
+            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        } else {
+            if form == DELTA && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
+                *habit = frame.cut(&deltas).map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
+            }
+            put_head(out);
+            frame.write(out);
         }
     }
-    frame.write(out);
-}
-
-fn write_deltas(first: i64, frame: Frame, out: &mut Vec<u8>) {
-    out.push(DELTA);
-    varint::put_signed(out, first);
-    frame.write(out);
+    if has_dense && dense.len() * 100 <= (out.len() - start) * (100 - usize::from(DENSE_SAVES)) {
+        out.truncate(start);
+        out.extend_from_slice(&dense);
+    }
 }
 
 /// The differences as those of the block before were cut, if they are alike; else the habit is given up.
@@ -150,13 +148,13 @@ fn differences(values: &[i64]) -> Vec<i64> {
     values.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect()
 }
 
-fn encode_runs(values: &[i64], run_count: usize, out: &mut Vec<u8>) {
+fn encode_runs(effort: Effort, values: &[i64], run_count: usize, out: &mut Vec<u8>) {
     out.push(RUNS);
     varint::put(out, run_count as u64);
     let runs = || values.chunk_by(|left, right| left == right);
     let heads: Vec<i64> = runs().map(|run| run[0]).collect();
     let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
-    encode_form(&heads, false, &mut None, out);
+    encode_form(effort, &heads, false, &mut None, out);
     Frame::of(&lengths).write(out);
 }
 
@@ -214,6 +212,23 @@ fn spread(count: usize, value: impl Fn(usize) -> i64) -> u32 {
     let sampled = &sampled[..taken];
     let others = sampled.iter().skip(taken / 3).chain(sampled);
     sampled.iter().zip(others).map(|(value, other)| bit_length(varint::zigzag(value.wrapping_sub(*other)))).sum()
+}
+
+/// What coded integers are called.
+pub fn name(coded: &[u8]) -> &'static str {
+    let mut reader = Reader::new(coded);
+    let form = reader.u8().unwrap_or(u8::MAX);
+    let signed_count = match form {
+        OFFSET => 0,
+        DELTA | SLOPE => 1,
+        TWICE => 2,
+        _ => return name_in(&NAMES, coded),
+    };
+    for _ in 0..signed_count {
+        reader.signed();
+    }
+    let names = if reader.u8().is_some_and(frame::is_dense) { &DENSE_NAMES } else { &NAMES };
+    name_in(names, coded)
 }
 
 pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {

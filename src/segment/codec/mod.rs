@@ -4,24 +4,28 @@
 //! Out:  bytes, whose first says how they are coded; no count, which the block has.
 //!
 //! ```text
-//! strings --entries, lengths--> integers --differences, runs--> frames --codes--> packed bits
-//! floats  --decimals, bits----> integers
+//! strings --entries, lengths--> integers --differences, runs--> frames --codes-----------> packed bits
+//! floats  --decimals, bits----> integers                               --codes, cold data-> symbols of unlike length
 //! ```
 //!
-//! An encoder chooses by statistics of the values, not by trying everything. A decoder trusts nothing: bytes that make
-//! no sense are [`CodecError`], never a panic, and take no more room than the count and the bytes allow. benches/codec
-//! says what each shape of data takes, tests/fuzz attacks the decoders.
+//! An encoder chooses by statistics of the values, not by trying everything; how hard it tries is its [`Effort`], and
+//! what it wrote says how to read it. A decoder trusts nothing: bytes that make no sense are [`CodecError`], never a
+//! panic, and take no more room than the count and the bytes allow. benches/codec says what each shape of data takes,
+//! tests/fuzz attacks the decoders.
 
 // In data order: each uses only those below it.
 mod text;
 mod float;
 mod integer;
 mod frame;
+mod dense;
+mod ans;
 mod pack;
 mod bits;
 
 use crate::model::Bytes;
 use crate::model::FieldType;
+use crate::model::TimeRange;
 use crate::model::Values;
 
 /// A column does not follow its format.
@@ -29,13 +33,65 @@ use crate::model::Values;
 #[error("malformed column: {0}")]
 pub struct CodecError(pub &'static str);
 
+/// How hard an encoder tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// A few nanoseconds a value, to write and to read: for what a flush writes.
+    #[default]
+    Hot,
+    /// Also what takes a little longer to read: for what is written once more and then stays.
+    Cold,
+}
+
 /// What one block of a column taught for the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hints {
+    effort: Effort,
     /// Decimal places of its floats.
     exponent: Option<u8>,
     /// How its integers, or those of its decimals, were cut.
     habit: Option<integer::Habit>,
+    blocks: u32,
+    looked_at: Packing,
+}
+
+/// Bytes of columns, and what they would take if they were written with [`Effort::Cold`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packing {
+    bytes: u64,
+    packed_bytes: u64,
+}
+
+impl Packing {
+    /// Adds another column.
+    pub fn add(&mut self, other: Packing) {
+        self.bytes += other.bytes;
+        self.packed_bytes += other.packed_bytes;
+    }
+
+    /// What packing saves, in percent.
+    pub fn saves(self) -> u16 {
+        let saved = (self.bytes - self.packed_bytes) * 100;
+        saved.checked_div(self.bytes).unwrap_or(0) as u16
+    }
+}
+
+/// What codes of unlike length must save, in percent, of a block of a column and of what a segment is written anew for:
+/// they take longer to read.
+pub const DENSE_SAVES: u16 = 15;
+/// One of so many blocks of a column is looked at for what packing would save.
+const LOOK_BLOCKS: u32 = 64;
+
+impl Hints {
+    /// Of a column without a block yet.
+    pub fn new(effort: Effort) -> Hints {
+        Hints { effort, ..Hints::default() }
+    }
+
+    /// Of the blocks so far that were looked at; nothing for what is packed already.
+    pub fn packing(&self) -> Packing {
+        self.looked_at
+    }
 }
 
 /// Appends the values of one column.
@@ -45,26 +101,28 @@ pub fn encode(values: &Values, out: &mut Vec<u8>) {
 
 /// Appends the values of one block of a column; `hints` are those of the block before.
 pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
+    let start = out.len();
+    encode_column(hints, values, out);
+    if hints.effort == Effort::Hot && hints.blocks.is_multiple_of(LOOK_BLOCKS) {
+        let bytes = (out.len() - start) as u64;
+        let mut packed = Vec::new();
+        encode_column(&mut Hints { effort: Effort::Cold, habit: None, ..*hints }, values, &mut packed);
+        hints.looked_at.add(Packing { bytes, packed_bytes: bytes.min(packed.len() as u64) });
+    }
+    hints.blocks = hints.blocks.wrapping_add(1);
+}
+
+fn encode_column(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
         Values::Float(values) => float::encode(hints, values, out),
-        Values::Integer(values) => integer::encode_next(&mut hints.habit, values, out),
+        Values::Integer(values) => integer::encode_next(hints.effort, &mut hints.habit, values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-            integer::encode_next(&mut hints.habit, &signed, out);
+            integer::encode_next(hints.effort, &mut hints.habit, &signed, out);
         }
         Values::Boolean(values) => bits::encode(values, out),
-        Values::String(values) => text::encode(values, out),
+        Values::String(values) => text::encode(hints.effort, values, out),
     }
-}
-
-/// Appends a handful of integers in no order, to be read as any column of them.
-pub fn encode_few_integers(values: &[i64], out: &mut Vec<u8>) {
-    integer::encode_few(values, out);
-}
-
-/// Appends a handful of floats in no order, to be read as any column of them; `hints` are those of their block.
-pub fn encode_few_floats(hints: Hints, values: &[f64], out: &mut Vec<u8>) {
-    float::encode_few(hints, values, out);
 }
 
 /// The `count` values of a column of `field_type`.
@@ -80,14 +138,47 @@ pub fn decode(field_type: FieldType, bytes: &[u8], count: usize) -> Result<Value
     })
 }
 
-/// Appends timestamps.
-pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
-    integer::encode(times, out);
+/// Appends timestamps, ascending, of which there is one: those of even steps take no bytes.
+pub fn encode_times(effort: Effort, times: &[i64], out: &mut Vec<u8>) {
+    let (first, last) = (times[0], times[times.len() - 1]);
+    if even_step(TimeRange { min: first, max: last }, times.len()).is_some_and(|step| has_step(times, step)) {
+        return;
+    }
+    let times: Vec<i64> = times.iter().map(|time| time.wrapping_sub(first)).collect();
+    integer::encode(effort, &times, out);
 }
 
-/// The `count` timestamps of a column.
-pub fn decode_times(bytes: &[u8], count: usize) -> Result<Vec<i64>, CodecError> {
-    integer::decode(bytes, count)
+fn has_step(times: &[i64], step: u64) -> bool {
+    times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) as u64 == step)
+}
+
+/// From one of `count` times to the next, if they can have the same distance from first to last.
+fn even_step(range: TimeRange, count: usize) -> Option<u64> {
+    let (span, steps) = (range.max.wrapping_sub(range.min) as u64, (count as u64).saturating_sub(1));
+    if steps == 0 { (span == 0).then_some(0) } else { span.is_multiple_of(steps).then_some(span / steps) }
+}
+
+/// The `count` timestamps of a column; `range` is from the first to the last.
+pub fn decode_times(bytes: &[u8], range: TimeRange, count: usize) -> Result<Vec<i64>, CodecError> {
+    check_count(count)?;
+    if bytes.is_empty() {
+        let step = even_step(range, count).ok_or(CodecError("times of no even step"))?;
+        return Ok((0..count as u64).map(|index| range.min.wrapping_add(step.wrapping_mul(index) as i64)).collect());
+    }
+    let mut times = integer::decode(bytes, count)?;
+    times.iter_mut().for_each(|time| *time = time.wrapping_add(range.min));
+    Ok(times)
+}
+
+/// Four values as integers over a power of ten, which they are again when divided by it; and which power. `hints` are
+/// those of their block.
+pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
+    float::decimals(hints, values)
+}
+
+/// A power of ten that [`decimals`] may have taken.
+pub fn power_of_ten(exponent: u8) -> Option<f64> {
+    float::POWERS.get(usize::from(exponent)).copied()
 }
 
 /// Appends which rows have a value.
@@ -100,20 +191,19 @@ pub fn decode_valid(bytes: &[u8], count: usize) -> Result<Vec<bool>, CodecError>
     bits::decode(bytes, count)
 }
 
-/// What the codec of a coded column is called; the first byte tells.
+/// What the codec of a coded column is called.
 pub fn name(field_type: FieldType, coded: &[u8]) -> &'static str {
-    let names = match field_type {
-        FieldType::Float => &float::NAMES[..],
-        FieldType::Integer | FieldType::Unsigned => &integer::NAMES,
-        FieldType::Boolean => &bits::NAMES,
-        FieldType::String => &text::NAMES,
-    };
-    name_in(names, coded)
+    match field_type {
+        FieldType::Float => float::name(coded),
+        FieldType::Integer | FieldType::Unsigned => integer::name(coded),
+        FieldType::Boolean => name_in(&bits::NAMES, coded),
+        FieldType::String => name_in(&text::NAMES, coded),
+    }
 }
 
 /// As [`name`], of timestamps.
 pub fn times_name(coded: &[u8]) -> &'static str {
-    name_in(&integer::NAMES, coded)
+    if coded.is_empty() { "even" } else { integer::name(coded) }
 }
 
 fn name_in(names: &[&'static str], coded: &[u8]) -> &'static str {

@@ -1,12 +1,21 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::segment::codec::frame::Frame;
 use crate::stdx::seeded;
+use crate::stdx::varint;
+use crate::stdx::varint::Reader;
 
-/// Reads back what was written, bit for bit, and answers its size.
+/// Reads back what was written, hot and cold, bit for bit, and answers the size of the hot form.
 fn check(values: &Values) -> usize {
+    let hot = check_with(Effort::Hot, values);
+    assert!(check_with(Effort::Cold, values) <= hot);
+    hot
+}
+
+fn check_with(effort: Effort, values: &Values) -> usize {
     let mut bytes = Vec::new();
-    encode(values, &mut bytes);
+    encode_with(&mut Hints::new(effort), values, &mut bytes);
     let decoded = decode(values.field_type(), &bytes, values.len()).unwrap();
     assert_same(values, &decoded);
     bytes.len()
@@ -42,8 +51,49 @@ impl Random {
     }
 }
 
-/// The packing as its description says it, bit by bit.
+/// Packing and symbols as their descriptions say it, bit by bit.
 mod naive {
+    /// The symbols of `bytes`, by counting slots.
+    pub fn symbols(bytes: &[u8], symbol_count: usize, count: usize) -> Vec<u8> {
+        let weights = [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192];
+        let weight = |symbol: usize| weights[usize::from(bytes[symbol / 2] >> (symbol % 2 * 4) & 15)];
+        let total: usize = (0..symbol_count).map(weight).sum();
+        let mut shares: Vec<usize> = (0..symbol_count).map(|symbol| weight(symbol) * 256 / total).collect();
+        for (symbol, share) in shares.iter_mut().enumerate() {
+            *share = if weight(symbol) > 0 { (*share).max(1) } else { 0 };
+        }
+        while shares.iter().sum::<usize>() != 256 {
+            let largest = *shares.iter().max().unwrap();
+            let at = shares.iter().rposition(|share| *share == largest).unwrap();
+            shares[at] = if shares.iter().sum::<usize>() > 256 { largest - 1 } else { largest + 1 };
+        }
+        let mut owners = [0; 256];
+        let in_turn = shares.iter().enumerate().flat_map(|(symbol, share)| vec![symbol; *share]);
+        in_turn.enumerate().for_each(|(turn, symbol)| owners[turn * 163 % 256] = symbol);
+        let number = |slot: usize| {
+            let owner = owners[slot];
+            shares[owner] + owners[..slot].iter().filter(|other| **other == owner).count()
+        };
+        let body = &bytes[symbol_count.div_ceil(2)..];
+        let mut states = [usize::from(body[0]), usize::from(body[1])];
+        let mut bits = body[2..].iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        let mut symbols = Vec::new();
+        for index in 0..count {
+            let state = &mut states[index % 2];
+            symbols.push(owners[*state] as u8);
+            if index + 2 < count {
+                // The bits that are read are those of the slot that comes, so its turn is now.
+                let (mut whole, mut read) = (number(*state), Vec::new());
+                while whole < 256 {
+                    whole *= 2;
+                    read.push(bits.next().unwrap());
+                }
+                *state = whole - 256 + read.iter().rev().fold(0, |low, bit| low * 2 + usize::from(*bit));
+            }
+        }
+        symbols
+    }
+
     /// Which bit of the packed bytes is bit `bit` of value `index`.
     fn place(count: usize, index: usize, width: usize, bit: usize) -> usize {
         let whole = count / 128 * 128;
@@ -113,6 +163,89 @@ fn a_few_outliers_do_not_widen_the_rest() {
     assert!(bytes < 1000 * 3 / 8 + 100, "{bytes}");
     let below = (0..1000).map(|index| if index % 300 == 5 { i64::MIN } else { random.below(1 << 20) }).collect();
     assert!(check_integers(below) < 1000 * 21 / 8 + 100);
+}
+
+/// Bits of a value on average, if each comes by chance as often as it does.
+fn entropy(values: impl Iterator<Item = i64>) -> f64 {
+    let mut counts = std::collections::BTreeMap::new();
+    values.for_each(|value| *counts.entry(value).or_insert(0_u32) += 1);
+    let total = f64::from(counts.values().sum::<u32>());
+    counts.values().map(|&count| f64::from(count) / total * (total / f64::from(count)).log2()).sum()
+}
+
+#[test]
+fn dense_steps_cost_hardly_more_than_their_entropy() {
+    let mut random = Random(6);
+    for (count, deviation) in [(250, 1.0), (500, 0.6), (500, 40.0), (2000, 1.0)] {
+        let mut level = 5000.0;
+        let mut walk = |_| {
+            level += random.bell() * deviation;
+            level as i64
+        };
+        let values: Vec<i64> = (0..=count).map(&mut walk).collect();
+        let steps: Vec<i64> = values.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let entropy = entropy(steps.iter().copied());
+        let mut dense = Vec::new();
+        assert!(Frame::of(&steps).write_dense(0, &mut dense));
+        assert_eq!(frame::read(&mut Reader::new(&dense), steps.len()), Some(steps));
+        let bits = dense.len() * 8;
+        // Short columns of many different steps cannot say how often each came: what is compared with is too little.
+        let head = if deviation > 10.0 { 800.0 } else { 120.0 };
+        assert!((bits as f64) < f64::from(count) * entropy * 1.02 + head, "{bits} for {count} of {entropy}");
+    }
+}
+
+#[test]
+fn what_comes_seldom_and_far_off_is_an_exception_of_a_cold_column() {
+    let mut random = Random(7);
+    let skewed = |random: &mut Random| if random.below(5) > 1 { 0 } else { random.below(5) };
+    let mut values: Vec<i64> = (0..500).map(|_| skewed(&mut random)).collect();
+    values[3] = i64::MIN;
+    values[400] = 1 << 50;
+    let mut bytes = Vec::new();
+    encode_with(&mut Hints::new(Effort::Cold), &Values::Integer(values.clone()), &mut bytes);
+    assert_eq!(name(FieldType::Integer, &bytes), "offset dense");
+    assert!(bytes.len() < 500 * 7 / 4 / 8 + 50, "{}", bytes.len());
+    check_integers(values);
+}
+
+#[test]
+fn a_dense_column_is_called_so() {
+    let mut random = Random(8);
+    let mut level = 0;
+    let mut walk = |_| {
+        level += [0, 0, 0, 0, 1, -1, 2, -3][random.below(8) as usize];
+        level
+    };
+    let values: Vec<i64> = (0..500).map(&mut walk).collect();
+    let floats = Values::Float(values.iter().map(|&value| value as f64 / 100.0).collect());
+    for (values, hot, cold) in [(floats, "decimal", "decimal dense"), (Values::Integer(values), "delta", "delta dense")]
+    {
+        for (effort, expected) in [(Effort::Hot, hot), (Effort::Cold, cold)] {
+            let mut bytes = Vec::new();
+            encode_with(&mut Hints::new(effort), &values, &mut bytes);
+            assert_eq!(name(values.field_type(), &bytes), expected);
+        }
+    }
+}
+
+fn check_times(times: &[i64]) -> usize {
+    let mut bytes = Vec::new();
+    encode_times(Effort::Cold, times, &mut bytes);
+    let range = TimeRange { min: times[0], max: times[times.len() - 1] };
+    assert_eq!(decode_times(&bytes, range, times.len()).unwrap(), times);
+    bytes.len()
+}
+
+#[test]
+fn times_of_even_steps_take_no_bytes() {
+    for times in [&[7][..], &[i64::MIN, i64::MAX], &[i64::MIN, -1, i64::MAX - 1], &[-20, -10, 0, 10], &[5, 5]] {
+        assert_eq!(check_times(times), 0);
+    }
+    assert!(check_times(&[0, 10, 30]) > 0);
+    assert!(check_times(&[i64::MIN, 0, i64::MAX]) > 0);
+    assert!(decode_times(&[], TimeRange { min: 0, max: 10 }, 4).is_err());
+    assert!(decode_times(&[], TimeRange { min: 0, max: 10 }, 1).is_err());
 }
 
 #[test]
@@ -256,7 +389,7 @@ proptest! {
     }
 
     #[test]
-    fn blocks_of_a_column_read_back_and_so_do_handfuls_of_them(
+    fn blocks_of_a_column_read_back_and_so_do_four_of_them_as_decimals(
         blocks in proptest::collection::vec(
             proptest::collection::vec(
                 prop_oneof![
@@ -275,14 +408,12 @@ proptest! {
             let values = Values::Float(block.clone());
             encode_with(&mut hints, &values, &mut bytes);
             assert_same(&decode(FieldType::Float, &bytes, block.len()).unwrap(), &values);
-            let few = &block[..block.len().min(4)];
-            bytes.clear();
-            encode_few_floats(hints, few, &mut bytes);
-            assert_same(&decode(FieldType::Float, &bytes, few.len()).unwrap(), &Values::Float(few.to_vec()));
-            let few: Vec<i64> = few.iter().map(|value| value.to_bits() as i64 >> (block.len() % 64)).collect();
-            bytes.clear();
-            encode_few_integers(&few, &mut bytes);
-            assert_same(&decode(FieldType::Integer, &bytes, few.len()).unwrap(), &Values::Integer(few));
+            let Some(few) = block.first_chunk::<4>() else { continue };
+            if let Some((places, four)) = decimals(&hints, few) {
+                let power = power_of_ten(places).unwrap();
+                let again = four.map(|integer| integer as f64 / power);
+                assert_same(&Values::Float(again.to_vec()), &Values::Float(few.to_vec()));
+            }
         }
     }
 
@@ -296,6 +427,34 @@ proptest! {
         prop_assert_eq!(frame::common_divisor(&values), divisor);
         let division = frame::Divisor::new(divisor);
         prop_assert!(values.iter().map(|&value| division.quotient(value)).eq(quotients));
+    }
+
+    #[test]
+    fn symbols_are_what_the_naive_twin_reads(
+        symbols in (1_u8..=64).prop_flat_map(|count| proptest::collection::vec((0..count, 0..count), 1..600)),
+        is_skewed in any::<bool>(),
+    ) {
+        let symbols: Vec<u8> =
+            symbols.into_iter().map(|(one, other)| if is_skewed { one.min(other) / 2 } else { one }).collect();
+        let mut counts = vec![0; usize::from(symbols.iter().copied().max().unwrap_or(0)) + 1];
+        symbols.iter().for_each(|&symbol| counts[usize::from(symbol)] += 1);
+        let mut bytes = Vec::new();
+        ans::Model::of(&counts).write(&symbols, &mut bytes);
+        prop_assert_eq!(&naive::symbols(&bytes, counts.len(), symbols.len()), &symbols);
+        let mut reader = varint::Reader::new(&bytes);
+        prop_assert_eq!(ans::read(&mut reader, counts.len(), symbols.len()), Some(symbols));
+        prop_assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn all_times_read_back(steps in proptest::collection::vec(0_u32..4, 0..100), scale in 1_i64..i64::MAX / 400) {
+        let mut time = -scale;
+        let step = |step: u32| {
+            time += i64::from(step) * scale;
+            time
+        };
+        let times: Vec<i64> = std::iter::once(0).chain(steps).map(step).collect();
+        check_times(&times);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use hashbrown::HashMap;
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::Effort;
 use crate::segment::codec::Strings;
 use crate::segment::codec::check_count;
 use crate::segment::codec::integer;
@@ -27,17 +28,17 @@ const LZ4_RATIO_MAX: usize = 255;
 /// A dictionary is for columns that name each of its entries so often.
 const ENTRY_ROWS_MIN: usize = 3;
 
-pub fn encode(values: &Strings, out: &mut Vec<u8>) {
+pub fn encode(effort: Effort, values: &Strings, out: &mut Vec<u8>) {
     match find_entries(values) {
         Some((entries, rows)) => {
             out.push(DICTIONARY);
             varint::put(out, entries.len() as u64);
             let mut coded = Vec::new();
-            encode_plain(&entries, &mut coded);
+            encode_plain(effort, &entries, &mut coded);
             varint::put_bytes(out, &coded);
-            integer::encode(&rows, out);
+            integer::encode(effort, &rows, out);
         }
-        None => encode_plain(&values.iter().map(|value| &**value).collect::<Vec<_>>(), out),
+        None => encode_plain(effort, &values.iter().map(|value| &**value).collect::<Vec<_>>(), out),
     }
 }
 
@@ -60,10 +61,10 @@ fn find_entries(values: &Strings) -> Option<(Vec<&[u8]>, Vec<i64>)> {
     (!entries.is_empty()).then_some((entries, rows))
 }
 
-fn encode_plain(values: &[&[u8]], out: &mut Vec<u8>) {
+fn encode_plain(effort: Effort, values: &[&[u8]], out: &mut Vec<u8>) {
     let lengths: Vec<i64> = values.iter().map(|value| value.len() as i64).collect();
     let mut coded = Vec::new();
-    integer::encode(&lengths, &mut coded);
+    integer::encode(effort, &lengths, &mut coded);
     let text = values.concat();
     let packed = lz4_flex::compress(&text);
     let (mode, body) = if packed.len() < text.len() { (LZ4, packed) } else { (RAW, text) };
