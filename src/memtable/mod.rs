@@ -43,7 +43,7 @@ use crate::model::TimeRange;
 use crate::stdx::bitset::BitSet;
 
 /// Rows of a full chunk: sorted in well under a millisecond.
-const CHUNK_ROWS: usize = 8192;
+const CHUNK_ROWS: usize = if cfg!(test) { 8 } else { 8192 };
 const TIME: usize = 0;
 const SERIES: usize = 1;
 const VALUES: usize = 2;
@@ -86,7 +86,8 @@ struct Chunk {
     words: Vec<u64>,
     strings: Vec<u8>,
     order: OnceCell<Order>,
-    is_sealed: bool,
+    /// Rows, if it is sealed.
+    sealed_rows: Option<usize>,
 }
 
 impl Arena {
@@ -102,10 +103,9 @@ impl Chunk {
 
     /// A word of the row at a position of the order.
     fn word(&self, stride: usize, position: usize, slot: usize) -> u64 {
-        if self.is_sealed {
-            self.words[slot * (self.words.len() / stride) + position]
-        } else {
-            self.words[self.order(stride).row(position) * stride + slot]
+        match self.sealed_rows {
+            Some(rows) => self.words[slot * rows + position],
+            None => self.words[self.order(stride).row(position) * stride + slot],
         }
     }
 
@@ -118,9 +118,9 @@ impl Chunk {
         value: impl Fn(u64) -> T,
         into: &mut Vec<T>,
     ) {
-        if self.is_sealed {
-            let column = &self.words[slot * (self.words.len() / stride)..];
-            into.extend(column[positions].iter().map(|&word| value(word)));
+        if let Some(rows) = self.sealed_rows {
+            let words = &self.words[slot * rows..][positions];
+            into.extend(words.iter().map(|&word| value(word)));
         } else {
             let rows = &self.order(stride).rows()[positions];
             into.extend(rows.iter().map(|&row| value(self.words[row as usize * stride + slot])));
@@ -136,8 +136,8 @@ impl Chunk {
             columns.extend(order.rows().iter().map(|&row| self.words[row as usize * stride + slot]));
         }
         self.words = columns;
+        self.sealed_rows = Some(order.rows().len());
         self.order = order.of_ordered_rows().into();
-        self.is_sealed = true;
     }
 
     /// Appends the values of a row.

@@ -1,6 +1,10 @@
 //! Reads a log back: whole frames, a torn tail, damage in between.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+
+use futures_lite::future;
 
 use crate::disk::Disk;
 use crate::disk::File;
@@ -209,22 +213,27 @@ impl Header {
     }
 }
 
-/// A part of the file in memory.
+/// A part of the file in memory. While it is used the next one is read already.
 pub(super) struct Window<'a, F> {
     file: &'a F,
     pub size: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// What follows `bytes`, begun.
+    next: Option<Reading<'a>>,
 }
+
+type Reading<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + 'a>>;
 
 impl<'a, F: File> Window<'a, F> {
     pub async fn new(file: &'a F) -> io::Result<Window<'a, F>> {
-        Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new() })
+        Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new(), next: None })
     }
 
     /// Reads from the file again.
     fn forget(&mut self) {
         self.bytes.clear();
+        self.next = None;
     }
 
     /// What stands where a frame would begin; `None` when the file ends before.
@@ -242,7 +251,7 @@ impl<'a, F: File> Window<'a, F> {
         if end > self.end() {
             self.bytes.drain(..(position - self.start) as usize);
             self.start = position;
-            while self.end() < end && self.append(end).await? > 0 {}
+            while self.end() < end && self.append().await? > 0 {}
         }
         let start = (position - self.start) as usize;
         let end = self.bytes.len().min(start + bytes);
@@ -253,11 +262,21 @@ impl<'a, F: File> Window<'a, F> {
         self.start + self.bytes.len() as u64
     }
 
-    /// Reads on, at least up to `end` or as much as is read at a time; how many bytes came.
-    async fn append(&mut self, end: u64) -> io::Result<usize> {
-        let position = self.end();
-        let found = self.file.read_at(position, READ_BYTES.max((end - position) as usize)).await?;
+    /// Reads on; how many bytes came.
+    async fn append(&mut self) -> io::Result<usize> {
+        let found = match self.next.take() {
+            Some(next) => next.await?,
+            None => self.file.read_at(self.end(), READ_BYTES).await?,
+        };
         self.bytes.extend_from_slice(&found);
+        if !found.is_empty() && self.end() < self.size {
+            let mut next: Reading<'a> = Box::pin(self.file.read_at(self.end(), READ_BYTES));
+            // Begins it.
+            self.next = match future::poll_once(&mut next).await {
+                Some(done) => Some(Box::pin(future::ready(done))),
+                None => Some(next),
+            };
+        }
         Ok(found.len())
     }
 }

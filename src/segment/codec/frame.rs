@@ -17,6 +17,7 @@
 
 use crate::segment::codec::dense;
 use crate::segment::codec::dense::Dense;
+use crate::segment::codec::pack::GROUP;
 use crate::segment::codec::pack::mask;
 use crate::segment::codec::pack::pack;
 use crate::segment::codec::pack::packed_bytes;
@@ -79,9 +80,94 @@ pub struct Cut {
 /// Parts in which shares of the values are counted.
 pub const SHARE_PARTS: usize = 256;
 /// A share that differs by more is another one.
-pub const SHARE_SLACK: usize = SHARE_PARTS / 24;
+pub const SHARE_SLACK: usize = SHARE_PARTS / 8;
 
 impl Cut {
+    /// Appends the differences of neighbours as a frame, if it suits them as well as those that it was made for and
+    /// they are not all the same; answers how many are not 0. `nested` is how the exceptions of the frame before were
+    /// cut.
+    pub fn write_differences(self, values: &[i64], nested: &mut Option<Cut>, out: &mut Vec<u8>) -> Option<usize> {
+        let differences = |start: usize, codes: &mut [u64]| {
+            for (code, pair) in codes.iter_mut().zip(values[start..].windows(2)) {
+                *code = pair[1].wrapping_sub(pair[0]) as u64;
+            }
+        };
+        let step = values.get(1)?.wrapping_sub(values[0]);
+        if values.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
+            return None;
+        }
+        self.write(values.len() - 1, differences, |exceptions, out| write_exceptions(nested, exceptions, out), out)
+    }
+
+    /// As [`Cut::write_differences`], of `count` values that `fill` puts in the place of some zeros, from the index on
+    /// that it gets.
+    fn write(
+        self,
+        count: usize,
+        fill: impl Fn(usize, &mut [u64]),
+        write_exceptions: impl FnOnce(&[i64], &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let Cut { base, kind, width, .. } = self;
+        let (code_max, zero) = (code_max(kind, width), base.wrapping_neg() as u64);
+        let start = out.len();
+        put_head(kind as u32, width, 1, base, out);
+        let head_end = out.len();
+        let (mut exceptions, mut places) = (Vec::new(), Vec::new());
+        let (mut used, mut changes) = (0, 0);
+        let mut group = [0; GROUP];
+        for first in (0..count).step_by(GROUP) {
+            let codes = &mut group[..GROUP.min(count - first)];
+            fill(first, codes);
+            for code in codes.iter_mut() {
+                *code = code.wrapping_sub(base as u64);
+                used |= *code;
+                changes += u64::from(*code != zero);
+            }
+            if kind != Kind::Plain {
+                // Without a branch: which values are exceptions cannot be foretold.
+                let (mut here, mut exception_count) = ([0; GROUP], 0);
+                for (index, &code) in (0..).zip(codes.iter()) {
+                    here[exception_count % GROUP] = index;
+                    exception_count += usize::from(code > code_max);
+                }
+                let here = &here[..exception_count];
+                exceptions.extend(here.iter().map(|&place: &u8| codes[usize::from(place)] as i64));
+                here.iter().for_each(|&place| codes[usize::from(place)] = mark(kind, width));
+                if kind == Kind::Listed {
+                    places.extend(here.iter().map(|&place| first as u32 + u32::from(place)));
+                }
+            }
+            pack(codes, width, out);
+        }
+        if !self.suits((exceptions.len() * SHARE_PARTS).div_ceil(count.max(1)), used) {
+            out.truncate(start);
+            return None;
+        }
+        let codes_end = out.len();
+        if kind == Kind::Listed {
+            varint::put(out, places.len() as u64);
+            Frame::plain(&gaps(&places)).write(out);
+        }
+        if kind != Kind::Plain {
+            write_exceptions(&exceptions, out);
+        }
+        if kind == Kind::Listed {
+            // There the codes come last.
+            out[head_end..].rotate_left(codes_end - head_end);
+        }
+        Some(changes as usize)
+    }
+
+    /// Whether it suits values of which this share are exceptions, and which use these bits.
+    fn suits(self, exceptions: usize, used: u64) -> bool {
+        match self.kind {
+            // Not much wider than they need, either.
+            Kind::Plain => (bit_length(used)..=bit_length(used) + 1).contains(&self.width),
+            Kind::Escaped | Kind::Listed => exceptions <= self.exceptions + SHARE_SLACK,
+        }
+    }
+
     fn is_exception(self, value: i64) -> bool {
         value.wrapping_sub(self.base) as u64 > code_max(self.kind, self.width)
     }
@@ -92,24 +178,25 @@ impl Cut {
     }
 }
 
+/// Appends exceptions as a frame, cut as those of the block before if that suits them.
+fn write_exceptions(habit: &mut Option<Cut>, exceptions: &[i64], out: &mut Vec<u8>) {
+    let fill = |start: usize, codes: &mut [u64]| {
+        codes.iter_mut().zip(&exceptions[start..]).for_each(|(code, &exception)| *code = exception as u64);
+    };
+    let write_more = |exceptions: &[i64], out: &mut Vec<u8>| Frame::nested(exceptions, 2).write_nested(2, out);
+    if habit.and_then(|cut| cut.write(exceptions.len(), fill, write_more, out)).is_none() {
+        let frame = Frame::nested(exceptions, 1);
+        *habit = frame.cut(exceptions);
+        frame.write_nested(1, out);
+    }
+}
+
 impl Frame {
     /// How it is cut, if others can be cut so; `values` are its own.
     pub fn cut(&self, values: &[i64]) -> Option<Cut> {
         let Window { kind, width, start, .. } = self.window;
         let cut = Cut { base: self.base.wrapping_add(start as i64), kind, width, exceptions: 0 };
         (self.scale == 1).then(|| Cut { exceptions: cut.exceptions_of(values), ..cut })
-    }
-
-    /// The values in a frame cut as another was; `None` if that does not suit them as well.
-    pub fn like(cut: Cut, values: &[i64]) -> Option<Frame> {
-        let exceptions = cut.exceptions_of(values);
-        let slack = if cut.kind == Kind::Plain { 0 } else { SHARE_SLACK };
-        if exceptions > cut.exceptions + slack {
-            return None;
-        }
-        let quotients = values.iter().map(|value| value.wrapping_sub(cut.base) as u64).collect();
-        let window = Window { kind: cut.kind, width: cut.width, start: 0, bits: 0 };
-        Some(Frame { base: cut.base, scale: 1, quotients, range: u64::MAX, window })
     }
 
     /// Looks at the values.
@@ -175,28 +262,35 @@ impl Frame {
     fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) {
         let Window { kind, width, start, .. } = self.window;
         self.write_head(kind as u32, width, start, out);
-        match kind {
-            Kind::Plain => pack(&self.quotients, width, out),
-            Kind::Escaped => {
-                let (exceptions, _) = take_exceptions(&mut self.quotients, start, code_max(kind, width), mask(width));
-                pack(&self.quotients, width, out);
-                Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
-            }
-            Kind::Listed => {
-                let (exceptions, gaps) = take_exceptions(&mut self.quotients, start, code_max(kind, width), 0);
-                varint::put(out, exceptions.len() as u64);
-                Frame::plain(&gaps).write(out);
-                Frame::nested(&exceptions, depth + 1).write_nested(depth + 1, out);
-                pack(&self.quotients, width, out);
-            }
+        if kind == Kind::Plain {
+            return pack(&self.quotients, width, out);
+        }
+        self.quotients.iter_mut().for_each(|quotient| *quotient = quotient.wrapping_sub(start));
+        let code_max = code_max(kind, width);
+        let places = places_where(&self.quotients, |code| code > code_max);
+        let exceptions = take_exceptions(&mut self.quotients, &places, mark(kind, width));
+        let nested = Frame::nested(&exceptions, depth + 1);
+        if kind == Kind::Listed {
+            varint::put(out, places.len() as u64);
+            Frame::plain(&gaps(&places)).write(out);
+            nested.write_nested(depth + 1, out);
+            pack(&self.quotients, width, out);
+        } else {
+            pack(&self.quotients, width, out);
+            nested.write_nested(depth + 1, out);
         }
     }
 
     fn write_head(&self, kind: u32, width: u32, start: u64, out: &mut Vec<u8>) {
-        out.push((width + KIND_STEP * kind) as u8);
-        varint::put(out, self.scale);
-        varint::put_signed(out, self.base.wrapping_add(start.wrapping_mul(self.scale) as i64));
+        let base = self.base.wrapping_add(start.wrapping_mul(self.scale) as i64);
+        put_head(kind, width, self.scale, base, out);
     }
+}
+
+fn put_head(kind: u32, width: u32, scale: u64, base: i64, out: &mut Vec<u8>) {
+    out.push((width + KIND_STEP * kind) as u8);
+    varint::put(out, scale);
+    varint::put_signed(out, base);
 }
 
 /// The largest code that stands for a value.
@@ -205,6 +299,11 @@ fn code_max(kind: Kind, width: u32) -> u64 {
         Kind::Escaped => mask(width) - 1,
         Kind::Plain | Kind::Listed => mask(width),
     }
+}
+
+/// What stands for an exception among the codes.
+fn mark(kind: Kind, width: u32) -> u64 {
+    if kind == Kind::Escaped { mask(width) } else { 0 }
 }
 
 /// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
@@ -220,26 +319,27 @@ fn bounds(values: &[i64]) -> (i64, i64) {
     (values.iter().copied().min().unwrap_or(0), values.iter().copied().max().unwrap_or(0))
 }
 
-/// Makes quotients codes; answers the exceptions (as far from `start`) and the gaps before each.
-fn take_exceptions(quotients: &mut [u64], start: u64, code_max: u64, mark: u64) -> (Vec<i64>, Vec<i64>) {
-    let mut places = vec![0_u32; quotients.len()];
+/// Puts `mark` in the place of each exception; answers the exceptions.
+fn take_exceptions(codes: &mut [u64], places: &[u32], mark: u64) -> Vec<i64> {
+    places.iter().map(|&place| std::mem::replace(&mut codes[place as usize], mark) as i64).collect()
+}
+
+fn places_where(codes: &[u64], holds: impl Fn(u64) -> bool) -> Vec<u32> {
+    let mut places = vec![0; codes.len()];
     let mut count = 0;
-    for (index, quotient) in quotients.iter_mut().enumerate() {
-        *quotient = quotient.wrapping_sub(start);
-        // Without a branch: which values are exceptions cannot be foretold.
+    for (index, &code) in codes.iter().enumerate() {
+        // Without a branch: which they are cannot be foretold.
         places[count] = index as u32;
-        count += usize::from(*quotient > code_max);
+        count += usize::from(holds(code));
     }
-    let (mut exceptions, mut gaps) = (Vec::with_capacity(count), Vec::with_capacity(count));
-    let mut next = 0;
-    for &place in &places[..count] {
-        let quotient = &mut quotients[place as usize];
-        exceptions.push(*quotient as i64);
-        gaps.push(i64::from(place - next));
-        *quotient = mark;
-        next = place + 1;
-    }
-    (exceptions, gaps)
+    places.truncate(count);
+    places
+}
+
+/// How many codes are before each place, from the place before.
+fn gaps(places: &[u32]) -> Vec<i64> {
+    let ends = [0].into_iter().chain(places.iter().map(|place| place + 1));
+    places.iter().zip(ends).map(|(place, end)| i64::from(place - end)).collect()
 }
 
 /// The best window when every quotient is below [`COUNTED_RANGE`].
@@ -340,7 +440,7 @@ fn read_nested(reader: &mut Reader<'_>, count: usize, depth: u32) -> Option<Vec<
         0 => Some(values(codes(reader, count, width)?, base, scale)),
         1 => {
             let codes = codes(reader, count, width)?;
-            let places = places_of(&codes, mask(width));
+            let places = places_where(&codes, |code| code == mask(width));
             let mut values = values(codes, base, scale);
             let exceptions = read_nested(reader, places.len(), depth + 1)?;
             for (&place, &exception) in places.iter().zip(&exceptions) {
@@ -394,17 +494,6 @@ fn values(codes: Vec<u64>, base: i64, scale: u64) -> Vec<i64> {
         return codes.into_iter().map(|code| base.wrapping_add(code as i64)).collect();
     }
     codes.into_iter().map(|code| base.wrapping_add(code.wrapping_mul(scale) as i64)).collect()
-}
-
-fn places_of(codes: &[u64], mark: u64) -> Vec<u32> {
-    let mut places = vec![0; codes.len()];
-    let mut count = 0;
-    for (index, &code) in codes.iter().enumerate() {
-        places[count] = index as u32;
-        count += usize::from(code == mark);
-    }
-    places.truncate(count);
-    places
 }
 
 /// Bits a value needs.

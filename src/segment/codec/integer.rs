@@ -54,6 +54,8 @@ const HEAD_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Habit {
     cut: Cut,
+    /// Of the exceptions.
+    nested: Option<Cut>,
     /// Share of the differences that are not 0.
     changes: usize,
     /// Blocks that may still follow it: a better form shall not be missed for long.
@@ -78,6 +80,9 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
+    if encode_by_habit(habit, values, out) {
+        return;
+    }
     let deltas = differences(values);
     let step = deltas.first().copied().unwrap_or(0);
     if deltas.iter().all(|&delta| delta == step) {
@@ -90,12 +95,6 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     let has_runs = runs_allowed && run_count * RUN_LENGTH_MIN <= values.len();
     if has_runs {
         encode_runs(effort, values, run_count, out);
-    }
-    let changes = run_count * SHARE_PARTS / values.len();
-    if !has_runs && let Some(frame) = by_habit(habit, &deltas, changes) {
-        out.push(DELTA);
-        varint::put_signed(out, first);
-        return frame.write(out);
     }
     let slope = slope(values);
     let (form, frame) = choose(values, &deltas, slope);
@@ -123,7 +122,9 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
             out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         } else {
             if form == DELTA && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
-                *habit = frame.cut(&deltas).map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
+                let changes = share_of_changes(run_count - 1, values.len());
+                let cut = frame.cut(&deltas);
+                *habit = cut.map(|cut| Habit { cut, nested: None, changes, blocks_left: HABIT_BLOCKS });
             }
             put_head(out);
             frame.write(out);
@@ -135,13 +136,31 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     }
 }
 
-/// The differences as those of the block before were cut, if they are alike; else the habit is given up.
-fn by_habit(habit: &mut Option<Habit>, deltas: &[i64], changes: usize) -> Option<Frame> {
-    let Habit { cut, changes: known, blocks_left } = habit.take()?;
-    let is_alike = blocks_left > 0 && deltas.len() >= HABIT_COUNT_MIN && changes.abs_diff(known) <= SHARE_SLACK;
-    let frame = Frame::like(cut, deltas).filter(|_| is_alike)?;
-    *habit = Some(Habit { cut, changes: known, blocks_left: blocks_left - 1 });
-    Some(frame)
+/// Appends the values with differences cut as those of the block before, if they are alike; else the habit is given up.
+fn encode_by_habit(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) -> bool {
+    let Some(mut known) = habit.take() else { return false };
+    if known.blocks_left == 0 || values.len() < HABIT_COUNT_MIN {
+        return false;
+    }
+    let start = out.len();
+    out.push(DELTA);
+    varint::put_signed(out, values[0]);
+    let changes = known.cut.write_differences(values, &mut known.nested, out);
+    let is_alike = changes.is_some_and(|changes| {
+        let share = share_of_changes(changes, values.len());
+        share.abs_diff(known.changes) <= SHARE_SLACK && (changes + 1) * RUN_LENGTH_MIN > values.len()
+    });
+    if !is_alike {
+        out.truncate(start);
+        return false;
+    }
+    known.blocks_left -= 1;
+    *habit = Some(known);
+    true
+}
+
+fn share_of_changes(changes: usize, count: usize) -> usize {
+    (changes + 1) * SHARE_PARTS / count
 }
 
 fn differences(values: &[i64]) -> Vec<i64> {

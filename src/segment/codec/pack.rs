@@ -10,7 +10,8 @@
 //! instruction; a single row of bits cannot be unpacked so. The tail is one row so that a short column pays no padding.
 //! Each width has its own copy of the loop, in which all shifts are constants.
 
-const GROUP: usize = 128;
+/// Values of a group.
+pub const GROUP: usize = 128;
 const LANES: usize = 2;
 const PLACES: usize = GROUP / LANES;
 /// Words of a group at 64 bits, and one more a lane that is read past the end and masked away.
@@ -37,7 +38,7 @@ pub fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     for group in groups {
         let mut words = [0; WORDS];
         pack_group(group, &mut words, width);
-        out.extend(words[..LANES * width as usize].iter().flat_map(|word| word.to_le_bytes()));
+        words[..LANES * width as usize].iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     }
     pack_tail(tail, width, out);
 }

@@ -458,6 +458,17 @@ proptest! {
     }
 
     #[test]
+    fn every_shape_of_integers_reads_back_block_by_block(values in shaped(), others in shaped(), count in 64_usize..300) {
+        let mut hints = Hints::default();
+        for block in values.chunks(count).chain(others.chunks(count)) {
+            let values = Values::Integer(block.to_vec());
+            let mut bytes = Vec::new();
+            encode_with(&mut hints, &values, &mut bytes);
+            assert_same(&decode(FieldType::Integer, &bytes, block.len()).unwrap(), &values);
+        }
+    }
+
+    #[test]
     fn every_shape_of_integers_reads_back(values in shaped()) {
         check_integers(values);
     }
