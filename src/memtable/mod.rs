@@ -40,6 +40,7 @@ use crate::model::FieldType;
 use crate::model::FieldValue;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
+use crate::model::Timestamp;
 use crate::stdx::bitset::BitSet;
 
 /// Rows of a full chunk: sorted in well under a millisecond.
@@ -169,9 +170,15 @@ impl Chunk {
         count: usize,
         mut number: impl FnMut(&mut Rows<'a>) -> Result<u64, BatchError>,
     ) -> Result<(), BatchError> {
-        let start = self.words.len();
-        self.words.resize(start + count, 0);
-        self.words[start..].iter_mut().try_for_each(|word| number(rows).map(|bits| *word = bits))
+        let mut failed = Ok(());
+        // Without a way out, since the room for them all is then made once.
+        self.words.extend((0..count).map(|_| {
+            number(rows).unwrap_or_else(|error| {
+                failed = Err(error);
+                0
+            })
+        }));
+        failed
     }
 
     /// Keeps a string; the word that stands for it. Nothing else is a string.
@@ -195,29 +202,47 @@ impl Memtable {
     pub fn apply(&mut self, batch: &Reader<'_>, assigned: &[SeriesId]) -> Result<(), BatchError> {
         let arenas: Vec<u32> = batch.layouts.iter().map(|layout| self.arena(layout)).collect();
         let mut rows = batch.rows();
-        while let Some(row) = rows.next_row()? {
-            let series = match row.series {
-                SeriesRef::Known(id) => id,
-                SeriesRef::New(index) => *assigned.get(index as usize).ok_or(BatchError("no such key"))?,
-            };
-            let arena = *arenas.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
-            let arena = &mut self.arenas[arena as usize];
-            let stride = arena.stride();
-            let chunk = writable_chunk(&mut arena.chunks, stride);
-            let before = chunk.words.len();
-            let strings_before = chunk.strings.len();
-            chunk.words.extend([row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)]);
-            if let Err(error) = chunk.take_values(&mut rows, &arena.fields, arena.only_type) {
-                chunk.words.truncate(before);
-                return Err(error);
+        let mut times = self.times.unwrap_or(TimeRange::NEVER);
+        let outcome = loop {
+            match self.take_row(&mut rows, &arenas, assigned) {
+                Ok(Some(time)) => times = TimeRange { min: times.min.min(time), max: times.max.max(time) },
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
             }
-            self.bytes += stride * 8 + chunk.strings.len() - strings_before;
-            self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
-            self.series.insert(series.0);
-            let times = self.times.get_or_insert(TimeRange::NEVER);
-            *times = TimeRange { min: times.min.min(row.time), max: times.max.max(row.time) };
+        };
+        self.times = (!self.is_empty()).then_some(times);
+        outcome
+    }
+
+    /// Takes the next row; its time.
+    #[inline(always)]
+    fn take_row(
+        &mut self,
+        rows: &mut Rows<'_>,
+        arenas: &[u32],
+        assigned: &[SeriesId],
+    ) -> Result<Option<Timestamp>, BatchError> {
+        let Some(row) = rows.next_row()? else { return Ok(None) };
+        let series = match row.series {
+            SeriesRef::Known(id) => id,
+            SeriesRef::New(index) => *assigned.get(index as usize).ok_or(BatchError("no such key"))?,
+        };
+        let arena = *arenas.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
+        let arena = &mut self.arenas[arena as usize];
+        let stride = arena.stride();
+        let chunk = writable_chunk(&mut arena.chunks, stride);
+        let before = chunk.words.len();
+        let strings_before = chunk.strings.len();
+        chunk.words.reserve(stride);
+        chunk.words.extend([row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)]);
+        if let Err(error) = chunk.take_values(rows, &arena.fields, arena.only_type) {
+            chunk.words.truncate(before);
+            return Err(error);
         }
-        Ok(())
+        self.bytes += stride * 8 + chunk.strings.len() - strings_before;
+        self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
+        self.series.insert(series.0);
+        Ok(Some(row.time))
     }
 
     /// The arena of a layout, made on first sight.

@@ -17,6 +17,8 @@
 use std::cell::Cell;
 use std::io;
 
+use futures_lite::future;
+
 use crate::batch::BatchError;
 use crate::batch::Reader;
 use crate::disk::Clock;
@@ -221,6 +223,7 @@ impl<P: Disk + Clock> Replay<'_, P> {
             }
             platform.yield_now().await;
         }
+        drop(frames);
         file.close().await?;
         if found < starts.len() {
             let text = format!("{}: {} frames cannot be read any more", path.display(), starts.len() - found);
@@ -250,16 +253,24 @@ impl<P: Disk + Clock> Replay<'_, P> {
         }
     }
 
-    /// Writes all that was replayed to segments that nothing names yet.
+    /// Writes all that was replayed to segments that nothing names yet: while one waits for the disk, another is
+    /// encoded.
     async fn spill(&mut self) {
-        for shard in self.engine.options.shards() {
-            for key in self.engine.replayed_partitions(shard) {
-                if let Err(error) = self.engine.spill(shard, key, self.age()).await {
-                    tracing::warn!("what the logs hold stays in memory, it cannot be written to a segment: {error}");
-                    self.is_stuck = true;
-                    return;
-                }
+        let (engine, age) = (self.engine, self.age());
+        let keys = |shard| engine.replayed_partitions(shard).into_iter().map(move |key| (shard, key));
+        let all: Vec<(u16, PartitionKey)> = engine.options.shards().flat_map(keys).collect();
+        let next = Cell::new(0);
+        let lane = async || {
+            while let Some(&(shard, key)) = all.get(next.replace(next.get() + 1)) {
+                engine.spill(shard, key, age).await?;
             }
+            Ok::<(), io::Error>(())
+        };
+        let (left, right) = future::zip(lane(), lane()).await;
+        if let Err(error) = left.and(right) {
+            tracing::warn!("what the logs hold stays in memory, it cannot be written to a segment: {error}");
+            self.is_stuck = true;
+            return;
         }
         self.bytes = 0;
     }
