@@ -200,8 +200,11 @@ impl<P: Disk> SegmentWriter<P> {
         self.rows += rows.times.len() as u64;
     }
 
-    /// What writing all columns with [`Effort::Cold`] would save, in percent.
+    /// What writing all columns with [`Effort::Cold`] would save, in percent; 0 if that was done, whatever it saved.
     fn packing_saves(&self) -> u16 {
+        if self.effort == Effort::Cold {
+            return 0;
+        }
         let mut all = codec::Packing::default();
         self.hints.iter().for_each(|hints| all.add(hints.packing()));
         all.saves()

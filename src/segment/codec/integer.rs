@@ -39,7 +39,7 @@ const RUNS: u8 = 6;
 /// By form.
 const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
 /// By form, of dense frames.
-const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
+const DENSE_NAMES: [&str; 7] = ["", "", "offset-dense", "delta-dense", "twice-dense", "slope-dense", ""];
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
@@ -69,7 +69,7 @@ pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
     encode_form(effort, values, true, &mut None, out);
 }
 
-/// As [`encode`], with what the column's block before left, and leaves it to the next.
+/// As [`encode`], with what the column's hot block before left, and leaves it to the next.
 pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
     encode_form(effort, values, true, habit, out);
 }
@@ -92,7 +92,10 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
         encode_runs(effort, values, run_count, out);
     }
     let changes = run_count * SHARE_PARTS / values.len();
-    if !has_runs && let Some(frame) = by_habit(habit, &deltas, changes) {
+    if effort == Effort::Hot
+        && !has_runs
+        && let Some(frame) = by_habit(habit, &deltas, changes)
+    {
         out.push(DELTA);
         varint::put_signed(out, first);
         return frame.write(out);
