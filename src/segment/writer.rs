@@ -211,9 +211,9 @@ impl<P: Disk> SegmentWriter<P> {
     }
 
     fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
-        let SegmentWriter { effort, hints, pending, coded, .. } = self;
+        let SegmentWriter { hints, pending, coded, .. } = self;
         coded.clear();
-        codec::encode_times(*effort, times, coded);
+        codec::encode_times(times, coded);
         varint::put_bytes(pending, coded);
         for (id, column) in ids.iter().zip(columns) {
             coded.clear();

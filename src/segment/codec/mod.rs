@@ -150,14 +150,15 @@ pub fn decode(field_type: FieldType, bytes: &[u8], count: usize) -> Result<Value
     })
 }
 
-/// Appends timestamps, ascending, of which there is one: those of even steps take no bytes.
-pub fn encode_times(effort: Effort, times: &[i64], out: &mut Vec<u8>) {
+/// Appends timestamps, ascending, of which there is one: those of even steps take no bytes. Never packed: what jitters
+/// does so evenly.
+pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
     let (first, last) = (times[0], times[times.len() - 1]);
     if even_step(TimeRange { min: first, max: last }, times.len()).is_some_and(|step| has_step(times, step)) {
         return;
     }
     let times: Vec<i64> = times.iter().map(|time| time.wrapping_sub(first)).collect();
-    integer::encode(effort, &times, out);
+    integer::encode(Effort::Hot, &times, out);
 }
 
 fn has_step(times: &[i64], step: u64) -> bool {

@@ -231,7 +231,7 @@ fn a_dense_column_is_called_so() {
 
 fn check_times(times: &[i64]) -> usize {
     let mut bytes = Vec::new();
-    encode_times(Effort::Cold, times, &mut bytes);
+    encode_times(times, &mut bytes);
     let range = TimeRange { min: times[0], max: times[times.len() - 1] };
     assert_eq!(decode_times(&bytes, range, times.len()).unwrap(), times);
     bytes.len()
