@@ -8,8 +8,8 @@
 //! ```text
 //! sizes    [64] [8 8 8] [1 1 1 1 1 1 1 1]        eight of a size: merged when the eighth is there
 //!          [64] [8 8 8 8]                        so each point is written once for each factor of eight
-//! cold     [64 8 8 8 8]  ->  [96]                no flush for long: one large segment, unless little is new; packed
-//!                                               where that saves space
+//! cold     [64 8 8 8 8]  ->  [96]                no flush for long: one large segment, unless little is new
+//! packed   [96]  ->  [75]                        cold, and its footer promises so much of stronger codes; once
 //! deleted  [64: half of it hidden]  ->  [32]     space comes back without waiting for company
 //! ```
 //!

@@ -22,14 +22,14 @@ pub struct Candidate {
     pub bytes: u64,
     /// Share of it that deletions hide, about; 0 when none does.
     pub dead: f64,
-    /// Writing it anew, as small as it gets, is not worth it.
-    pub is_packed: bool,
+    /// Packing it promises to save enough; never true of what is packed.
+    pub is_packable: bool,
     /// Cannot be merged: damaged.
     pub is_fixed: bool,
 }
 
 /// The segments to merge next; oldest first in `segments`. A merge leaves fewer segments, fewer dead points or fewer
-/// that are not packed, so that picking comes to an end when nothing is added.
+/// that can be packed, so that picking comes to an end when nothing is added.
 ///
 /// `is_cold`: no flush added one for long. What is written then is packed.
 pub fn pick(segments: &[Candidate], is_cold: bool) -> Option<Range<usize>> {
@@ -82,7 +82,7 @@ fn pick_of_a_size(segments: &[Candidate], stretch: &Range<usize>) -> Option<Rang
     })
 }
 
-/// The most segments, up to the newest, that are worth it; then those that are not packed yet, one by one.
+/// The most segments, up to the newest, that are worth it; then those to be packed, one by one.
 fn pick_cold(segments: &[Candidate], stretch: &Range<usize>) -> Option<Range<usize>> {
     let merged = stretch.clone().find_map(|start| {
         let rest = bytes(segments, &(start + 1..stretch.end));
@@ -91,7 +91,7 @@ fn pick_cold(segments: &[Candidate], stretch: &Range<usize>) -> Option<Range<usi
         is_worth_it.then_some(start..stretch.end)
     });
     merged.or_else(|| {
-        let index = stretch.clone().find(|&index| !segments[index].is_packed)?;
+        let index = stretch.clone().find(|&index| segments[index].is_packable)?;
         Some(index..index + 1)
     })
 }
@@ -126,19 +126,19 @@ mod tests {
     fn a_cold_partition_becomes_one_segment_unless_little_is_new() {
         assert_eq!(pick(&of(&[16, 8, 8, 1]), true), Some(0..4));
         assert_eq!(pick(&of(&[1000, 2, 1]), true), Some(1..3));
-        let mut segments = of(&[1000, 3]);
-        segments.iter_mut().for_each(|segment| segment.is_packed = true);
-        assert_eq!(pick(&segments, true), None);
+        assert_eq!(pick(&of(&[1000, 3]), true), None);
     }
 
     #[test]
-    fn in_a_cold_partition_each_segment_is_packed_once() {
-        let mut segments = of(&[1000, 3]);
+    fn in_a_cold_partition_each_segment_that_is_worth_it_is_packed_once() {
+        let mut segments = of(&[1000, 30, 3]);
+        segments[0].is_packable = true;
+        segments[2].is_packable = true;
         assert_eq!(pick(&segments, false), None);
         assert_eq!(pick(&segments, true), Some(0..1));
-        segments[0].is_packed = true;
-        assert_eq!(pick(&segments, true), Some(1..2));
-        segments[1].is_packed = true;
+        segments[0].is_packable = false;
+        assert_eq!(pick(&segments, true), Some(2..3));
+        segments[2].is_packable = false;
         assert_eq!(pick(&segments, true), None);
     }
 
@@ -147,7 +147,6 @@ mod tests {
         let mut segments = of(&[64, 8, 8]);
         segments[1].dead = 0.5;
         assert_eq!(pick(&segments, false), Some(1..2));
-        segments.iter_mut().for_each(|segment| segment.is_packed = true);
         segments[1].is_fixed = true;
         assert_eq!(pick(&segments, true), None);
     }
@@ -176,7 +175,7 @@ mod tests {
             let mut merges = 0;
             while let Some(range) = pick(&segments, true) {
                 let merged = super::bytes(&segments, &range);
-                segments.splice(range, [Candidate { bytes: merged, is_packed: true, ..Candidate::default() }]);
+                segments.splice(range, [Candidate { bytes: merged, ..Candidate::default() }]);
                 merges += 1;
                 prop_assert!(merges <= 40);
             }

@@ -17,12 +17,13 @@
 //!                 | bytes varint        in the order of the file, from offset 0, without gaps
 //!          series: roaring's portable form, bytes
 //! footer   magic 8 B | version u32 | index crc32 u32 | index offset u64 | index bytes u64 | rows u64 | blocks u32
-//!          | shard u16 | packing saves u16 | number u64 | first time u64 | last time u64 | 0 u32 | crc32 u32 of all before
+//!          | shard u16 | packing saves u16 | number u64 | first time u64 | last time u64 | 0 u32
+//!          | crc32 u32 of all before
 //! ```
 //!
-//! Times of even steps have no bytes: the page knows the first, the last and how many. What packing saves, in
-//! percent, is a guess of what the columns would take less if they were written with more effort ([`codec::Effort`]).
-//! Files of version 2 are read too.
+//! Times of even steps have no bytes: the page knows the first, the last and how many. What packing saves, in percent,
+//! is a guess of how much less the columns would take if written with more effort ([`codec::Effort`]); 0 where that was
+//! done, and in files of version 2, which are read too (`VERSION_2`).
 //!
 //! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. Checksums of
 //! blocks, pages and index also cover shard, number and position, so that a sound block in a wrong place is noticed. A
@@ -63,7 +64,7 @@ use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 3;
-/// Read, not written: times stand as they are, also those of even steps; summaries are coded columns of four.
+/// Read, not written: times stand for themselves, those of even steps take bytes; summaries are columns of four values.
 const VERSION_2: u32 = 2;
 const FOOTER_BYTES: usize = 80;
 /// Before the content of a block and of a page.

@@ -59,7 +59,7 @@ pub enum SegmentError {
         what: &'static str,
     },
     /// Written by another version that is not read here.
-    #[error("{path}: segment format {version} is not the one of this program, {VERSION}")]
+    #[error("{path}: segment format {version} is none that this program reads, {VERSION_2} or {VERSION}")]
     Version {
         /// The file.
         path: String,

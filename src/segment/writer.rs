@@ -200,17 +200,20 @@ impl<P: Disk> SegmentWriter<P> {
         self.rows += rows.times.len() as u64;
     }
 
-    /// What writing all columns with [`Effort::Cold`] would save, in percent.
+    /// What writing all columns with [`Effort::Cold`] would save, in percent; 0 if that was done, whatever it saved.
     fn packing_saves(&self) -> u16 {
+        if self.effort == Effort::Cold {
+            return 0;
+        }
         let mut all = codec::Packing::default();
         self.hints.iter().for_each(|hints| all.add(hints.packing()));
         all.saves()
     }
 
     fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
-        let SegmentWriter { effort, hints, pending, coded, .. } = self;
+        let SegmentWriter { hints, pending, coded, .. } = self;
         coded.clear();
-        codec::encode_times(*effort, times, coded);
+        codec::encode_times(times, coded);
         varint::put_bytes(pending, coded);
         for (id, column) in ids.iter().zip(columns) {
             coded.clear();

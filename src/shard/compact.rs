@@ -222,7 +222,7 @@ fn pick<P: Disk>(
     let candidates = partition.segments.iter().map(|settled| Candidate {
         bytes: settled.segment.bytes(),
         dead: dead_share(database, settled, tombstones),
-        is_packed: settled.segment.packing_saves() < DENSE_SAVES,
+        is_packable: settled.segment.packing_saves() >= DENSE_SAVES,
         is_fixed: settled.is_fixed.get(),
     });
     compact::pick(&candidates.collect::<Vec<_>>(), is_cold)

@@ -409,3 +409,31 @@ fn only_the_block_of_the_chosen_point_is_read() {
         assert_eq!(windows.partials[0][0].clone().finish().unwrap().value, Cell::Integer(value), "{text}");
     }
 }
+
+#[test]
+fn a_cold_segment_is_packed_once_and_only_where_that_saves_enough() {
+    // Of steps of half a unit few are frequent; of those of a unit packing saves less than it is for.
+    for (deviation, expected) in [(0.5, 1), (1.0, 0)] {
+        let mut run = Run::start(1, Some(0));
+        let mut prng = Prng::from_seed(1);
+        let destination = Destination { shard: 0, database: DATABASE, policy: POLICY, group: GroupId(1) };
+        let mut builder = BatchBuilder::new(destination);
+        let series = builder.key(b"m,h=1");
+        let layout = builder.layout(b"m", [(NAMES[0], FieldType::Integer)].into_iter());
+        let (mut level, mut unit) = (50.0, || prng.below(1000) as f64 / 1000.0);
+        for time in 0..GROUP_TIMES / 2 {
+            level = f64::clamp(level + (unit() + unit() + unit() - 1.5) * 2.0 * deviation, 0.0, 100.0);
+            builder.row(SeriesRef::New(series), layout, time);
+            builder.value(FieldValue::Integer(level as i64));
+        }
+        run.store(builder);
+        run.flush();
+        let engine = run.engine.clone();
+        let is_done = || {
+            let state = engine.state.borrow();
+            !state.work.is_compacting && engine.choose(&state).is_none()
+        };
+        assert!(run.simulation.run_until(1_000_000, is_done), "it is written anew again and again");
+        assert_eq!(engine.state.borrow().work.compactions, expected);
+    }
+}

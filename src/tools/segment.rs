@@ -38,7 +38,7 @@ pub fn parts(error: &SegmentError) -> (u64, String) {
         SegmentError::Io { error, .. } => (0, format!("cannot be read: {error}")),
         SegmentError::Damaged { offset, what, .. } => (*offset, (*what).to_owned()),
         SegmentError::Version { version, .. } => {
-            (0, format!("segment format {version} is not the one of this program"))
+            (0, format!("segment format {version} is none that this program reads"))
         }
     }
 }

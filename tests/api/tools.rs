@@ -1,7 +1,9 @@
 //! `verify` and `inspect`: what the server leaves is sound, what was changed since is found, whichever byte it is.
 
 use crate::harness::Server;
+use crate::harness::wait_until;
 use crate::process::binary;
+use millrace::disk::sim::prng::Prng;
 use millrace::tools::directory::Directory;
 use millrace::tools::progress::Progress;
 use millrace::tools::report::Damage;
@@ -317,6 +319,36 @@ fn inspect_adds_up_what_was_written() {
     for words in [" d          autogen   all ", " integer ", "Series logs: 4 records"] {
         assert!(text.contains(words), "{words}: {text}");
     }
+}
+
+#[test]
+fn what_was_packed_when_cold_is_sound_and_named() {
+    let mut server = Server::start_configured("[data]\ncompact-full-write-cold-duration = \"0s\"\n");
+    server.create("d");
+    // Five kinds of steps, for which packed bits have room for seven.
+    let (mut prng, mut level) = (Prng::from_seed(1), 5000);
+    let mut line = |point: u64| {
+        level += prng.below(5) as i64 - 2;
+        format!("m v={} {}", level as f64 / 100.0, point * 1000)
+    };
+    let lines: Vec<String> = (0..2000).map(&mut line).collect();
+    assert_eq!(server.write("d", &lines.join("\n")).status, 204);
+    let written = server.rows("d", "SELECT count(v), sum(v), last(v) FROM m");
+    assert!(server.stop().success());
+    let before = server.segment_paths();
+    server.restart();
+    wait_until("the segment is written anew", || {
+        let now = server.segment_paths();
+        now.len() == 1 && now != before
+    });
+    assert_eq!(server.rows("d", "SELECT count(v), sum(v), last(v) FROM m"), written);
+    assert!(server.stop().success());
+    let output = tool(&server, &["verify"]);
+    assert_eq!(code(&output), 0, "{output:?}");
+    let inventory = document(&tool(&server, &["inspect", "--json"]));
+    let columns = inventory["segments"]["columns"].as_array().cloned().unwrap_or_default();
+    let codecs: Vec<&str> = columns.iter().filter_map(|column| column["codec"].as_str()).collect();
+    assert_eq!(codecs, ["decimal-dense", "even"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! 32-bit have a common divisor. That is what Gorilla finds too, in a form that needs no loop over single bits.
 
 use crate::segment::codec::CodecError;
+use crate::segment::codec::Effort;
 use crate::segment::codec::Hints;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
@@ -30,7 +31,7 @@ const BITS: u8 = 1;
 /// By mode.
 const NAMES: [&str; 2] = ["decimal", "bits"];
 /// By mode, where the integers are dense.
-const DENSE_NAMES: [&str; 2] = ["decimal dense", "bits dense"];
+const DENSE_NAMES: [&str; 2] = ["decimal-dense", "bits-dense"];
 
 /// Powers of ten that a float holds exactly.
 pub const POWERS: [f64; 23] = [
@@ -44,22 +45,22 @@ const INTEGER_END: f64 = 2_251_799_813_685_248.0;
 /// One exception costs about as much as eight small integers.
 const EXCEPTION_SHARE: usize = 8;
 
-pub fn encode(hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
+pub fn encode(effort: Effort, hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
     // Mostly all are decimals with as many places as in the block before.
     if let Some(exponent) = hints.exponent
         && missed(values, POWERS[exponent as usize]) == 0
     {
-        return write_decimal(hints, exponent, &integers(values, POWERS[exponent as usize]), out);
+        return write_decimal(effort, hints, exponent, &integers(values, POWERS[exponent as usize]), out);
     }
     if let Some(exponent) = find_exponent(hints, values)
-        && encode_decimal(hints, values, exponent, out)
+        && encode_decimal(effort, hints, values, exponent, out)
     {
         return hints.exponent = Some(exponent);
     }
     hints.exponent = None;
     out.push(BITS);
     let ordered: Vec<i64> = values.iter().map(|value| in_order(value.to_bits() as i64)).collect();
-    integer::encode(hints.effort, &ordered, out);
+    integer::encode(effort, &ordered, out);
 }
 
 /// Bits of floats compare as integers once those of negative ones are turned round; its own inverse.
@@ -120,7 +121,7 @@ pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
     (missed(values, power) == 0).then(|| (exponent, values.map(|value| as_integer(value, power))))
 }
 
-fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
+fn encode_decimal(effort: Effort, hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec<u8>) -> bool {
     let power = POWERS[exponent as usize];
     let mut integers = integers(values, power);
     let mut places = vec![0_u32; values.len()];
@@ -134,7 +135,7 @@ fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec
         return false;
     }
     if count == 0 {
-        write_decimal(hints, exponent, &integers, out);
+        write_decimal(effort, hints, exponent, &integers, out);
         return true;
     }
     out.push(DECIMAL);
@@ -145,14 +146,14 @@ fn encode_decimal(hints: &mut Hints, values: &[f64], exponent: u8, out: &mut Vec
     let gaps: Vec<i64> = (0..count).map(|index| i64::from(places[index] - next(index))).collect();
     Frame::of(&gaps).write(out);
     out.extend(places.iter().flat_map(|&place| values[place as usize].to_bits().to_le_bytes()));
-    integer::encode(hints.effort, &integers, out);
+    integer::encode(effort, &integers, out);
     true
 }
 
 /// No exceptions.
-fn write_decimal(hints: &mut Hints, exponent: u8, integers: &[i64], out: &mut Vec<u8>) {
+fn write_decimal(effort: Effort, hints: &mut Hints, exponent: u8, integers: &[i64], out: &mut Vec<u8>) {
     out.extend_from_slice(&[DECIMAL, exponent, 0]);
-    integer::encode_next(hints.effort, &mut hints.habit, integers, out);
+    integer::encode_next(effort, &mut hints.habit, integers, out);
 }
 
 /// Exceptions repeat a neighbour, so that they cost nothing among the integers.

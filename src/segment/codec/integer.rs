@@ -39,7 +39,7 @@ const RUNS: u8 = 6;
 /// By form.
 const NAMES: [&str; 7] = ["raw", "step", "offset", "delta", "twice", "slope", "runs"];
 /// By form, of dense frames.
-const DENSE_NAMES: [&str; 7] = ["", "", "offset dense", "delta dense", "twice dense", "slope dense", ""];
+const DENSE_NAMES: [&str; 7] = ["", "", "offset-dense", "delta-dense", "twice-dense", "slope-dense", ""];
 
 /// Runs shorter than this on average are left to the frames.
 const RUN_LENGTH_MIN: usize = 4;
@@ -71,7 +71,7 @@ pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
     encode_form(effort, values, true, &mut None, out);
 }
 
-/// As [`encode`], with what the column's block before left, and leaves it to the next.
+/// As [`encode`], with what the column's hot block before left, and leaves it to the next.
 pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
     encode_form(effort, values, true, habit, out);
 }
@@ -80,7 +80,7 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
-    if encode_by_habit(habit, values, out) {
+    if effort == Effort::Hot && encode_by_habit(habit, values, out) {
         return;
     }
     let deltas = differences(values);

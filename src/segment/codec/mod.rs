@@ -39,11 +39,17 @@ pub enum Effort {
     /// A few nanoseconds a value, to write and to read: for what a flush writes.
     #[default]
     Hot,
-    /// Also what takes a little longer to read: for what is written once more and then stays.
+    /// Also what takes longer to write and to read, where that saves [`DENSE_SAVES`]: for what is written once more and
+    /// then stays.
     Cold,
 }
 
-/// What one block of a column taught for the next.
+/// What codes of unlike length must save, in percent: of a block, of a column, and of a segment that is written anew.
+pub const DENSE_SAVES: u16 = 15;
+/// One of so many blocks of a column is coded with either effort. Blocks of a column are mostly alike.
+const LOOK_BLOCKS: u32 = 64;
+
+/// What the blocks of a column so far taught for the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hints {
     effort: Effort,
@@ -52,6 +58,7 @@ pub struct Hints {
     /// How its integers, or those of its decimals, were cut.
     habit: Option<integer::Habit>,
     blocks: u32,
+    bytes: u64,
     looked_at: Packing,
 }
 
@@ -76,21 +83,17 @@ impl Packing {
     }
 }
 
-/// What codes of unlike length must save, in percent, of a block of a column and of what a segment is written anew for:
-/// they take longer to read.
-pub const DENSE_SAVES: u16 = 15;
-/// One of so many blocks of a column is looked at for what packing would save.
-const LOOK_BLOCKS: u32 = 64;
-
 impl Hints {
     /// Of a column without a block yet.
     pub fn new(effort: Effort) -> Hints {
         Hints { effort, ..Hints::default() }
     }
 
-    /// Of the blocks so far that were looked at; nothing for what is packed already.
+    /// Of the whole column, as far as the blocks that were looked at tell.
     pub fn packing(&self) -> Packing {
-        self.looked_at
+        let Packing { bytes, packed_bytes } = self.looked_at;
+        let share = packed_bytes as f64 / bytes.max(1) as f64;
+        Packing { bytes: self.bytes, packed_bytes: (self.bytes as f64 * share) as u64 }
     }
 }
 
@@ -102,26 +105,35 @@ pub fn encode(values: &Values, out: &mut Vec<u8>) {
 /// Appends the values of one block of a column; `hints` are those of the block before.
 pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     let start = out.len();
-    encode_column(hints, values, out);
-    if hints.effort == Effort::Hot && hints.blocks.is_multiple_of(LOOK_BLOCKS) {
-        let bytes = (out.len() - start) as u64;
+    if hints.blocks.is_multiple_of(LOOK_BLOCKS) {
+        encode_column(Effort::Hot, hints, values, out);
         let mut packed = Vec::new();
-        encode_column(&mut Hints { effort: Effort::Cold, habit: None, ..*hints }, values, &mut packed);
+        encode_column(Effort::Cold, hints, values, &mut packed);
+        let bytes = (out.len() - start) as u64;
         hints.looked_at.add(Packing { bytes, packed_bytes: bytes.min(packed.len() as u64) });
+        if hints.effort == Effort::Cold && packed.len() < out.len() - start {
+            out.truncate(start);
+            out.extend_from_slice(&packed);
+        }
+    } else {
+        // Trying in vain costs as much as packing: a cold column that does not promise enough is written as a hot one.
+        let is_worth_it = hints.looked_at.saves() >= DENSE_SAVES;
+        encode_column(if is_worth_it { hints.effort } else { Effort::Hot }, hints, values, out);
     }
     hints.blocks = hints.blocks.wrapping_add(1);
+    hints.bytes += (out.len() - start) as u64;
 }
 
-fn encode_column(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
+fn encode_column(effort: Effort, hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
     match values {
-        Values::Float(values) => float::encode(hints, values, out),
-        Values::Integer(values) => integer::encode_next(hints.effort, &mut hints.habit, values, out),
+        Values::Float(values) => float::encode(effort, hints, values, out),
+        Values::Integer(values) => integer::encode_next(effort, &mut hints.habit, values, out),
         Values::Unsigned(values) => {
             let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-            integer::encode_next(hints.effort, &mut hints.habit, &signed, out);
+            integer::encode_next(effort, &mut hints.habit, &signed, out);
         }
         Values::Boolean(values) => bits::encode(values, out),
-        Values::String(values) => text::encode(hints.effort, values, out),
+        Values::String(values) => text::encode(effort, values, out),
     }
 }
 
@@ -138,14 +150,15 @@ pub fn decode(field_type: FieldType, bytes: &[u8], count: usize) -> Result<Value
     })
 }
 
-/// Appends timestamps, ascending, of which there is one: those of even steps take no bytes.
-pub fn encode_times(effort: Effort, times: &[i64], out: &mut Vec<u8>) {
+/// Appends timestamps, ascending, of which there is one: those of even steps take no bytes. Never packed: what jitters
+/// does so evenly.
+pub fn encode_times(times: &[i64], out: &mut Vec<u8>) {
     let (first, last) = (times[0], times[times.len() - 1]);
     if even_step(TimeRange { min: first, max: last }, times.len()).is_some_and(|step| has_step(times, step)) {
         return;
     }
     let times: Vec<i64> = times.iter().map(|time| time.wrapping_sub(first)).collect();
-    integer::encode(effort, &times, out);
+    integer::encode(Effort::Hot, &times, out);
 }
 
 fn has_step(times: &[i64], step: u64) -> bool {

@@ -204,7 +204,7 @@ fn what_comes_seldom_and_far_off_is_an_exception_of_a_cold_column() {
     values[400] = 1 << 50;
     let mut bytes = Vec::new();
     encode_with(&mut Hints::new(Effort::Cold), &Values::Integer(values.clone()), &mut bytes);
-    assert_eq!(name(FieldType::Integer, &bytes), "offset dense");
+    assert_eq!(name(FieldType::Integer, &bytes), "offset-dense");
     assert!(bytes.len() < 500 * 7 / 4 / 8 + 50, "{}", bytes.len());
     check_integers(values);
 }
@@ -219,7 +219,7 @@ fn a_dense_column_is_called_so() {
     };
     let values: Vec<i64> = (0..500).map(&mut walk).collect();
     let floats = Values::Float(values.iter().map(|&value| value as f64 / 100.0).collect());
-    for (values, hot, cold) in [(floats, "decimal", "decimal dense"), (Values::Integer(values), "delta", "delta dense")]
+    for (values, hot, cold) in [(floats, "decimal", "decimal-dense"), (Values::Integer(values), "delta", "delta-dense")]
     {
         for (effort, expected) in [(Effort::Hot, hot), (Effort::Cold, cold)] {
             let mut bytes = Vec::new();
@@ -231,7 +231,7 @@ fn a_dense_column_is_called_so() {
 
 fn check_times(times: &[i64]) -> usize {
     let mut bytes = Vec::new();
-    encode_times(Effort::Cold, times, &mut bytes);
+    encode_times(times, &mut bytes);
     let range = TimeRange { min: times[0], max: times[times.len() - 1] };
     assert_eq!(decode_times(&bytes, range, times.len()).unwrap(), times);
     bytes.len()
