@@ -71,6 +71,7 @@ impl<P: Disk + Clock> Engine<P> {
             self.find_orphans();
         }
         self.settle_orphans().await;
+        self.forget_dormant().await;
         if is_start {
             self.state.borrow_mut().is_settled = true;
             self.start_advanced.notify_all();

@@ -14,16 +14,20 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use roaring::RoaringBitmap;
+
 use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::model::DatabaseId;
 use crate::model::SeriesId;
+use crate::series::Index;
 use crate::series::block::BlockBuilder;
 use crate::series::block::Member;
 use crate::series::block::SERIES_MAX;
 use crate::shard::Engine;
 use crate::shard::Phase;
+use crate::shard::dormant::Dormant;
 use crate::shard::record;
 use crate::shard::state::ShardState;
 use crate::wal::Log;
@@ -45,52 +49,64 @@ impl<P: Disk + Clock> Engine<P> {
             }
             (shard.series_log.take(), series)
         };
-        let dir = names::shard_dir(&self.options.dir, shard);
-        let mut result = Ok(());
-        let mut saved = 0;
-        // A million new series are no reason to hold up the core.
-        for some in series.chunks(SERIES_MAX) {
-            let records = self.series_records(shard, some);
-            result = append_or_reopen(&self.platform, &dir, &mut log, record::series_log_id(shard), &records).await;
-            if result.is_err() {
-                break;
-            }
-            saved += some.len();
-            {
-                let mut state = self.state.borrow_mut();
-                let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
-                held.series += some.len() as u64;
-                held.records += records.len() as u64;
-            }
-            self.platform.yield_now().await;
-        }
+        let result = self.append_series(shard, &mut log, &series).await;
         let mut state = self.state.borrow_mut();
         let shard = state.shards.get_mut(&shard).expect("own shard");
         shard.series_log = log;
         if result.is_err() {
-            let unsaved = series[saved..].to_vec();
-            let newer = std::mem::replace(&mut shard.unsaved_series, unsaved);
-            shard.unsaved_series.extend(newer);
+            // Some may be saved twice: the last record of an id counts.
+            for (database, series) in series {
+                *shard.unsaved_series.entry(database).or_default() |= series;
+            }
         }
         result
     }
 
-    fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
-        let state = self.state.borrow();
-        let shard = &state.shards[&shard];
-        let mut builders: BTreeMap<DatabaseId, BlockBuilder> = BTreeMap::new();
-        let mut records = Vec::new();
-        let mut key = Vec::new();
-        for &(database, id) in series {
-            let Some(member) = shard.saved_member(database, id, &mut key) else { continue };
-            let builder = builders.entry(database).or_default();
-            builder.add(member, &key);
-            if builder.is_full() {
-                records.extend(take_record(database, builder));
+    async fn append_series(
+        &self,
+        shard: u16,
+        log: &mut Option<Log<P>>,
+        series: &BTreeMap<DatabaseId, RoaringBitmap>,
+    ) -> io::Result<()> {
+        let dir = names::shard_dir(&self.options.dir, shard);
+        for (&database, series) in series {
+            let mut series = series.iter().peekable();
+            // A million new series are no reason to hold up the core.
+            while series.peek().is_some() {
+                let (record, count) = self.next_unsaved(shard, database, &mut series);
+                let Some(record) = record else { continue };
+                append_or_reopen(&self.platform, &dir, log, record::series_log_id(shard), &[record]).await?;
+                {
+                    let mut state = self.state.borrow_mut();
+                    let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
+                    held.series += count;
+                    held.records += 1;
+                }
+                self.platform.yield_now().await;
             }
         }
-        records.extend(builders.iter_mut().filter_map(|(database, builder)| take_record(*database, builder)));
-        records
+        Ok(())
+    }
+
+    /// A block of the next ones of some series, and how many are in it.
+    fn next_unsaved(
+        &self,
+        shard: u16,
+        database: DatabaseId,
+        series: &mut impl Iterator<Item = u32>,
+    ) -> (Option<Vec<u8>>, u64) {
+        let state = self.state.borrow();
+        let shard = &state.shards[&shard];
+        let (mut builder, mut key, mut count) = (BlockBuilder::default(), Vec::new(), 0);
+        while !builder.is_full()
+            && let Some(id) = series.next()
+        {
+            if let Some(member) = shard.saved_member(database, SeriesId(id), &mut key) {
+                builder.add(member, &key);
+                count += 1;
+            }
+        }
+        (take_record(database, &mut builder), count)
     }
 
     /// Writes the log of a shard anew if that makes it much shorter. A failure leaves the one that is there.
@@ -108,7 +124,8 @@ impl<P: Disk + Clock> Engine<P> {
         let own = &state.shards[&shard];
         let is_due = state.phase != Phase::Stopping && !own.saved.is_damaged;
         let Some(log) = own.series_log.as_ref().filter(|_| is_due) else { return false };
-        let series = own.indexes.values().map(|index| index.len() as u64).sum::<u64>() + own.dormant.len() as u64;
+        let series =
+            own.indexes.values().map(Index::len).chain(own.dormant.values().map(Dormant::len)).sum::<usize>() as u64;
         let blocks = series / SERIES_MAX as u64 + own.indexes.len() as u64 + 1;
         log.bytes() > self.options.series_log_bytes
             && (own.saved.series > DEAD_FACTOR * series
@@ -151,7 +168,7 @@ impl<P: Disk + Clock> Engine<P> {
     fn databases(&self, shard: u16) -> BTreeSet<DatabaseId> {
         let state = self.state.borrow();
         let own = &state.shards[&shard];
-        own.indexes.keys().copied().chain(own.dormant.values().map(|dormant| dormant.0)).collect()
+        own.indexes.keys().chain(own.dormant.keys()).copied().collect()
     }
 
     /// A block of the series of a database from `first` on, how many they are, and where the next one begins.
@@ -165,8 +182,8 @@ impl<P: Disk + Clock> Engine<P> {
         let own = &state.shards[&shard];
         let index = own.indexes.get(&database);
         let mut alive = index.into_iter().flat_map(|index| index.ids_from(first)).peekable();
-        let dormant = own.dormant.range(first..).filter(|(_, dormant)| dormant.0 == database);
-        let mut dormant = dormant.map(|(id, _)| *id).peekable();
+        let dormant = own.dormant.get(&database);
+        let mut dormant = dormant.into_iter().flat_map(|dormant| dormant.ids_from(first)).peekable();
         let mut builder = BlockBuilder::default();
         let mut key = Vec::new();
         let mut count = 0;
@@ -194,8 +211,7 @@ impl<P: Disk> ShardState<P> {
         if self.indexes.get(&database).is_some_and(|index| index.write_key(id, key)) {
             return Some(Member { id, is_dormant: false });
         }
-        let (_, dormant) = self.dormant.get(&id)?;
-        key.extend_from_slice(dormant);
+        key.extend_from_slice(self.dormant.get(&database)?.key(id)?);
         Some(Member { id, is_dormant: true })
     }
 }
