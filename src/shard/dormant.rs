@@ -11,7 +11,8 @@
 //! Leaving begins with a step of the database's counter, which every core compares with its cache before it begins a
 //! write: from then on no cache has the ids. A write that began before and names one that is still there keeps it; if
 //! it is gone, the write is refused, and the client's next try sends the key. What is dormant must stand in the series
-//! log before its key may go: as after a start, where nobody knows the ids of dormant series.
+//! log before its key may go, and there it stays while core logs may name it: as after a start, where nobody knows the
+//! ids of dormant series. Not while a flush waits: so that the logs after it name none that went before.
 
 use std::cell::RefMut;
 use std::collections::BTreeMap;
@@ -256,11 +257,18 @@ impl<P: Disk + Clock> Engine<P> {
     async fn forget_leaving(&self) {
         while let Some(database) = self.left() {
             for shard in self.options.shards() {
+                self.note_forgetting(shard);
                 while self.dormant_mut(shard, database).is_some_and(|mut dormant| dormant.forget_leaving()) {
                     self.platform.yield_now().await;
                 }
             }
         }
+    }
+
+    fn note_forgetting(&self, shard: u16) {
+        let mut state = self.state.borrow_mut();
+        let epoch = state.log_name.epoch;
+        state.shards.get_mut(&shard).expect("own shard").forgotten_in = Some(epoch);
     }
 
     fn left(&self) -> Option<DatabaseId> {

@@ -71,13 +71,18 @@ impl<P: Disk + Clock> Engine<P> {
             self.find_orphans();
         }
         self.settle_orphans().await;
-        self.forget_dormant().await;
         if is_start {
             self.state.borrow_mut().is_settled = true;
             self.start_advanced.notify_all();
         }
-        let frozen = self.state.borrow().frozen.clone()?;
-        Some(self.flush(&frozen).await)
+        let frozen = self.state.borrow().frozen.clone();
+        match frozen {
+            Some(frozen) => Some(self.flush(&frozen).await),
+            None => {
+                self.forget_dormant().await;
+                None
+            }
+        }
     }
 
     fn may_end(&self) -> bool {

@@ -122,7 +122,9 @@ impl<P: Disk + Clock> Engine<P> {
     fn is_series_log_wasteful(&self, shard: u16) -> bool {
         let state = self.state.borrow();
         let own = &state.shards[&shard];
-        let is_due = state.phase != Phase::Stopping && !own.saved.is_damaged;
+        let first_log = state.active_logs.first().map_or(0, |log| log.epoch);
+        let is_needed = own.forgotten_in.is_some_and(|epoch| first_log <= epoch);
+        let is_due = state.phase != Phase::Stopping && !own.saved.is_damaged && !is_needed;
         let Some(log) = own.series_log.as_ref().filter(|_| is_due) else { return false };
         let series =
             own.indexes.values().map(Index::len).chain(own.dormant.values().map(Dormant::len)).sum::<usize>() as u64;

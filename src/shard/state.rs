@@ -83,6 +83,9 @@ pub struct ShardState<P: Disk> {
     pub tombstones: Vec<Tombstone>,
     /// Series without a point: out of the index, but other cores may still know their ids.
     pub dormant: BTreeMap<DatabaseId, Dormant>,
+    /// The log file in use when the last dormant series was forgotten, by epoch: up to it logs may name ids whose keys
+    /// stand nowhere but in the series log.
+    pub forgotten_in: Option<u32>,
 }
 
 /// A measurement and fields of it.
@@ -328,6 +331,7 @@ impl<P: Disk> ShardState<P> {
             logged: BTreeMap::new(),
             tombstones: Vec::new(),
             dormant: BTreeMap::new(),
+            forgotten_in: None,
         }
     }
 

@@ -514,6 +514,44 @@ fn keys_of_dormant_series_go_while_others_come_and_a_write_that_names_one_is_ref
 }
 
 #[test]
+fn a_series_log_stays_while_core_logs_may_name_what_stands_there_alone() {
+    test(async |dir| {
+        let mut live = live();
+        live.forgets.insert(DATABASE, Counter::default());
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        let engine = &run.engines[0];
+        engine.set_live(live);
+        let length = || std::fs::metadata(&files(&dir, 0, "series.log")[0]).unwrap().len();
+        for number in 0..40 {
+            run.write(0, &format!("m,h=gone{number}"), 5, 1).await;
+            run.delete(0, &format!("m,h=gone{number}")).await;
+        }
+        let sleeping = || engine.state.borrow().shards[&0].dormant.get(&DATABASE).map_or(0, Dormant::len);
+        let hopeless = Instant::now() + Duration::from_secs(30);
+        while (sleeping() > 8 || engine.is_forgetting()) && Instant::now() < hopeless {
+            glommio::executor().yield_now().await;
+        }
+        let forgotten_in = |epoch| engine.state.borrow_mut().shards.get_mut(&0).unwrap().forgotten_in = epoch;
+        forgotten_in(Some(u32::MAX));
+        run.flush().await;
+        let long = length();
+        // The log is written anew behind a flush: the next one comes when that is over.
+        for number in 0..3 {
+            run.write(0, &format!("m,h=new{number}"), 5, 1).await;
+            run.flush().await;
+        }
+        assert!(length() > long);
+        forgotten_in(None);
+        for number in 3..5 {
+            run.write(0, &format!("m,h=new{number}"), 5, 1).await;
+            run.flush().await;
+        }
+        assert!(length() < long, "{} {long}", length());
+        run.stop().await;
+    });
+}
+
+#[test]
 fn series_of_an_earlier_format_are_read() {
     test(async |dir| {
         let run = Run::start(&dir, 1, 1 << 30).await;
