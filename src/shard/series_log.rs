@@ -69,44 +69,41 @@ impl<P: Disk + Clock> Engine<P> {
         series: &BTreeMap<DatabaseId, RoaringBitmap>,
     ) -> io::Result<()> {
         let dir = names::shard_dir(&self.options.dir, shard);
-        for (&database, series) in series {
-            let mut series = series.iter().peekable();
-            // A million new series are no reason to hold up the core.
-            while series.peek().is_some() {
-                let (record, count) = self.next_unsaved(shard, database, &mut series);
-                let Some(record) = record else { continue };
-                append_or_reopen(&self.platform, &dir, log, record::series_log_id(shard), &[record]).await?;
-                {
-                    let mut state = self.state.borrow_mut();
-                    let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
-                    held.series += count;
-                    held.records += 1;
-                }
-                self.platform.yield_now().await;
+        let ids = |(&database, ids): (&DatabaseId, &RoaringBitmap)| {
+            ids.iter().map(|id| (database, SeriesId(id))).collect::<Vec<_>>()
+        };
+        let series: Vec<(DatabaseId, SeriesId)> = series.iter().flat_map(ids).collect();
+        // A million new series are no reason to hold up the core.
+        for some in series.chunks(SERIES_MAX) {
+            let records = self.series_records(shard, some);
+            append_or_reopen(&self.platform, &dir, log, record::series_log_id(shard), &records).await?;
+            {
+                let mut state = self.state.borrow_mut();
+                let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
+                held.series += some.len() as u64;
+                held.records += records.len() as u64;
             }
+            self.platform.yield_now().await;
         }
         Ok(())
     }
 
-    /// A block of the next ones of some series, and how many are in it.
-    fn next_unsaved(
-        &self,
-        shard: u16,
-        database: DatabaseId,
-        series: &mut impl Iterator<Item = u32>,
-    ) -> (Option<Vec<u8>>, u64) {
+    fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
         let state = self.state.borrow();
         let shard = &state.shards[&shard];
-        let (mut builder, mut key, mut count) = (BlockBuilder::default(), Vec::new(), 0);
-        while !builder.is_full()
-            && let Some(id) = series.next()
-        {
-            if let Some(member) = shard.saved_member(database, SeriesId(id), &mut key) {
-                builder.add(member, &key);
-                count += 1;
+        let mut builders: BTreeMap<DatabaseId, BlockBuilder> = BTreeMap::new();
+        let mut records = Vec::new();
+        let mut key = Vec::new();
+        for &(database, id) in series {
+            let Some(member) = shard.saved_member(database, id, &mut key) else { continue };
+            let builder = builders.entry(database).or_default();
+            builder.add(member, &key);
+            if builder.is_full() {
+                records.extend(take_record(database, builder));
             }
         }
-        (take_record(database, &mut builder), count)
+        records.extend(builders.iter_mut().filter_map(|(database, builder)| take_record(*database, builder)));
+        records
     }
 
     /// Writes the log of a shard anew if that makes it much shorter. A failure leaves the one that is there.
