@@ -217,6 +217,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
         compact_burst_bytes: 0,
         compact_cold_ns: u64::MAX,
         series_log_bytes: u64::MAX,
+        dormant_series: usize::MAX,
     };
     Engine::open(disk, options, live, old_logs).await.expect("an empty folder").0
 }

@@ -33,6 +33,8 @@ const LAYOUTS_MAX: usize = 1024;
 pub struct PolicyCache {
     /// Changes when the series are forgotten: series numbers from before mean nothing then.
     pub generation: u64,
+    /// The database's counter of forgotten ids: those known here were told since.
+    forgets: u64,
     hasher: RandomState,
     table: HashTable<u32>,
     series: Vec<Series>,
@@ -318,9 +320,18 @@ impl PolicyCache {
         self.series.capacity() * size_of::<Series>() + self.table.allocation_size() + self.slots.capacity() * 4
     }
 
+    /// Forgets everything that may have been told before the database's counter stood here.
+    pub fn forget_before(&mut self, forgets: u64) {
+        if self.forgets != forgets {
+            self.forget();
+            self.forgets = forgets;
+        }
+    }
+
     /// Forgets everything; numbers given before mean nothing then.
     pub fn forget(&mut self) {
-        *self = PolicyCache { generation: self.generation + 1, ..PolicyCache::default() };
+        let (generation, forgets) = (self.generation + 1, self.forgets);
+        *self = PolicyCache { generation, forgets, ..PolicyCache::default() };
     }
 }
 

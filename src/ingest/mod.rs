@@ -94,8 +94,13 @@ impl<O: Owners> Ingest<O> {
             Err(error) => return Err(error),
         };
         let policy = self.policies.borrow_mut().entry((target.database, target.policy)).or_default().clone();
-        policy.borrow_mut().cache.trim();
-        Ok(Session::new(self.owners.clone(), params, target, policy))
+        let forgets = target.forgets.get();
+        {
+            let cache = &mut policy.borrow_mut().cache;
+            cache.trim();
+            cache.forget_before(forgets);
+        }
+        Ok(Session::new(self.owners.clone(), params, target, forgets, policy))
     }
 
     /// Forgets what is remembered of a database: field types in it have changed.

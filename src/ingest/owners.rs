@@ -33,6 +33,8 @@ pub struct Target {
     pub groups: Vec<(GroupId, TimeRange)>,
     /// How many series the database has, or is about to.
     pub series: Counter,
+    /// Steps when ids learned before may no longer be sent.
+    pub forgets: Counter,
 }
 
 /// The fields of a point that a batch wants to use, with the types it would give them.
@@ -92,10 +94,12 @@ pub trait Owners: Clone + 'static {
     ) -> impl Future<Output = Result<Vec<TagAnswer>, WriteError>>;
 
     /// Stores batches of shards that `core` owns, with room for their new series; for each the ids of its keys.
+    /// `forgets` is what [`Target::forgets`] was before their ids were looked up.
     fn write(
         &self,
         core: u16,
         batches: Vec<Batch>,
+        forgets: u64,
         room: Taken,
     ) -> impl Future<Output = Result<Vec<Vec<SeriesId>>, WriteError>>;
 }

@@ -47,6 +47,8 @@ pub struct Session<O: Owners> {
     owners: O,
     params: WriteParams,
     target: Rc<Target>,
+    /// What its counter of forgotten ids was when the request began.
+    forgets: u64,
     /// Why no point can be stored: the policy does not exist. Said only when the body held a point, as in stock.
     refused: Option<WriteError>,
     policy: Rc<RefCell<PolicyState>>,
@@ -123,14 +125,16 @@ impl<O: Owners> Session<O> {
         owners: O,
         params: WriteParams,
         target: Rc<Target>,
+        forgets: u64,
         policy: Rc<RefCell<PolicyState>>,
     ) -> Session<O> {
-        Session { owners, params, target, refused: None, policy, rows: Rows::default(), errors: Errors::default() }
+        let (rows, errors) = (Rows::default(), Errors::default());
+        Session { owners, params, target, forgets, refused: None, policy, rows, errors }
     }
 
     /// A session that parses, and then answers `error`.
     pub(super) fn refused(owners: O, params: WriteParams, error: WriteError) -> Session<O> {
-        Session { refused: Some(error), ..Session::new(owners, params, Rc::default(), Rc::default()) }
+        Session { refused: Some(error), ..Session::new(owners, params, Rc::default(), 0, Rc::default()) }
     }
 
     /// What the clock says from now on: the time of points without one.
@@ -227,7 +231,9 @@ impl<O: Owners> Session<O> {
         }
         let sent = by_core.into_iter().zip(admitted.room).enumerate().filter(|(_, (batches, _))| !batches.is_empty());
         let stores: Vec<_> = sent
-            .map(|(core, (batches, room))| Box::pin(store(&self.owners, &self.policy, core as u16, batches, room)))
+            .map(|(core, (batches, room))| {
+                Box::pin(store(&self.owners, &self.policy, core as u16, batches, self.forgets, room))
+            })
             .collect();
         join_all(stores).await?;
         self.answer()
@@ -267,11 +273,12 @@ async fn store<O: Owners>(
     policy: &Rc<RefCell<PolicyState>>,
     core: u16,
     closed: Vec<Closed>,
+    forgets: u64,
     room: Taken,
 ) -> Result<(), WriteError> {
     let (batches, keys): (Vec<_>, Vec<_>) =
         closed.into_iter().map(|closed| (closed.batch, (closed.generation, closed.key_series))).unzip();
-    let assigned: Vec<Vec<SeriesId>> = owners.write(core, batches, room).await?;
+    let assigned: Vec<Vec<SeriesId>> = owners.write(core, batches, forgets, room).await?;
     let mut policy = policy.borrow_mut();
     for ((generation, series), ids) in keys.into_iter().zip(assigned) {
         for (series, id) in series.into_iter().zip(ids) {

@@ -41,10 +41,13 @@ struct FakeState {
     /// (key, time) to fields.
     points: BTreeMap<(String, i64), BTreeMap<String, String>>,
     keys_sent: usize,
+    /// Where the senders of batches say that the counter of forgotten ids stood.
+    told: Vec<u64>,
     claims: usize,
     fails: bool,
     limits: Limits,
     counted: Counter,
+    forgets: Counter,
 }
 
 impl Owners for Fake {
@@ -66,8 +69,8 @@ impl Owners for Fake {
         let state = self.state.borrow();
         let groups = state.groups.clone();
         let duration_ns = state.duration_ns;
-        let series = state.counted.clone();
-        Ok(Rc::new(Target { database: DatabaseId(1), policy: PolicyId(1), duration_ns, groups, series }))
+        let (series, forgets) = (state.counted.clone(), state.forgets.clone());
+        Ok(Rc::new(Target { database: DatabaseId(1), policy: PolicyId(1), duration_ns, groups, series, forgets }))
     }
 
     async fn create_groups(&self, _: DatabaseId, _: PolicyId, times: Vec<Timestamp>) -> Result<(), WriteError> {
@@ -119,8 +122,15 @@ impl Owners for Fake {
         Ok(asks.into_iter().map(answer).collect())
     }
 
-    async fn write(&self, core: u16, batches: Vec<Batch>, mut room: Taken) -> Result<Vec<Vec<SeriesId>>, WriteError> {
+    async fn write(
+        &self,
+        core: u16,
+        batches: Vec<Batch>,
+        forgets: u64,
+        mut room: Taken,
+    ) -> Result<Vec<Vec<SeriesId>>, WriteError> {
         let state = &mut *self.state.borrow_mut();
+        state.told.push(forgets);
         if state.fails {
             return Err(WriteError::Storage("no disk".to_owned()));
         }
@@ -239,6 +249,20 @@ fn a_key_is_sent_until_its_owner_has_given_it_an_id() {
     setup.write(BODY).unwrap();
     assert_eq!(setup.fake.state.borrow().keys_sent, sent);
     assert_eq!(setup.fake.state.borrow().claims, claims);
+}
+
+#[test]
+fn ids_told_before_the_counter_of_forgotten_ones_stepped_are_not_sent() {
+    let setup = Setup::new();
+    setup.write(BODY).unwrap();
+    let sent = setup.fake.state.borrow().keys_sent;
+    setup.fake.state.borrow().forgets.add(1);
+    setup.fake.state.borrow_mut().told.clear();
+    setup.write(BODY).unwrap();
+    assert_eq!(setup.fake.state.borrow().keys_sent, 2 * sent);
+    setup.write(BODY).unwrap();
+    assert_eq!(setup.fake.state.borrow().keys_sent, 2 * sent);
+    assert!(setup.fake.state.borrow().told.iter().all(|told| *told == 1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Lines that look as they did last time: collectors send the same series with the same fields in the same order.
 //!
 //! Owns:  raw keys met on plain lines, numbered by [`KeySlot`]; for each the key that followed it last, and its layout.
+//!        A few are kept at first sight, more of them only when they come back.
 //! In:    plain lines that the index parser read ([`Memory::learn`]).
 //! Out:   the same reading of a line without looking for its structure ([`Memory::recall`]).
 //!
@@ -33,8 +34,8 @@ const KEYS_MAX: usize = 1 << 20;
 /// touched costs nothing, and a growing vector would be copied, all of it, while a request waits.
 const KEY_BYTES_MAX: usize = 64 << 20;
 const KEY_BYTES_FEW: usize = 1 << 20;
-/// Keys that filled the memory without being met again are a stream of new series, or more in turn than there is room
-/// for. Only a few are remembered then, and all the room is tried again every so many times.
+/// Keys that filled the memory without being recalled come in no order, or are more than there is room for. Only a few
+/// are remembered then, and all the room is tried again every so many times.
 const UNUSED_RESETS: u32 = 64;
 /// Longer keys are not worth their room.
 const KEY_BYTES_EACH_MAX: usize = 4 << 10;
@@ -61,6 +62,7 @@ pub struct Memory {
     by_names: HashTable<u16>,
     previous: Option<u32>,
     key_bytes_max: usize,
+    once: Once,
     /// Lines since the last reset.
     recalled: u64,
     resets: u64,
@@ -127,6 +129,7 @@ impl Memory {
             by_names: HashTable::new(),
             previous: None,
             key_bytes_max: KEY_BYTES_MAX,
+            once: Once::default(),
             recalled: 0,
             resets: 0,
             unused_resets: 0,
@@ -179,14 +182,19 @@ impl Memory {
         if raw_key.len() > KEY_BYTES_EACH_MAX || fields.len() > LAYOUT_FIELDS_MAX {
             return None;
         }
-        let is_full = self.keys.len() >= self.keys_max
-            || self.key_bytes.len() + raw_key.len() > self.key_bytes_max
-            || self.layouts.len() >= LAYOUTS_MAX;
+        let hash = rapidhash_v3_seeded(raw_key, &self.secrets);
+        let known = self.find(hash, raw_key);
+        let key_bytes = self.key_bytes.len() + raw_key.len();
+        if known.is_none() && key_bytes > KEY_BYTES_FEW && !self.once.was_met(hash, raw_key.len()) {
+            return None;
+        }
+        let is_full =
+            self.keys.len() >= self.keys_max || key_bytes > self.key_bytes_max || self.layouts.len() >= LAYOUTS_MAX;
         if is_full {
             self.reset();
             forget();
         }
-        let slot = self.slot_of(raw_key);
+        let slot = known.filter(|_| !is_full).unwrap_or_else(|| self.add(hash, raw_key));
         if !self.is_layout(self.keys[slot as usize].layout, fields) {
             // A new series most likely has the fields of the one before it.
             let before = self.previous.map(|previous| self.keys[previous as usize].layout);
@@ -209,15 +217,17 @@ impl Memory {
         self.layouts.get(usize::from(layout)).is_some_and(|layout| layout.has_names(fields))
     }
 
-    fn slot_of(&mut self, raw_key: &[u8]) -> u32 {
-        let hash = rapidhash_v3_seeded(raw_key, &self.secrets) as u32;
+    fn find(&self, hash: u64, raw_key: &[u8]) -> Option<u32> {
+        let hash = hash as u32;
         let is_it = |&slot: &u32| {
             let key = &self.keys[slot as usize];
             key.hash == hash && self.raw(key) == raw_key
         };
-        if let Some(&slot) = self.by_key.find(spread(hash), is_it) {
-            return slot;
-        }
+        self.by_key.find(spread(hash), is_it).copied()
+    }
+
+    fn add(&mut self, hash: u64, raw_key: &[u8]) -> u32 {
+        let hash = hash as u32;
         let slot = self.keys.len() as u32;
         let start = self.key_bytes.len() as u32;
         if self.key_bytes.len() + raw_key.len() > KEY_BYTES_FEW {
@@ -266,6 +276,39 @@ impl Memory {
         self.previous = None;
         self.recalled = 0;
         self.resets += 1;
+    }
+}
+
+/// Which keys were met once, as far as two bits of a word can tell: a stream of new series, each met once, must not
+/// take the room of all keys. It forgets what it has seen when those keys would have filled the memory: keys that come
+/// back later than that would not be recalled either.
+#[derive(Debug, Default)]
+struct Once {
+    /// [`ONCE_WORDS`], or none while only a few keys are remembered.
+    words: Vec<u64>,
+    keys: usize,
+    key_bytes: usize,
+}
+
+/// A MiB. With [`KEYS_MAX`] keys in it one in twenty others seems to be too.
+const ONCE_WORDS: usize = 1 << 17;
+
+impl Once {
+    /// Whether the key was met before; from now on it was.
+    fn was_met(&mut self, hash: u64, key_bytes: usize) -> bool {
+        if self.keys >= KEYS_MAX || self.key_bytes + key_bytes > KEY_BYTES_MAX {
+            *self = Once::default();
+        }
+        self.words.resize(ONCE_WORDS, 0);
+        let bits = 1 << (hash & 63) | 1 << (hash >> 6 & 63);
+        let word = &mut self.words[(hash >> 12) as usize % ONCE_WORDS];
+        let was_met = *word & bits == bits;
+        if !was_met {
+            *word |= bits;
+            self.keys += 1;
+            self.key_bytes += key_bytes;
+        }
+        was_met
     }
 }
 
@@ -442,6 +485,24 @@ mod tests {
         assert!(room[..room.len() - 1].iter().all(|all| !all) && room[room.len() - 1], "{room:?}");
         fill(false);
         assert_eq!(fill(true), KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn keys_of_a_stream_of_new_series_are_remembered_only_when_they_come_back() {
+        let mut memory = Memory::default();
+        let key = |number: usize| format!("m,host={number:0>1000}");
+        let mut learn = |number: usize| memory.learn(key(number).as_bytes(), &[field("v")], || panic!("no room"));
+        // Some are remembered at once; more than there is room for pass without filling it.
+        assert!(learn(0).is_some());
+        let remembered = (1..100_000).filter(|&number| learn(number).is_some()).count();
+        assert!(remembered < 2 * KEY_BYTES_FEW / 1000, "{remembered}");
+        assert_eq!((learn(100_000), learn(0)), (None, Some(KeySlot(0))));
+        let slot = learn(100_000);
+        assert!(slot.is_some());
+        assert_eq!(learn(100_000), slot);
+        learn(0);
+        let line = format!("{} v=1i 5\n", key(100_000));
+        assert_eq!(recall(&mut memory, &line).map(|found| KeySlot(found.0)), slot);
     }
 
     #[test]

@@ -28,9 +28,9 @@ use crate::stdx::budget::Taken;
 /// What one core asks of another.
 #[derive(Debug)]
 pub enum Request {
-    /// Store these, all in shards of the asked core; room for new series may have been taken for them. Answer:
-    /// [`Response::Written`].
-    Write(Vec<Batch>, Taken),
+    /// Store these, all in shards of the asked core, with where the database's counter of forgotten ids stood before;
+    /// room for new series may have been taken for them. Answer: [`Response::Written`].
+    Write(Vec<Batch>, u64, Taken),
     /// Which of these keys are series of the asked core's shards? Answer: [`Response::Known`].
     KnownSeries(DatabaseId, Vec<(u16, Bytes)>),
     /// Which of these tag values does the asked core have? Answer: [`Response::TagValues`].
@@ -174,7 +174,7 @@ impl Parcel {
 impl Weigh for Request {
     fn bytes(&self) -> usize {
         match self {
-            Request::Write(batches, _) => batches.iter().map(|batch| batch.bytes().len()).sum(),
+            Request::Write(batches, ..) => batches.iter().map(|batch| batch.bytes().len()).sum(),
             Request::KnownSeries(_, keys) => keys.iter().map(|(_, key)| 32 + key.len()).sum(),
             Request::TagValues(_, asks) => asks.iter().map(shard::TagAsk::bytes).sum(),
             Request::ClaimFields(claims) => claims.iter().map(|claim| 64 + 64 * claim.fields.len()).sum(),

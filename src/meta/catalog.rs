@@ -55,6 +55,8 @@ pub struct Database {
     pub continuous_queries: Vec<ContinuousQuery>,
     /// How many series it has on all cores; counted by the shards, not stored.
     pub series: Counter,
+    /// How often the shards asked all cores to forget the ids of its series; not stored.
+    pub forgets: Counter,
 }
 
 /// One retention policy.

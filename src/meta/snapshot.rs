@@ -196,6 +196,7 @@ fn database_of(stored: StoredDatabase) -> Result<Database, SnapshotError> {
         policies,
         continuous_queries: queries.collect(),
         series: Counter::default(),
+        forgets: Counter::default(),
     })
 }
 

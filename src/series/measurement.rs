@@ -3,13 +3,13 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 use super::arena::Arena;
 use super::arena::Place;
 use super::postings;
 use super::postings::Postings;
+use super::table::Table;
 use crate::model::Bytes;
 use crate::model::SeriesId;
 use crate::stdx::spread::spread;
@@ -189,7 +189,7 @@ pub struct TagIndex {
     texts: Arena,
     values: Vec<Value>,
     /// Ordinals by text.
-    table: HashTable<Entry>,
+    table: Table<Entry>,
     /// Ordinals of values that lost their last series.
     free: Vec<u32>,
     series_count: u64,
@@ -223,7 +223,7 @@ impl TagIndex {
             name: name.into(),
             texts: Arena::default(),
             values: Vec::new(),
-            table: HashTable::new(),
+            table: Table::default(),
             free: Vec::new(),
             series_count: 0,
             sorted: OnceCell::new(),
@@ -295,7 +295,7 @@ impl TagIndex {
             }
         };
         let entry = Entry { hash: hash(text), ordinal };
-        self.table.insert_unique(entry.spread(), entry, |entry| entry.spread());
+        self.table.insert_unique(entry, |entry| entry.spread());
         self.sorted.take();
         ordinal
     }
@@ -308,8 +308,8 @@ impl TagIndex {
         }
         let text = value.text;
         let hash = spread(hash(self.texts.get(text)));
-        let entry = self.table.find_entry(hash, |entry| entry.ordinal == ordinal);
-        entry.expect("a value stays in the table until its last series goes").remove();
+        let was_there = self.table.remove(hash, |entry| entry.ordinal == ordinal);
+        assert!(was_there, "a value stays in the table until its last series goes");
         self.texts.release(text);
         self.free.push(ordinal);
         self.sorted.take();
@@ -331,7 +331,7 @@ impl TagIndex {
         let sorted = self.sorted.get().map_or(0, |sorted| sorted.len() * 4);
         self.texts.bytes()
             + self.values.capacity() * size_of::<Value>()
-            + self.table.allocation_size()
+            + self.table.bytes()
             + self.free.capacity() * 4
             + series
             + sorted

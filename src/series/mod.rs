@@ -12,6 +12,7 @@ mod index;
 pub mod key;
 mod measurement;
 mod postings;
+mod table;
 
 pub use fields::Held;
 pub use fields::SchemaRegistry;

@@ -289,8 +289,8 @@ impl Core {
 
     async fn answer(self: &Rc<Self>, request: Request) -> Response {
         match request {
-            Request::Write(batches, room) => match self.shards.get() {
-                Some(shards) => Response::Written(shards.engine.write_within(batches, room).await),
+            Request::Write(batches, forgets, room) => match self.shards.get() {
+                Some(shards) => Response::Written(shards.engine.write_within(batches, forgets, room).await),
                 None => Response::Refused("the shards are not open yet"),
             },
             Request::KnownSeries(database, keys) => match self.shards.get() {
@@ -482,6 +482,7 @@ pub fn live(catalog: &Catalog, series_max: u64) -> shard::Live {
     for database in catalog.databases() {
         live.databases.insert(database.id);
         live.series.insert(database.id, Budget::new(database.series.clone(), series_max));
+        live.forgets.insert(database.id, database.forgets.clone());
         for policy in &database.policies {
             let key = |group| shard::PartitionKey { database: database.id, policy: policy.id, group };
             let groups = policy.groups.iter().map(|group| (key(group.id), TimeRange::clone(&group.range())));

@@ -26,6 +26,8 @@ const PENDING_BYTES: usize = 64 << 20;
 const PAGE_CACHE_BYTES: u64 = 64 << 20;
 /// Series log of a shard that is not worth writing anew: a start reads it in milliseconds.
 const SERIES_LOG_BYTES: u64 = 1 << 20;
+/// Dormant series whose keys are not worth that all cores forget the ids of a database.
+const DORMANT_SERIES: usize = 1024;
 /// Shortest age at which points go into segments for it: each flush writes a segment for each shard.
 const COLD_FLUSH_NS_MIN: u64 = 1_000_000_000;
 /// What writes leave free of the device, beyond what flushes will need: for the catalog, manifests and logs of series.
@@ -67,6 +69,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         compact_burst_bytes: config.data.compact_burst_bytes / u64::from(core_count),
         compact_cold_ns: config.data.compact_cold_ns,
         series_log_bytes: SERIES_LOG_BYTES,
+        dormant_series: DORMANT_SERIES,
     }
 }
 

@@ -125,13 +125,19 @@ impl Owners for CoreOwners {
         }
     }
 
-    async fn write(&self, core: u16, batches: Vec<Batch>, room: Taken) -> Result<Vec<Vec<SeriesId>>, WriteError> {
+    async fn write(
+        &self,
+        core: u16,
+        batches: Vec<Batch>,
+        forgets: u64,
+        room: Taken,
+    ) -> Result<Vec<Vec<SeriesId>>, WriteError> {
         let within = match self.core.config.coordinator.write_timeout_ns {
             // Zero is for ever in stock; an hour is long enough for anybody still to be there.
             0 => Duration::from_secs(3600),
             ns => Duration::from_nanos(ns),
         };
-        match self.call(usize::from(core), Request::Write(batches, room), within).await? {
+        match self.call(usize::from(core), Request::Write(batches, forgets, room), within).await? {
             Response::Written(outcome) => outcome.map_err(write_error),
             other => Err(unexpected(&other)),
         }
@@ -149,6 +155,7 @@ fn find_target(catalog: &Catalog, database: &str, policy: &str) -> Result<Target
         duration_ns: policy.duration,
         groups: policy.groups.iter().map(|group| (group.id, group.range())).collect(),
         series: found.series.clone(),
+        forgets: found.forgets.clone(),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::shard::Pending;
 use crate::shard::PendingRecord;
 use crate::shard::Phase;
 use crate::shard::WriteError;
+use crate::shard::dormant;
 use crate::shard::limits;
 use crate::shard::record;
 use crate::shard::record::PartitionKey;
@@ -96,11 +97,13 @@ impl<P: Disk + Clock> Engine<P> {
         }
     }
 
-    /// Checks batches, gives their keys ids and queues them for the next commit. `room` is for new series.
-    pub(super) fn enqueue(&self, batches: Vec<Batch>, room: Taken) -> Result<Done, WriteError> {
+    /// Checks batches, gives their keys ids and queues them for the next commit. `forgets` is where the database's
+    /// counter stood when the sender began; `room` is for new series.
+    pub(super) fn enqueue(&self, batches: Vec<Batch>, forgets: u64, room: Taken) -> Result<Done, WriteError> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let readers = batches.iter().map(|batch| self.check(batch, state)).collect::<Result<Vec<_>, _>>()?;
+        dormant::check_ids(state, &readers, forgets)?;
         let mut room = limits::room_for(state, &readers, room)?;
         let mut created_count = 0;
         let mut writes = Vec::with_capacity(batches.len());
@@ -131,6 +134,7 @@ impl<P: Disk + Clock> Engine<P> {
         room.keep(created_count);
         let (done, receiver) = oneshot::channel();
         state.pending.push(Pending { writes, done, _room: room });
+        state.enqueued += 1;
         Ok(receiver)
     }
 
@@ -148,6 +152,7 @@ impl<P: Disk + Clock> Engine<P> {
         state.pending_bytes += writes.iter().map(|write| write.record.len()).sum::<usize>();
         let (done, receiver) = oneshot::channel();
         state.pending.push(Pending { writes, done, _room: Taken::default() });
+        state.enqueued += 1;
         Ok(receiver)
     }
 
@@ -253,6 +258,9 @@ impl<P: Disk + Clock> Engine<P> {
                     state.log = Some(log);
                 }
                 self.apply(group).await;
+                if self.is_forgetting() {
+                    self.flush_work.notify_all();
+                }
             }
             Err(error) => self.fail(log, tail, bytes, group, &error).await,
         }
@@ -282,6 +290,7 @@ impl<P: Disk + Clock> Engine<P> {
                 Change::Deletion(_) => None,
             });
             let assigned = assigned.collect();
+            self.state.borrow_mut().ended += 1;
             // The writer may be gone (its client hung up); the points are stored all the same.
             let _ = pending.done.send(Ok(assigned));
         }
@@ -328,6 +337,7 @@ impl<P: Disk + Clock> Engine<P> {
             let mut failed = group;
             failed.append(&mut state.pending);
             state.pending_bytes = 0;
+            state.ended += failed.len() as u64;
             for write in failed.iter().flat_map(|pending| &pending.writes) {
                 forget(state, write);
             }

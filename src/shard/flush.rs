@@ -76,8 +76,14 @@ impl<P: Disk + Clock> Engine<P> {
             self.state.borrow_mut().is_settled = true;
             self.start_advanced.notify_all();
         }
-        let frozen = self.state.borrow().frozen.clone()?;
-        Some(self.flush(&frozen).await)
+        let frozen = self.state.borrow().frozen.clone();
+        match frozen {
+            Some(frozen) => Some(self.flush(&frozen).await),
+            None => {
+                self.forget_dormant().await;
+                None
+            }
+        }
     }
 
     fn may_end(&self) -> bool {

@@ -26,6 +26,7 @@ mod amend;
 mod cold;
 mod commit;
 mod compact;
+mod dormant;
 mod flush;
 mod limits;
 mod manifest;
@@ -81,6 +82,7 @@ use crate::model::PolicyId;
 use crate::model::SeriesId;
 use crate::model::TimeRange;
 use crate::segment::PageCache;
+use crate::shard::dormant::Forgetting;
 use crate::shard::orphans::Orphans;
 use crate::shard::replay::Scanned;
 use crate::shard::space::Space;
@@ -142,6 +144,8 @@ pub struct Options {
     pub compact_cold_ns: u64,
     /// Series logs up to this length are not written anew, whatever they hold.
     pub series_log_bytes: u64,
+    /// Dormant series of a database that are kept, however few are alive.
+    pub dormant_series: usize,
 }
 
 impl Options {
@@ -262,6 +266,9 @@ struct State<P: Disk> {
     active_log_bytes: u64,
     pending: Vec<Pending>,
     pending_bytes: usize,
+    /// Writes ever queued, and how many of them, in this order, were applied or failed.
+    enqueued: u64,
+    ended: u64,
     /// Written bytes of batches that are in the active memtables.
     active_bytes: usize,
     active_since_ns: Option<u64>,
@@ -281,6 +288,7 @@ struct State<P: Disk> {
     garbage: Vec<PathBuf>,
     /// Series of dropped partitions that may have to leave the index.
     orphans: Orphans,
+    forgetting: BTreeMap<DatabaseId, Forgetting>,
     work: Work,
     last_sync_ns: u64,
     unsynced: bool,
@@ -348,13 +356,19 @@ impl<P: Disk + Clock> Engine<P> {
     /// Stores batches; returns when all are durable and visible, with the ids of their keys. Batches of one call are
     /// in one log frame: after a crash all of them are there or none.
     pub async fn write(&self, batches: Vec<Batch>) -> Result<Vec<Assigned>, WriteError> {
-        self.write_within(batches, Taken::default()).await
+        self.write_within(batches, 0, Taken::default()).await
     }
 
-    /// As [`Engine::write`], for batches of one database, with `room` taken for their new series.
-    pub async fn write_within(&self, batches: Vec<Batch>, room: Taken) -> Result<Vec<Assigned>, WriteError> {
+    /// As [`Engine::write`], for batches of one database, whose counter of [`Live::forgets`] stood at `forgets` before
+    /// their ids were looked up, with `room` taken for their new series.
+    pub async fn write_within(
+        &self,
+        batches: Vec<Batch>,
+        forgets: u64,
+        room: Taken,
+    ) -> Result<Vec<Assigned>, WriteError> {
         self.wait_for_room(false).await?;
-        let done = self.enqueue(batches, room)?;
+        let done = self.enqueue(batches, forgets, room)?;
         self.commit_work.notify_all();
         done.await.unwrap_or(Err(WriteError::Stopping))
     }
@@ -370,6 +384,7 @@ impl<P: Disk + Clock> Engine<P> {
         for deletion in deletions {
             self.settle(deletion.shard, deletion.database, &deletion.series).await;
         }
+        self.flush_work.notify_all();
         Ok(())
     }
 
@@ -421,6 +436,7 @@ impl<P: Disk + Clock> Engine<P> {
                 *state.orphans.entry((number, database)).or_default() |= series;
             }
         }
+        state.forgetting.retain(|database, _| live.databases.contains(database));
         state.live = live;
         self.flush_work.notify_all();
     }

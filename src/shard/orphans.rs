@@ -1,8 +1,8 @@
 //! Series whose last shard group was dropped: by retention, DROP SHARD or DROP RETENTION POLICY.
 //!
-//! They leave the index as series do whose last point was deleted: some at a time, beside writes, their ids kept for
-//! the caches of other cores until the next start. A start finds those that are left by itself, when all partitions are
-//! open: series of the index that no partition holds.
+//! They leave the index as series do whose last point was deleted: some at a time, beside writes, and are dormant then.
+//! A start finds those that are left by itself, when all partitions are open: series of the index that no partition
+//! holds.
 
 use std::collections::BTreeMap;
 

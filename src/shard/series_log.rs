@@ -14,16 +14,20 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use roaring::RoaringBitmap;
+
 use crate::disk::Clock;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::model::DatabaseId;
 use crate::model::SeriesId;
+use crate::series::Index;
 use crate::series::block::BlockBuilder;
 use crate::series::block::Member;
 use crate::series::block::SERIES_MAX;
 use crate::shard::Engine;
 use crate::shard::Phase;
+use crate::shard::dormant::Dormant;
 use crate::shard::record;
 use crate::shard::state::ShardState;
 use crate::wal::Log;
@@ -45,17 +49,34 @@ impl<P: Disk + Clock> Engine<P> {
             }
             (shard.series_log.take(), series)
         };
+        let result = self.append_series(shard, &mut log, &series).await;
+        let mut state = self.state.borrow_mut();
+        let shard = state.shards.get_mut(&shard).expect("own shard");
+        shard.series_log = log;
+        if result.is_err() {
+            // Some may be saved twice: the last record of an id counts.
+            for (database, series) in series {
+                *shard.unsaved_series.entry(database).or_default() |= series;
+            }
+        }
+        result
+    }
+
+    async fn append_series(
+        &self,
+        shard: u16,
+        log: &mut Option<Log<P>>,
+        series: &BTreeMap<DatabaseId, RoaringBitmap>,
+    ) -> io::Result<()> {
         let dir = names::shard_dir(&self.options.dir, shard);
-        let mut result = Ok(());
-        let mut saved = 0;
+        let ids = |(&database, ids): (&DatabaseId, &RoaringBitmap)| {
+            ids.iter().map(|id| (database, SeriesId(id))).collect::<Vec<_>>()
+        };
+        let series: Vec<(DatabaseId, SeriesId)> = series.iter().flat_map(ids).collect();
         // A million new series are no reason to hold up the core.
         for some in series.chunks(SERIES_MAX) {
             let records = self.series_records(shard, some);
-            result = append_or_reopen(&self.platform, &dir, &mut log, record::series_log_id(shard), &records).await;
-            if result.is_err() {
-                break;
-            }
-            saved += some.len();
+            append_or_reopen(&self.platform, &dir, log, record::series_log_id(shard), &records).await?;
             {
                 let mut state = self.state.borrow_mut();
                 let held = &mut state.shards.get_mut(&shard).expect("own shard").saved;
@@ -64,15 +85,7 @@ impl<P: Disk + Clock> Engine<P> {
             }
             self.platform.yield_now().await;
         }
-        let mut state = self.state.borrow_mut();
-        let shard = state.shards.get_mut(&shard).expect("own shard");
-        shard.series_log = log;
-        if result.is_err() {
-            let unsaved = series[saved..].to_vec();
-            let newer = std::mem::replace(&mut shard.unsaved_series, unsaved);
-            shard.unsaved_series.extend(newer);
-        }
-        result
+        Ok(())
     }
 
     fn series_records(&self, shard: u16, series: &[(DatabaseId, SeriesId)]) -> Vec<Vec<u8>> {
@@ -106,9 +119,12 @@ impl<P: Disk + Clock> Engine<P> {
     fn is_series_log_wasteful(&self, shard: u16) -> bool {
         let state = self.state.borrow();
         let own = &state.shards[&shard];
-        let is_due = state.phase != Phase::Stopping && !own.saved.is_damaged;
+        let first_log = state.active_logs.first().map_or(0, |log| log.epoch);
+        let is_needed = own.forgotten_in.is_some_and(|epoch| first_log <= epoch);
+        let is_due = state.phase != Phase::Stopping && !own.saved.is_damaged && !is_needed;
         let Some(log) = own.series_log.as_ref().filter(|_| is_due) else { return false };
-        let series = own.indexes.values().map(|index| index.len() as u64).sum::<u64>() + own.dormant.len() as u64;
+        let series =
+            own.indexes.values().map(Index::len).chain(own.dormant.values().map(Dormant::len)).sum::<usize>() as u64;
         let blocks = series / SERIES_MAX as u64 + own.indexes.len() as u64 + 1;
         log.bytes() > self.options.series_log_bytes
             && (own.saved.series > DEAD_FACTOR * series
@@ -151,7 +167,7 @@ impl<P: Disk + Clock> Engine<P> {
     fn databases(&self, shard: u16) -> BTreeSet<DatabaseId> {
         let state = self.state.borrow();
         let own = &state.shards[&shard];
-        own.indexes.keys().copied().chain(own.dormant.values().map(|dormant| dormant.0)).collect()
+        own.indexes.keys().chain(own.dormant.keys()).copied().collect()
     }
 
     /// A block of the series of a database from `first` on, how many they are, and where the next one begins.
@@ -165,8 +181,8 @@ impl<P: Disk + Clock> Engine<P> {
         let own = &state.shards[&shard];
         let index = own.indexes.get(&database);
         let mut alive = index.into_iter().flat_map(|index| index.ids_from(first)).peekable();
-        let dormant = own.dormant.range(first..).filter(|(_, dormant)| dormant.0 == database);
-        let mut dormant = dormant.map(|(id, _)| *id).peekable();
+        let dormant = own.dormant.get(&database);
+        let mut dormant = dormant.into_iter().flat_map(|dormant| dormant.ids_from(first)).peekable();
         let mut builder = BlockBuilder::default();
         let mut key = Vec::new();
         let mut count = 0;
@@ -194,8 +210,7 @@ impl<P: Disk> ShardState<P> {
         if self.indexes.get(&database).is_some_and(|index| index.write_key(id, key)) {
             return Some(Member { id, is_dormant: false });
         }
-        let (_, dormant) = self.dormant.get(&id)?;
-        key.extend_from_slice(dormant);
+        key.extend_from_slice(self.dormant.get(&database)?.key(id)?);
         Some(Member { id, is_dormant: true })
     }
 }

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -13,7 +12,6 @@ use hashbrown::HashSet;
 use roaring::RoaringBitmap;
 
 use crate::batch::Reader;
-use crate::batch::SeriesRef;
 use crate::disk::Disk;
 use crate::disk::names;
 use crate::disk::names::WalName;
@@ -30,6 +28,7 @@ use crate::series::block::Shape;
 use crate::series::key::KeyError;
 use crate::shard::SchemaFact;
 use crate::shard::Sizes;
+use crate::shard::dormant::Dormant;
 use crate::shard::manifest::Listed;
 use crate::shard::manifest::Manifest;
 use crate::shard::record;
@@ -39,6 +38,7 @@ use crate::shard::tombstone;
 use crate::shard::tombstone::Deletion;
 use crate::shard::tombstone::Tombstone;
 use crate::stdx::budget::Budget;
+use crate::stdx::budget::Counter;
 use crate::wal::Log;
 
 /// What the catalog holds, as far as shards care: whatever is not here is dropped.
@@ -48,6 +48,8 @@ pub struct Live {
     pub databases: HashSet<DatabaseId>,
     /// How many series each has on all cores, and may have. What is not here is not counted.
     pub series: HashMap<DatabaseId, Budget>,
+    /// How often all cores were told to forget the ids that they know. What is not here keeps its dormant series.
+    pub forgets: HashMap<DatabaseId, Counter>,
     /// Shard groups and their time ranges.
     pub groups: HashMap<PartitionKey, TimeRange>,
 }
@@ -60,7 +62,7 @@ pub struct ShardState<P: Disk> {
     pub partitions: BTreeMap<PartitionKey, Partition<P>>,
     /// Series that are in the core's log but not yet in the series log, or are not what they are there: in the index or
     /// dormant. Their keys stand in the one or the other.
-    pub unsaved_series: Vec<(DatabaseId, SeriesId)>,
+    pub unsaved_series: BTreeMap<DatabaseId, RoaringBitmap>,
     /// `None` while a flush uses it.
     pub series_log: Option<Log<P>>,
     /// What it holds.
@@ -79,9 +81,11 @@ pub struct ShardState<P: Disk> {
     pub logged: BTreeMap<PartitionKey, HashMap<Bytes, LoggedLayout>>,
     /// Deletions that may hide something in segments, oldest first.
     pub tombstones: Vec<Tombstone>,
-    /// Series without a point, and their databases: out of the index, but other cores may still know their ids.
-    pub dormant: BTreeMap<SeriesId, (DatabaseId, Box<[u8]>)>,
-    dormant_keys: HashMap<(DatabaseId, Box<[u8]>), SeriesId>,
+    /// Series without a point: out of the index, but other cores may still know their ids.
+    pub dormant: BTreeMap<DatabaseId, Dormant>,
+    /// The log file in use when the last dormant series was forgotten, by epoch: up to it logs may name ids whose keys
+    /// stand nowhere but in the series log.
+    pub forgotten_in: Option<u32>,
 }
 
 /// A measurement and fields of it.
@@ -316,7 +320,7 @@ impl<P: Disk> ShardState<P> {
             next_segment: 0,
             indexes: BTreeMap::new(),
             partitions: BTreeMap::new(),
-            unsaved_series: Vec::new(),
+            unsaved_series: BTreeMap::new(),
             series_log: None,
             saved: SavedSeries::default(),
             manifest: None,
@@ -327,7 +331,7 @@ impl<P: Disk> ShardState<P> {
             logged: BTreeMap::new(),
             tombstones: Vec::new(),
             dormant: BTreeMap::new(),
-            dormant_keys: HashMap::new(),
+            forgotten_in: None,
         }
     }
 
@@ -337,16 +341,14 @@ impl<P: Disk> ShardState<P> {
         if let Some(id) = index.lookup(key) {
             return Ok((id, false));
         }
-        if !self.dormant_keys.is_empty()
-            && let Some(&id) = self.dormant_keys.get(&(database, Box::from(key)))
-        {
+        if let Some(id) = self.dormant.get_mut(&database).and_then(|dormant| dormant.claim(key)) {
             // Comes back to life when the batch is applied.
             return Ok((id, false));
         }
         let id = SeriesId(self.next_series);
         index.insert(id, key)?;
         self.next_series = self.next_series.checked_add(1).expect("a shard holds fewer than 2^32 series");
-        self.unsaved_series.push((database, id));
+        self.note_unsaved(database, id);
         Ok((id, true))
     }
 
@@ -354,9 +356,14 @@ impl<P: Disk> ShardState<P> {
     pub fn forget_series(&mut self, database: DatabaseId, ids: &[SeriesId]) -> u64 {
         let index = self.indexes.get_mut(&database);
         let forgotten = index.map_or(0, |index| ids.iter().filter(|id| index.remove(**id)).count());
-        let ids: HashSet<SeriesId> = ids.iter().copied().collect();
-        self.unsaved_series.retain(|series| !ids.contains(&series.1));
+        if let Some(unsaved) = self.unsaved_series.get_mut(&database) {
+            ids.iter().for_each(|id| _ = unsaved.remove(id.0));
+        }
         forgotten as u64
+    }
+
+    fn note_unsaved(&mut self, database: DatabaseId, id: SeriesId) {
+        self.unsaved_series.entry(database).or_default().insert(id.0);
     }
 
     /// A series that replay or the series log names. The newest id of a key counts: an older one was given to a write
@@ -369,7 +376,7 @@ impl<P: Disk> ShardState<P> {
         saved: bool,
     ) -> Result<(), InsertError> {
         self.keep_id(id);
-        self.dormant.remove(&id);
+        self.wake(database, id);
         let index = self.indexes.entry(database).or_default();
         if let Some(known) = index.lookup(key) {
             if known >= id {
@@ -377,11 +384,11 @@ impl<P: Disk> ShardState<P> {
             }
             index.remove(known);
             // Deleted points of it may be in segments, which must not name what the series log does not.
-            self.dormant.insert(known, (database, key.into()));
+            self.dormant.entry(database).or_default().insert_replaced(known, key.into());
         }
         index.insert(id, key)?;
         if !saved {
-            self.unsaved_series.push((database, id));
+            self.note_unsaved(database, id);
         }
         Ok(())
     }
@@ -389,15 +396,16 @@ impl<P: Disk> ShardState<P> {
     /// Series of the series log, of a database that is there. As for [`ShardState::restore_series`] the newest id of a
     /// key counts.
     pub fn restore_shape(&mut self, database: DatabaseId, shape: &Shape<'_>) -> Result<(), KeyError> {
-        self.indexes.entry(database).or_default().restore(shape)?;
+        let index = self.indexes.entry(database).or_default();
+        index.restore(shape)?;
         let mut key = Vec::new();
         for (row, member) in shape.members.iter().enumerate() {
             if member.is_dormant {
                 shape.write_key(row, &mut key);
-                self.indexes.entry(database).or_default().remove(member.id);
-                self.dormant.insert(member.id, (database, key.as_slice().into()));
-            } else if !self.dormant.is_empty() {
-                self.dormant.remove(&member.id);
+                index.remove(member.id);
+                self.dormant.entry(database).or_default().insert_replaced(member.id, key.as_slice().into());
+            } else if let Some(dormant) = self.dormant.get_mut(&database) {
+                dormant.take(member.id);
             }
         }
         Ok(())
@@ -437,10 +445,9 @@ impl<P: Disk> ShardState<P> {
         garbage: &mut Vec<PathBuf>,
     ) -> BTreeMap<DatabaseId, RoaringBitmap> {
         self.indexes.retain(|database, _| live.databases.contains(database));
-        self.unsaved_series.retain(|series| live.databases.contains(&series.0));
+        self.unsaved_series.retain(|database, _| live.databases.contains(database));
         self.tombstones.retain(|tombstone| live.databases.contains(&tombstone.deletion.database));
-        self.dormant.retain(|_, (database, _)| live.databases.contains(database));
-        self.dormant_keys.retain(|(database, _), _| live.databases.contains(database));
+        self.dormant.retain(|database, _| live.databases.contains(database));
         let mut dropped: BTreeMap<DatabaseId, RoaringBitmap> = BTreeMap::new();
         self.partitions.retain(|key, partition| {
             let stays = live.groups.contains_key(key);
@@ -503,34 +510,17 @@ impl<P: Disk> ShardState<P> {
     pub fn revive(&mut self, database: DatabaseId, batch: &Reader<'_>, ids: &[SeriesId]) -> u64 {
         let mut revived = 0;
         for id in self.dormant_of(batch, ids) {
-            let Some((_, key)) = self.dormant.remove(&id) else { continue };
-            self.dormant_keys.remove(&(database, key.clone()));
+            let Some(key) = self.wake(database, id) else { continue };
             // It was there before: its key is canonical and its id its own.
             revived += u64::from(self.indexes.entry(database).or_default().insert(id, &key).is_ok());
-            self.unsaved_series.push((database, id));
+            self.note_unsaved(database, id);
         }
         revived
     }
 
-    /// The dormant series that a batch has points of, each once; `ids` are those of its keys.
-    pub fn dormant_of(&self, batch: &Reader<'_>, ids: &[SeriesId]) -> BTreeSet<SeriesId> {
-        let mut found = BTreeSet::new();
-        if self.dormant.is_empty() {
-            return found;
-        }
-        let mut rows = batch.rows();
-        while let Ok(Some(row)) = rows.next_row() {
-            let series = match row.series {
-                SeriesRef::Known(id) => Some(id),
-                SeriesRef::New(index) => ids.get(index as usize).copied(),
-            };
-            found.extend(series.filter(|id| self.dormant.contains_key(id)));
-            let Some(layout) = batch.layouts.get(row.layout as usize) else { break };
-            if layout.fields.iter().any(|field| rows.value(field.1).is_err()) {
-                break;
-            }
-        }
-        found
+    /// Takes a series out of the dormant ones; its key.
+    fn wake(&mut self, database: DatabaseId, id: SeriesId) -> Option<Box<[u8]>> {
+        self.dormant.get_mut(&database)?.take(id)
     }
 
     /// Whether a point, or a write under way, makes the key a series.
@@ -588,10 +578,9 @@ impl<P: Disk> ShardState<P> {
         let Some(index) = self.indexes.get_mut(&database) else { return Some(false) };
         let Some(key) = index.key(series).map(Vec::into_boxed_slice) else { return Some(false) };
         index.remove(series);
-        self.dormant_keys.insert((database, key.clone()), series);
-        self.dormant.insert(series, (database, key));
+        self.dormant.entry(database).or_default().insert(series, key);
         // Its deletion may be forgotten one day, and it must not come back with a start then.
-        self.unsaved_series.push((database, series));
+        self.note_unsaved(database, series);
         Some(true)
     }
 
@@ -605,12 +594,11 @@ impl<P: Disk> ShardState<P> {
         });
     }
 
-    /// After a start: nobody knows the ids of dormant series; their keys get new ones when they come back.
-    /// Keys that the series log still needs are kept: segments may name their ids.
+    /// After a start.
     pub fn forget_dormant(&mut self) {
-        let unsaved: HashSet<SeriesId> = self.unsaved_series.iter().map(|series| series.1).collect();
-        self.dormant.retain(|id, _| unsaved.contains(id));
-        self.dormant_keys = HashMap::new();
+        for (database, dormant) in &mut self.dormant {
+            dormant.forget_known(self.unsaved_series.get(database));
+        }
     }
 
     pub fn schema(&self) -> impl Iterator<Item = SchemaFact> {

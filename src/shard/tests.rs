@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use glommio::LocalExecutor;
 
+use super::dormant::Dormant;
 use super::*;
 use crate::batch::BatchBuilder;
 use crate::batch::Destination;
@@ -16,6 +17,7 @@ use crate::exec::view::View;
 use crate::model::FieldValue;
 use crate::model::TimeRange;
 use crate::model::Values;
+use crate::stdx::budget::Counter;
 
 const DATABASE: DatabaseId = DatabaseId(1);
 const POLICY: PolicyId = PolicyId(1);
@@ -54,6 +56,7 @@ pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes
         compact_burst_bytes: 0,
         compact_cold_ns: u64::MAX,
         series_log_bytes: 0,
+        dormant_series: 8,
     }
 }
 
@@ -443,6 +446,108 @@ fn series_of_dropped_groups_leave_the_index_and_come_back_with_a_point() {
             assert_eq!(run.points(&KEYS).await, expected);
             run.stop().await;
         }
+    });
+}
+
+/// Points of one time for some series of shard 0.
+fn batch_of(series: impl IntoIterator<Item = Result<SeriesId, String>>) -> Batch {
+    let destination = Destination { shard: 0, database: DATABASE, policy: POLICY, group: GroupId(1) };
+    let mut builder = BatchBuilder::new(destination);
+    let layout = builder.layout(b"m", [(&b"i"[..], FieldType::Integer)].into_iter());
+    for series in series {
+        let series = match series {
+            Ok(id) => SeriesRef::Known(id),
+            Err(key) => SeriesRef::New(builder.key(key.as_bytes())),
+        };
+        builder.row(series, layout, 5);
+        builder.value(FieldValue::Integer(7));
+    }
+    builder.finish()
+}
+
+#[test]
+fn keys_of_dormant_series_go_while_others_come_and_a_write_that_names_one_is_refused() {
+    test(async |dir| {
+        let (mut live, forgets) = (live(), Counter::default());
+        live.forgets.insert(DATABASE, forgets.clone());
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        let engine = &run.engines[0];
+        engine.set_live(live);
+        let sleeping = || engine.state.borrow().shards[&0].dormant.get(&DATABASE).map_or(0, Dormant::len);
+        let delete = async |ids: &[SeriesId]| {
+            let series = Rc::new(ids.iter().map(|id| id.0).collect());
+            let deletion = Deletion { shard: 0, database: DATABASE, series, range: EVERYTHING, forgotten: Vec::new() };
+            engine.delete(vec![deletion]).await.unwrap();
+        };
+        let keys = || (0..50).map(|number| Err(format!("m,h={number}")));
+        let mut last = Vec::new();
+        for _ in 0..4 {
+            let before = forgets.get();
+            let ids = engine.write_within(vec![batch_of(keys())], before, Taken::default()).await.unwrap().remove(0);
+            assert!(ids.iter().all(|id| !last.contains(id)), "ids are not given out twice");
+            delete(&ids).await;
+            let hopeless = Instant::now() + Duration::from_secs(30);
+            while sleeping() > 0 && Instant::now() < hopeless {
+                glommio::executor().yield_now().await;
+            }
+            assert!(sleeping() == 0 && forgets.get() > before);
+            let stale = engine.write_within(vec![batch_of([Ok(ids[3])])], before, Taken::default()).await;
+            assert!(matches!(stale, Err(WriteError::Overloaded(_))), "{stale:?}");
+            last = ids;
+        }
+        // A few stay, and come back by key or id, also for a write that began before.
+        let some = vec![batch_of(keys().take(4))];
+        let ids = engine.write_within(some, forgets.get(), Taken::default()).await.unwrap().remove(0);
+        delete(&ids).await;
+        assert_eq!(sleeping(), 4);
+        let back = vec![batch_of([Ok(ids[0])]), batch_of(keys().take(2).skip(1))];
+        assert_eq!(engine.write_within(back, 0, Taken::default()).await.unwrap()[1], [ids[1]]);
+        let model = BTreeMap::from(["m,h=0", "m,h=1"].map(|key| ((key.to_owned(), 5), 7)));
+        let all: Vec<String> = keys().filter_map(Result::err).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(run.points(&all).await, model);
+        run.kill().await;
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        assert_eq!(run.points(&all).await, model);
+        run.stop().await;
+    });
+}
+
+#[test]
+fn a_series_log_stays_while_core_logs_may_name_what_stands_there_alone() {
+    test(async |dir| {
+        let mut live = live();
+        live.forgets.insert(DATABASE, Counter::default());
+        let run = Run::start(&dir, 1, 1 << 30).await;
+        let engine = &run.engines[0];
+        engine.set_live(live);
+        let length = || std::fs::metadata(&files(&dir, 0, "series.log")[0]).unwrap().len();
+        for number in 0..40 {
+            run.write(0, &format!("m,h=gone{number}"), 5, 1).await;
+            run.delete(0, &format!("m,h=gone{number}")).await;
+        }
+        let sleeping = || engine.state.borrow().shards[&0].dormant.get(&DATABASE).map_or(0, Dormant::len);
+        let hopeless = Instant::now() + Duration::from_secs(30);
+        while (sleeping() > 8 || engine.is_forgetting()) && Instant::now() < hopeless {
+            glommio::executor().yield_now().await;
+        }
+        let forgotten_in = |epoch| engine.state.borrow_mut().shards.get_mut(&0).unwrap().forgotten_in = epoch;
+        forgotten_in(Some(u32::MAX));
+        run.flush().await;
+        let long = length();
+        // The log is written anew behind a flush: the next one comes when that is over.
+        for number in 0..3 {
+            run.write(0, &format!("m,h=new{number}"), 5, 1).await;
+            run.flush().await;
+        }
+        assert!(length() > long);
+        forgotten_in(None);
+        for number in 3..5 {
+            run.write(0, &format!("m,h=new{number}"), 5, 1).await;
+            run.flush().await;
+        }
+        assert!(length() < long, "{} {long}", length());
+        run.stop().await;
     });
 }
 

@@ -234,7 +234,7 @@ impl Life {
         self.simulation.disk().note(format_args!("a group is dropped"));
         self.is_dropped = true;
         self.model.borrow_mut().drop_times(DROPPABLE);
-        run.engines.iter().for_each(|engine| engine.set_live(catalog(true)));
+        run.drop_group();
     }
 
     /// Reads everything without faults; flushes go on beside it.

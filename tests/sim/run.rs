@@ -35,6 +35,8 @@ use millrace::shard::Options;
 use millrace::shard::PartitionKey;
 use millrace::shard::Recovery;
 use millrace::shard::WriteError;
+use millrace::stdx::budget::Counter;
+use millrace::stdx::budget::Taken;
 
 use roaring::RoaringBitmap;
 
@@ -125,8 +127,16 @@ pub fn number(values: &Values, row: usize) -> i64 {
 #[derive(Clone)]
 pub struct Run {
     pub engines: Vec<Rc<Engine<SimDisk>>>,
-    known: Rc<RefCell<BTreeMap<usize, SeriesId>>>,
+    known: Rc<RefCell<Known>>,
+    forgets: Counter,
     disk: SimDisk,
+}
+
+/// Ids as a core's cache knows them, told since the counter of forgotten ones stood at `forgets`.
+#[derive(Default)]
+struct Known {
+    forgets: u64,
+    ids: BTreeMap<usize, SeriesId>,
 }
 
 pub fn dir() -> PathBuf {
@@ -135,10 +145,12 @@ pub fn dir() -> PathBuf {
 
 impl Run {
     /// Opens all cores, as a start does.
-    pub async fn open(disk: SimDisk, sizes: Sizes, live: Live) -> Result<(Run, Recovery), OpenError> {
+    pub async fn open(disk: SimDisk, sizes: Sizes, mut live: Live) -> Result<(Run, Recovery), OpenError> {
+        let forgets = Counter::default();
+        live.forgets.insert(DATABASE, forgets.clone());
         let cores = usize::from(sizes.cores);
         let old_logs = OldLogs::list(&disk, &dir(), cores).await?;
-        let mut run = Run { engines: Vec::new(), known: Rc::default(), disk: disk.clone() };
+        let mut run = Run { engines: Vec::new(), known: Rc::default(), forgets, disk: disk.clone() };
         let mut recovery = Recovery::default();
         for core in 0..sizes.cores {
             let options = sizes.options(&dir(), core, old_logs.next_generation());
@@ -147,6 +159,13 @@ impl Run {
             run.engines.push(engine);
         }
         Ok((run, recovery))
+    }
+
+    /// The catalog without the group that may be dropped.
+    pub fn drop_group(&self) {
+        let mut live = catalog(true);
+        live.forgets.insert(DATABASE, self.forgets.clone());
+        self.engines.iter().for_each(|engine| engine.set_live(live.clone()));
     }
 
     /// Writes until `count` writes have ended, whatever became of them.
@@ -168,6 +187,7 @@ impl Run {
         let shards: Vec<usize> = (core..usize::from(SHARDS)).step_by(self.engines.len()).collect();
         let mut batches = Vec::new();
         let mut series_of_keys = Vec::new();
+        let forgets = self.begin_write();
         let value = model.borrow_mut().begin(|value| {
             let mut cells = Vec::new();
             for _ in 0..prng.within(1..4) {
@@ -180,7 +200,11 @@ impl Run {
             }
             cells
         });
-        let result = self.engines[core].write(batches).await;
+        // Meanwhile what it names may be deleted and forgotten.
+        if prng.below(4) == 0 {
+            self.disk.sleep_ns(prng.below(3_000_000)).await;
+        }
+        let result = self.engines[core].write_within(batches, forgets, Taken::default()).await;
         let fate = match &result {
             Ok(_) => Fate::There,
             // Nothing was stored.
@@ -190,9 +214,22 @@ impl Run {
         };
         self.disk.note(format_args!("write {value} to core {core}: {fate:?}"));
         model.borrow_mut().end(value, fate);
+        let mut known = self.known.borrow_mut();
         for (ids, series) in result.into_iter().flatten().zip(series_of_keys) {
-            self.known.borrow_mut().extend(series.into_iter().zip(ids));
+            if known.forgets == forgets {
+                known.ids.extend(series.into_iter().zip(ids));
+            }
         }
+    }
+
+    /// Forgets the ids that were told before the counter stood where it does now.
+    fn begin_write(&self) -> u64 {
+        let forgets = self.forgets.get();
+        let mut known = self.known.borrow_mut();
+        if known.forgets != forgets {
+            *known = Known { forgets, ids: BTreeMap::new() };
+        }
+        forgets
     }
 
     /// Deletes some times of some series of one shard, all of them or a stretch.
@@ -248,7 +285,7 @@ impl Run {
             let fields = ROWS[prng.below(ROWS.len() as u64) as usize];
             let offset = if filled.is_some() { row } else { prng.below(GROUP_TIMES as u64) as i64 };
             let time = plan.first + offset;
-            let known = self.known.borrow().get(&series).copied().filter(|_| prng.below(2) == 0);
+            let known = self.known.borrow().ids.get(&series).copied().filter(|_| prng.below(2) == 0);
             let reference = known.map(SeriesRef::Known).unwrap_or_else(|| {
                 let index = keys.iter().position(|named| *named == series).unwrap_or_else(|| {
                     keys.push(series);
@@ -337,6 +374,7 @@ pub struct Sizes {
     pub page_cache_bytes: u64,
     pub durability: Durability,
     pub series_log_bytes: u64,
+    pub dormant_series: usize,
 }
 
 impl Sizes {
@@ -352,6 +390,7 @@ impl Sizes {
             page_cache_bytes: [0, 20_000][prng.below(2) as usize],
             durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
             series_log_bytes: [0, 20_000, u64::MAX][prng.below(3) as usize],
+            dormant_series: [0, 2, usize::MAX][prng.below(3) as usize],
         }
     }
 
@@ -375,6 +414,7 @@ impl Sizes {
             reserve_bytes: self.reserve_bytes,
             compact_cold_ns: self.compact_cold_ns,
             series_log_bytes: self.series_log_bytes,
+            dormant_series: self.dormant_series,
         }
     }
 }

@@ -293,6 +293,11 @@ impl<'a> Lookup<'a> {
         let mut found: BTreeMap<Key, u64> = BTreeMap::new();
         let room = page.limit - page.entries.len();
         let mut add = |group: &Vec<Bytes>, item: Vec<Bytes>, number: u64| {
+            // Of many groups most stand behind the page: no key is made for those.
+            let last = found.last_key_value().filter(|_| found.len() == room);
+            if last.is_some_and(|(last, _)| (group, &item) > (&last.group, &last.item)) {
+                return;
+            }
             let key = Key { measurement: measurement.name().into(), group: group.clone(), item };
             if self.request.after.as_ref().is_some_and(|after| key <= *after) {
                 return;

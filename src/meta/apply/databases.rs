@@ -182,6 +182,7 @@ fn add_database(catalog: &mut Catalog, name: &str) {
         policies: Vec::new(),
         continuous_queries: Vec::new(),
         series: Counter::default(),
+        forgets: Counter::default(),
     };
     catalog.databases.insert(name.to_owned(), Arc::new(database));
 }
