@@ -68,6 +68,24 @@ pub struct Faults {
     pub capacity: Option<u64>,
 }
 
+impl Faults {
+    /// None; an operation takes up to so long.
+    pub const fn calm(latency_ns: u64) -> Faults {
+        Faults {
+            write: 0,
+            short_write: 0,
+            sync: 0,
+            read: 0,
+            flip: 0,
+            misread: 0,
+            miswrite: 0,
+            names: 0,
+            latency_ns,
+            capacity: None,
+        }
+    }
+}
+
 struct Machine {
     prng: Prng,
     faults: Faults,

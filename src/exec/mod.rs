@@ -19,6 +19,7 @@ pub mod fragment;
 pub mod lookup;
 pub mod order;
 pub mod pass;
+pub mod pattern;
 pub mod reader;
 pub mod rows;
 pub mod schema;

@@ -75,10 +75,6 @@ pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schem
         for partition in view.partitions(request.database, request.policy, request.range) {
             present |= partition.series;
         }
-        let orphans = view.measurements_without_series(request.database, request.policy, request.range);
-        if present.is_empty() && orphans.is_empty() {
-            continue;
-        }
         let mut names: Vec<Bytes> = match (&request.measurements, &regex) {
             (MeasurementPattern::Name(name), _) => vec![name.clone()],
             (_, regex) => view
@@ -90,7 +86,8 @@ pub async fn read<V: View>(views: &[V], request: &SchemaRequest) -> Result<Schem
                 .unwrap_or_default(),
         };
         if let Some(regex) = &regex {
-            names.extend(orphans.into_iter().filter(|name| regex.is_match(name)));
+            let bare = view.measurements_without_series(request.database, request.policy, request.range);
+            names.extend(bare.into_iter().filter(|name| regex.is_match(name)));
         }
         for name in names {
             let one = measurement(view, request, &name, &present);

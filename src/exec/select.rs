@@ -11,6 +11,7 @@ use crate::exec::expr::Op;
 use crate::exec::expr::Program;
 use crate::exec::fragment::FieldRef;
 use crate::exec::fragment::Fragment;
+use crate::exec::pattern::Pattern;
 use crate::exec::view::View;
 use crate::model::Bytes;
 use crate::model::Cell;
@@ -314,8 +315,7 @@ impl Scope<'_> {
             (Op::Equal, Expr::Literal(Cell::String(text))) => self.all & self.measurement.equal(key, text),
             (Op::NotEqual, Expr::Literal(Cell::String(text))) => self.all & self.measurement.not_equal(key, text),
             (Op::Match | Op::NotMatch, Expr::Regex(text)) => {
-                let regex = regex::bytes::Regex::new(text).map_err(|error| error.to_string())?;
-                let matching = self.measurement.matching(key, |value| regex.is_match(value));
+                let matching = Pattern::new(text)?.series(self.measurement, key);
                 if op == Op::Match { self.all & matching } else { self.all - matching }
             }
             _ => RoaringBitmap::new(),

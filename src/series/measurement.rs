@@ -90,11 +90,6 @@ impl MeasurementIndex {
         found
     }
 
-    /// Series that match `key !~ regex`.
-    pub fn not_matching(&self, key: &[u8], is_match: impl FnMut(&[u8]) -> bool) -> RoaringBitmap {
-        &self.series - self.matching(key, is_match)
-    }
-
     /// Series that have the tag `key`.
     pub fn having(&self, key: &[u8]) -> RoaringBitmap {
         self.not_equal(key, b"")

@@ -279,6 +279,7 @@ async fn open_all(core: &Rc<Core>, start: &Start) -> Result<(), String> {
     }
     let ms = started.elapsed().as_millis() as u64;
     tracing::info!(generation, ms, "Storage open: {recovery}");
+    recovery.log_damage();
     if core.owner.set(owner).is_err() {
         return Err("the catalog has an owner already".to_owned());
     }
@@ -303,8 +304,9 @@ async fn open_cold(core: Rc<Core>) {
         }
     }
     owner.expect_nothing();
-    let (ms, segments, findings) = (started.elapsed().as_millis() as u64, recovery.segments, recovery.findings());
-    tracing::info!(ms, "Older shard groups open: {segments} segments{findings}");
+    let (ms, segments) = (started.elapsed().as_millis() as u64, recovery.segments);
+    tracing::info!(ms, "Older shard groups open: {segments} segments");
+    recovery.log_damage();
 }
 
 /// Starts what the clock drives.

@@ -7,8 +7,9 @@
 //!
 //! | magic "MRcatlg1" | length u64 | crc32 of length and content u32 | 0 u32 | content, `length` bytes |
 //!
-//! A snapshot is written under another name, synced, renamed, and its folder synced. The one before it is kept: if
-//! the newest is ever found damaged it is set aside under another name, and the one before it counts.
+//! A snapshot is written under another name, synced, renamed, and its folder synced; then once more under the next
+//! number. If the newest is ever found damaged it is set aside under another name, and the one before it counts, which
+//! says the same: what a catalog does not hold is removed.
 
 use std::io;
 use std::path::Path;
@@ -101,6 +102,15 @@ impl<P: Disk> Snapshots<P> {
 
     /// Writes a snapshot. After an error it may or may not be there after the next start.
     pub async fn save(&mut self, content: &[u8]) -> io::Result<()> {
+        self.save_one(content).await?;
+        if let Err(error) = self.save_one(content).await {
+            tracing::warn!("the catalog has no second copy until its next change: {error}");
+        }
+        self.remove_old().await;
+        Ok(())
+    }
+
+    async fn save_one(&mut self, content: &[u8]) -> io::Result<()> {
         self.last += 1;
         let target = self.path(self.last);
         let source = target.with_extension("new");
@@ -112,7 +122,6 @@ impl<P: Disk> Snapshots<P> {
         self.disk.rename(&source, &target).await?;
         self.disk.sync_dir(&self.dir).await?;
         self.kept.push(self.last);
-        self.remove_old().await;
         Ok(())
     }
 
@@ -217,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_saved_content_is_loaded_and_one_before_it_is_kept() {
+    fn the_last_saved_content_is_loaded_and_is_there_twice() {
         run(async |dir| {
             let (mut snapshots, loaded) = load(&dir).await.unwrap();
             assert!(loaded.catalog.is_none());
@@ -225,26 +234,30 @@ mod tests {
                 snapshots.save(content).await.unwrap();
                 assert_eq!(load(&dir).await.unwrap().1.catalog.unwrap(), content);
             }
-            assert_eq!(catalogs(&dir), ["catalog-00000002", "catalog-00000003"]);
+            assert_eq!(catalogs(&dir), ["catalog-00000005", "catalog-00000006"]);
+            assert_eq!(
+                fs::read(dir.join("catalog-00000005")).unwrap(),
+                fs::read(dir.join("catalog-00000006")).unwrap()
+            );
         });
     }
 
     #[test]
-    fn a_damaged_snapshot_is_named_and_set_aside_and_the_one_before_counts() {
+    fn a_damaged_snapshot_is_named_and_set_aside_and_its_copy_counts() {
         run(async |dir| {
             let (mut snapshots, _) = load(&dir).await.unwrap();
             snapshots.save(b"before").await.unwrap();
             snapshots.save(b"newest").await.unwrap();
-            let path = dir.join("catalog-00000002");
+            let path = dir.join("catalog-00000004");
             let mut bytes = fs::read(&path).unwrap();
             bytes[HEADER_BYTES] ^= 1;
             fs::write(&path, bytes).unwrap();
             let (mut snapshots, loaded) = load(&dir).await.unwrap();
-            assert_eq!(loaded.catalog.as_deref(), Some(&b"before"[..]));
-            assert_eq!(loaded.damage, ["catalog-00000002: the checksum is wrong"]);
+            assert_eq!(loaded.catalog.as_deref(), Some(&b"newest"[..]));
+            assert_eq!(loaded.damage, ["catalog-00000004: the checksum is wrong"]);
             snapshots.set_aside_damaged(&loaded).await.unwrap();
             snapshots.save(b"after").await.unwrap();
-            assert_eq!(catalogs(&dir), ["catalog-00000001", "catalog-00000002.damaged", "catalog-00000003"]);
+            assert_eq!(catalogs(&dir), ["catalog-00000004.damaged", "catalog-00000005", "catalog-00000006"]);
             assert_eq!(load(&dir).await.unwrap().1.catalog.unwrap(), b"after");
         });
     }
@@ -263,7 +276,7 @@ mod tests {
         run(async |dir| {
             let (mut snapshots, _) = load(&dir).await.unwrap();
             snapshots.save(b"whole").await.unwrap();
-            fs::write(dir.join("catalog-00000002.new"), b"half").unwrap();
+            fs::write(dir.join("catalog-00000003.new"), b"half").unwrap();
             let (mut snapshots, loaded) = load(&dir).await.unwrap();
             assert_eq!(loaded.catalog.unwrap(), b"whole");
             snapshots.save(b"next").await.unwrap();

@@ -94,7 +94,7 @@ impl<P: Disk + Clock> Engine<P> {
         for (shard, key) in self.unopened(is_needed) {
             let mut recovery = Recovery::default();
             self.open_partition(shard, key, &mut recovery).await?;
-            recovery.damage.iter().for_each(|damage| tracing::error!("damaged: {damage}"));
+            recovery.log_damage();
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::disk::names;
 use crate::memtable::FlushCursor;
 use crate::memtable::Memtable;
 use crate::model::SeriesId;
+use crate::segment::FieldEntry;
 use crate::segment::Segment;
 use crate::segment::SegmentId;
 use crate::segment::SegmentWriter;
@@ -192,6 +193,10 @@ impl<P: Disk + Clock> Engine<P> {
         while let Some(rows) = cursor.next(memtable) {
             writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;
             self.platform.yield_now().await;
+        }
+        // Those too whose points were all deleted: they stay known as long as their measurement.
+        for (measurement, name, field_type) in memtable.fields() {
+            writer.declare(FieldEntry { measurement: measurement.into(), name: name.into(), field_type });
         }
         let summary = writer.finish().await?;
         self.state.borrow_mut().work.flushed_bytes += summary.bytes;

@@ -112,10 +112,8 @@ impl<P: Disk + Clock> View for ShardView<P> {
     }
 
     fn measurements_without_series(&self, database: DatabaseId, policy: PolicyId, range: TimeRange) -> Vec<Bytes> {
-        // Only deletions leave fields without series.
         let found = self.with_partitions(database, policy, range, |_, partition, tombstones| {
-            let fields = (!tombstones.is_empty()).then(|| partition.fields(database, tombstones));
-            let mut names: Vec<Bytes> = fields.into_iter().flatten().map(|field| field.0.into()).collect();
+            let mut names: Vec<Bytes> = partition.fields(database, tombstones).map(|field| field.0.into()).collect();
             names.dedup();
             names
         });

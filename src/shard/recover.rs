@@ -128,13 +128,9 @@ impl Recovery {
         }
     }
 
-    /// What was cut off and what is damaged, to be added to a line; empty when nothing.
-    pub fn findings(&self) -> String {
-        let cut = self
-            .cut
-            .iter()
-            .map(|(file, bytes)| format!("; cut {bytes} bytes off {file} (torn tail, never acknowledged)"));
-        cut.chain(self.damage.iter().map(|damage| format!("; damaged: {damage}"))).collect()
+    /// Names what is damaged in the server's log, each once.
+    pub fn log_damage(&self) {
+        self.damage.iter().for_each(|damage| tracing::error!("damaged: {damage}"));
     }
 
     /// Adds what another core found.
@@ -161,7 +157,9 @@ impl fmt::Display for Recovery {
         let Recovery { segments, series, batches, points, logs, log_bytes, index_ms, logs_ms, .. } = self;
         write!(f, "recovered {series} series in {segments} segments in {index_ms} ms, ")?;
         write!(f, "{points} points in {batches} batches from {logs} logs of {log_bytes} bytes in {logs_ms} ms")?;
-        f.write_str(&self.findings())
+        self.cut
+            .iter()
+            .try_for_each(|(file, bytes)| write!(f, "; cut {bytes} bytes off {file} (torn tail, never acknowledged)"))
     }
 }
 

@@ -76,6 +76,43 @@ fn a_dropped_measurement_takes_another_type() {
     }
 }
 
+/// Found by comparing with stock: a field was listed or not by which shards its series had been in.
+#[test]
+fn fields_stay_listed_while_their_measurement_has_a_series_in_any_shard() {
+    for is_flushed in [false, true] {
+        let mut server = Server::start();
+        server.create("d");
+        let lines: Vec<String> = (10..50).map(|number| format!("m,h=h{number} v=1i,f{number}=1 1")).collect();
+        assert_eq!(server.write("d", &lines.join("\n")).status, 204);
+        if is_flushed {
+            assert!(server.stop().success());
+            server.restart();
+        }
+        done(&server, "DELETE FROM m WHERE h != 'h10'");
+        now_and_after_restarts(&mut server, |server| {
+            assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=h10"]]));
+            assert_eq!(server.rows("d", "SHOW FIELD KEYS").as_array().unwrap().len(), 41);
+            assert_eq!(server.rows("d", "SHOW FIELD KEY CARDINALITY"), json!([[41]]));
+            let columns = |text: &str| server.rows("d", text)[0].as_array().unwrap().len();
+            assert_eq!([columns("SELECT * FROM m"), columns("SELECT * FROM /m/")], [43, 43]);
+        });
+    }
+}
+
+#[test]
+fn fields_without_a_series_in_any_shard_group_are_not_listed() {
+    let mut server = Server::start();
+    server.create("d");
+    assert_eq!(server.write("d", "m v=1 1\nm w=1 700000000000000000").status, 204);
+    done(&server, "DELETE FROM m WHERE time > 1");
+    assert!(server.stop().success());
+    server.restart();
+    assert_eq!(server.rows("d", "SHOW FIELD KEYS"), json!([["v", "float"], ["w", "float"]]));
+    done(&server, "DROP SHARD 1");
+    wait_until("the series leaves the index", || server.rows("d", "SHOW SERIES").is_null());
+    assert!(server.rows("d", "SHOW FIELD KEYS").is_null());
+}
+
 #[test]
 fn a_dropped_series_is_written_again_under_its_old_name() {
     let mut server = Server::start();

@@ -168,7 +168,7 @@ fn file_in(server: &Server, folder: &str, end: &str) -> String {
 #[test]
 fn each_kind_of_file_is_named_with_the_place_and_the_exit_code_says_so() {
     let server = full();
-    let catalog = file_in(&server, "", "4");
+    let catalog = file_in(&server, "", "8");
     assert!(catalog.starts_with("catalog-"), "{catalog}");
     let (log, segment) = (file_in(&server, "wal", ".wal"), file_in(&server, "shard-0001", ".seg"));
     let (series, manifest) = ("shard-0001/series.log".to_owned(), "shard-0001/manifest.log".to_owned());

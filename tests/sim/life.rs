@@ -30,18 +30,7 @@ use crate::run::WRITERS;
 use crate::run::catalog;
 use crate::run::dir;
 
-const CALM: Faults = Faults {
-    write: 0,
-    short_write: 0,
-    sync: 0,
-    read: 0,
-    flip: 0,
-    misread: 0,
-    miswrite: 0,
-    names: 0,
-    latency_ns: 50_000,
-    capacity: None,
-};
+const CALM: Faults = Faults::calm(50_000);
 /// Far more steps than anything here needs: who has not ended by then hangs.
 const STEPS_MAX: u64 = 2_000_000;
 

@@ -3,18 +3,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-const CALM: Faults = Faults {
-    write: 0,
-    short_write: 0,
-    sync: 0,
-    read: 0,
-    flip: 0,
-    misread: 0,
-    miswrite: 0,
-    names: 0,
-    latency_ns: 1000,
-    capacity: None,
-};
+const CALM: Faults = Faults::calm(1000);
 const SEEDS: std::ops::Range<u64> = 0..200;
 
 fn path() -> PathBuf {

@@ -1,8 +1,8 @@
 //! Conditions of SHOW statements: on tags and names only, decided by the index.
 
-use regex::bytes::Regex;
 use roaring::RoaringBitmap;
 
+use crate::exec::pattern::Pattern;
 use crate::model::Bytes;
 use crate::series::MeasurementIndex;
 
@@ -60,7 +60,7 @@ impl Test {
     pub fn compile(&self) -> Result<CompiledTest, String> {
         Ok(match self {
             Test::Equal(text) => CompiledTest::Equal(text.clone()),
-            Test::Match(text) => CompiledTest::Match(Regex::new(text).map_err(|error| error.to_string())?),
+            Test::Match(text) => CompiledTest::Match(Pattern::new(text)?),
         })
     }
 }
@@ -71,7 +71,7 @@ pub enum CompiledTest {
     /// This text.
     Equal(Bytes),
     /// This regular expression.
-    Match(Regex),
+    Match(Pattern),
 }
 
 impl CompiledTest {
@@ -79,7 +79,7 @@ impl CompiledTest {
     pub fn passes(&self, text: &[u8]) -> bool {
         match self {
             CompiledTest::Equal(wanted) => **wanted == *text,
-            CompiledTest::Match(regex) => regex.is_match(text),
+            CompiledTest::Match(pattern) => pattern.is_match(text),
         }
     }
 }
@@ -138,8 +138,8 @@ fn by_tag(measurement: &MeasurementIndex, key: &[u8], comparison: Comparison, te
     match (comparison, test) {
         (Comparison::Is, CompiledTest::Equal(value)) => measurement.equal(key, value),
         (Comparison::IsNot, CompiledTest::Equal(value)) => measurement.not_equal(key, value),
-        (Comparison::Is, CompiledTest::Match(regex)) => measurement.matching(key, |value| regex.is_match(value)),
-        (Comparison::IsNot, CompiledTest::Match(regex)) => measurement.not_matching(key, |value| regex.is_match(value)),
+        (Comparison::Is, CompiledTest::Match(pattern)) => pattern.series(measurement, key),
+        (Comparison::IsNot, CompiledTest::Match(pattern)) => measurement.series() - pattern.series(measurement, key),
     }
 }
 

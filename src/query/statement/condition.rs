@@ -21,6 +21,8 @@ use super::bytes;
 pub(super) enum Mode {
     /// Stock asks its index: an order is refused, an equality with a number or a field filters nothing.
     Index,
+    /// As [`Mode::Index`]; `_tagKey` is a tag like any other, which no series has.
+    Delete,
     /// As [`Mode::Index`]; `::field` is a field wherever it stands.
     Tags,
     /// Stock runs a SELECT: it is false.
@@ -66,7 +68,7 @@ pub(super) fn translate(expr: &Expr, mode: Mode) -> Result<Condition, String> {
 
 fn leaf(name: &str, comparison: Comparison, other: &Expr, mode: Mode) -> Condition {
     match (test(other), name) {
-        (_, "_tagKey") => Condition::Always(true),
+        (_, "_tagKey") if mode != Mode::Delete => Condition::Always(true),
         (None, _) => Condition::Always(mode != Mode::Select),
         (Some(test), "_name") => Condition::Name(comparison, test),
         (Some(test), name) => Condition::Tag(bytes(name), comparison, test),
@@ -162,8 +164,8 @@ fn test(expr: &Expr) -> Option<Test> {
     }
 }
 
-/// The same condition, where a comparison with a tag is false for series that lack it: what SHOW TAG VALUES CARDINALITY
-/// counts by.
+/// The same condition, where a comparison with a tag is false for series that lack it, as all lack one called `_name`:
+/// what SHOW TAG VALUES CARDINALITY counts by.
 pub(super) fn of_present_tags(condition: Condition) -> Condition {
     let both = |left, right| Condition::And(Box::new(left), Box::new(right));
     let sides = |left: Box<Condition>, right: Box<Condition>| {
@@ -182,6 +184,7 @@ pub(super) fn of_present_tags(condition: Condition) -> Condition {
             let present = Condition::Tag(key.clone(), Comparison::IsNot, Test::Equal(Bytes::default()));
             both(present, Condition::Tag(key, comparison, test))
         }
+        Condition::Name(..) => Condition::Always(false),
         other => other,
     }
 }

@@ -64,7 +64,7 @@ async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Re
     if let Some(rest) = &rest {
         refuse_fields(fabric, &database, &patterns, rest).await?;
     }
-    let filter = rest.map(|rest| condition::translate(&rest, Mode::Index)).transpose()?;
+    let filter = rest.map(|rest| condition::translate(&rest, Mode::Delete)).transpose()?;
     erase(fabric, &database, patterns, filter, range).await
 }
 
@@ -101,12 +101,7 @@ async fn measurements<F: Fabric>(
     patterns: &[Pattern],
 ) -> Result<BTreeSet<Bytes>, String> {
     let ask = Ask::Measurements { tests: Vec::new() };
-    let mut pages = Pages::new(fabric, &[request(database, patterns.to_vec(), None, Within::Database, ask)]);
-    let mut names = BTreeSet::new();
-    while let Some(entry) = pages.next().await? {
-        names.insert(entry.key.measurement);
-    }
-    Ok(names)
+    Pages::new(fabric, &[request(database, patterns.to_vec(), None, Within::Database, ask)]).measurements().await
 }
 
 fn find<F: Fabric>(fabric: &F, name: &str) -> Result<std::sync::Arc<Database>, String> {

@@ -1,10 +1,12 @@
 //! Lookups on all cores as one sorted stream: the next page of a core is asked for when its last one is used up.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
 use crate::exec;
 use crate::exec::lookup::Entry;
 use crate::exec::lookup::Request;
+use crate::model::Bytes;
 use crate::query::fabric::Fabric;
 use crate::query::select::gather::join_all;
 
@@ -36,6 +38,15 @@ impl<F: Fabric> Pages<F> {
             })
         };
         Pages { fabric: fabric.clone(), sources: requests.iter().flat_map(on_all).collect() }
+    }
+
+    /// The measurements of all entries.
+    pub async fn measurements(mut self) -> Result<BTreeSet<Bytes>, String> {
+        let mut names = BTreeSet::new();
+        while let Some(entry) = self.next().await? {
+            names.insert(entry.key.measurement);
+        }
+        Ok(names)
     }
 
     /// The next entry; what several cores say of one key is joined.

@@ -64,6 +64,8 @@ pub(super) struct Show<F> {
     pages: Pages<F>,
     /// Fields of each shard group, where those are counted.
     fields: Option<Pages<F>>,
+    /// Measurements with a series, where fields are listed: an owner knows those of its own.
+    known: Option<BTreeSet<Bytes>>,
     kind: Kind,
     limit: u64,
     offset: u64,
@@ -137,20 +139,24 @@ pub(super) async fn start<F: Fabric>(fabric: &F, statement: &Statement, context:
         }
         _ => {}
     }
+    let any = |request: &Request| Request {
+        within: Within::Database,
+        condition: None,
+        ask: Ask::Measurements { tests: Vec::new() },
+        ..request.clone()
+    };
+    let any: Vec<Request> = requests.iter().map(any).collect();
     if let (Statement::ShowTagValues { .. }, Some(op)) =
         (statement, show.condition.as_ref().and_then(condition::nameless))
-    {
         // Where there is a measurement to ask.
-        let any = |request: &Request| Request {
-            condition: None,
-            ask: Ask::Measurements { tests: Vec::new() },
-            ..request.clone()
-        };
-        let any: Vec<Request> = requests.iter().map(any).collect();
-        if Pages::new(fabric, &any).next().await?.is_some() {
-            return Err(format!("left side of '{}' must be a tag key", display::operator(op)));
-        }
+        && Pages::new(fabric, &any).next().await?.is_some()
+    {
+        return Err(format!("left side of '{}' must be a tag key", display::operator(op)));
     }
+    let known = match kind {
+        Kind::FieldKeys => Some(Pages::new(fabric, &any).measurements().await?),
+        _ => None,
+    };
     let by_group = |request: &Request| Request {
         condition: None,
         dimensions: Vec::new(),
@@ -162,6 +168,7 @@ pub(super) async fn start<F: Fabric>(fabric: &F, statement: &Statement, context:
     Ok(Show {
         pages: Pages::new(fabric, &requests),
         fields: counts_fields.then(|| Pages::new(fabric, &fields)),
+        known,
         kind,
         limit: show.limit,
         offset: show.offset,
@@ -200,6 +207,7 @@ impl Scope<'_> {
     }
 
     fn series<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
+        named(show)?;
         let targets = self.targets(show)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
         let mode = if range.is_some() { Mode::Select } else { Mode::Index };
@@ -257,6 +265,7 @@ impl Scope<'_> {
     }
 
     fn field_keys<'a>(&self, show: &'a ast::Show) -> Result<Started<'a>, String> {
+        named(show)?;
         let targets = self.targets(show)?;
         let requests = targets.iter().map(|target| target.request(Within::Policy(target.policy), &None, Ask::Fields));
         Ok((Kind::FieldKeys, requests.collect(), show))
@@ -383,7 +392,7 @@ impl Scope<'_> {
 
     /// Databases and policies that the sources name, with the measurements in each.
     fn targets(&self, show: &ast::Show) -> Result<Vec<Target>, String> {
-        let own = named(show)?;
+        let own = show.database.as_deref().unwrap_or_default();
         let everything = Measurement { name: String::new(), is_target: true, ..Measurement::default() };
         let mut sources: Vec<Measurement> = show.sources.iter().filter_map(measurement).cloned().collect();
         let all = sources.is_empty();
@@ -393,7 +402,7 @@ impl Scope<'_> {
         let mut targets: BTreeMap<(DatabaseId, PolicyId), Target> = BTreeMap::new();
         for mut source in sources {
             if source.database.is_empty() {
-                own.clone_into(&mut source.database);
+                named(show)?.clone_into(&mut source.database);
             }
             normalise_measurement(&mut source, self.catalog, own, &self.context.policy)?;
             let database = self.database(&source.database)?;
@@ -562,6 +571,9 @@ impl<F: Fabric> Show<F> {
             if let Kind::Measurements(filter) = &self.kind
                 && !filter.passes(&entry.key.measurement, entry.number)
             {
+                continue;
+            }
+            if self.known.as_ref().is_some_and(|known| !known.contains(&entry.key.measurement)) {
                 continue;
             }
             let in_all = matches!(self.kind, Kind::Series | Kind::Measurements(_));

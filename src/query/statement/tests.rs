@@ -378,6 +378,7 @@ fn cardinalities_of_one_policy() {
     check("SHOW TAG VALUES CARDINALITY WITH KEY = nosuch", &[]);
     check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE region !~ /us/", &[("cpu", "", 1)]);
     check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE region = ''", &[]);
+    check("SHOW TAG VALUES CARDINALITY WITH KEY = host WHERE _name != 'disk'", &[]);
     check("SHOW FIELD KEY CARDINALITY", &[("cpu", "", 2), ("disk", "", 3), ("net", "", 1)]);
     check("SHOW FIELD KEY CARDINALITY WHERE host = 'd'", &[("cpu", "", 1)]);
     let fields = [("cpu", "host=a", 2), ("cpu", "host=b", 2), ("cpu", "host=c", 2), ("cpu", "host=d", 1)];
@@ -411,6 +412,34 @@ fn estimates_count_the_whole_database() {
     check("SHOW MEASUREMENT CARDINALITY", 4);
     check("SHOW SERIES CARDINALITY ON nope", 0);
     check_error(&world, "", "SHOW SERIES CARDINALITY", "database name required");
+    check_error(&world, "", "SHOW SERIES FROM sh..net", "database name required");
+    let counted = json!([{"series": [{"name": "net", "columns": ["count"], "values": [[1]]}]}]);
+    world.check("", "SHOW SERIES CARDINALITY FROM sh..net", &counted.to_string());
+}
+
+#[test]
+fn few_series_of_many_are_found_as_all_are() {
+    let world = World::new();
+    world.run("CREATE DATABASE sh");
+    for number in 0..2000 {
+        world.write_point("sh", "", format!("m,a={number},b={}", number % 10).as_bytes(), "v=1", 0);
+    }
+    let keys = |numbers: &[u32]| -> Vec<String> { numbers.iter().map(|n| format!("m,a={n},b={}", n % 10)).collect() };
+    let check = |text: &str, numbers: &[u32]| {
+        let keys = keys(numbers);
+        check_series(&world, text, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    check("SHOW SERIES WHERE a = '77' OR a = '1002' OR a =~ /^(5|9|none)$/", &[1002, 5, 77, 9]);
+    check("SHOW SERIES WHERE a =~ /^(5|9|11)$/ AND b !~ /^(9|x)$/", &[11, 5]);
+    check("SHOW SERIES WHERE a =~ /^(5|9|11)$/ LIMIT 1 OFFSET 1", &[5]);
+    let values = |values: &[&str]| {
+        let rows: Vec<Value> = values.iter().map(|value| json!(["a", value])).collect();
+        json!([{"series": [{"name": "m", "columns": ["key", "value"], "values": rows}]}]).to_string()
+    };
+    world.check("sh", "SHOW TAG VALUES WITH KEY = a WHERE a =~ /^(5|9|11)$/", &values(&["11", "5", "9"]));
+    world.check("sh", "SHOW TAG VALUES WITH KEY = a WHERE a =~ /^(5|9|11)$/ AND value != '5'", &values(&["11", "9"]));
+    let both = json!([{"series": [{"name": "m", "columns": ["tagKey"], "values": [["a"], ["b"]]}]}]);
+    world.check("sh", "SHOW TAG KEYS WHERE a = '1999'", &both.to_string());
 }
 
 #[test]
@@ -597,6 +626,7 @@ fn deletes_are_checked_and_forget_a_measurement_without_series() {
         check_error(&world, "sh", &format!("DROP SERIES WHERE {condition}"), field);
     }
     world.check("sh", "DELETE FROM cpu WHERE host = only; DELETE FROM cpu WHERE nosuch = another", "[{},{}]");
+    world.check("sh", "DELETE WHERE _tagKey = 'host'; DROP SERIES WHERE _tagKey =~ /host/", "[{},{}]");
     world.check("sh", "DELETE FROM nosuch WHERE host = 5", "[{}]");
     assert!(world.0.forgotten.borrow().is_empty());
     world.check("sh", "DELETE FROM cpu", "[{}]");
