@@ -84,30 +84,13 @@ pub const SHARE_SLACK: usize = SHARE_PARTS / 8;
 
 impl Cut {
     /// Appends the differences of neighbours as a frame, if it suits them as well as those that it was made for and
-    /// they are not all the same; answers how many are not 0. `nested` is how the exceptions of the frame before were
-    /// cut.
-    pub fn write_differences(self, values: &[i64], nested: &mut Option<Cut>, out: &mut Vec<u8>) -> Option<usize> {
-        let differences = |start: usize, codes: &mut [u64]| {
-            for (code, pair) in codes.iter_mut().zip(values[start..].windows(2)) {
-                *code = pair[1].wrapping_sub(pair[0]) as u64;
-            }
-        };
+    /// they are not all the same; answers how many are not 0.
+    pub fn write_differences(self, values: &[i64], out: &mut Vec<u8>) -> Option<usize> {
+        let count = values.len() - 1;
         let step = values.get(1)?.wrapping_sub(values[0]);
         if values.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
             return None;
         }
-        self.write(values.len() - 1, differences, |exceptions, out| write_exceptions(nested, exceptions, out), out)
-    }
-
-    /// As [`Cut::write_differences`], of `count` values that `fill` puts in the place of some zeros, from the index on
-    /// that it gets.
-    fn write(
-        self,
-        count: usize,
-        fill: impl Fn(usize, &mut [u64]),
-        write_exceptions: impl FnOnce(&[i64], &mut Vec<u8>),
-        out: &mut Vec<u8>,
-    ) -> Option<usize> {
         let Cut { base, kind, width, .. } = self;
         let (code_max, zero) = (code_max(kind, width), base.wrapping_neg() as u64);
         let start = out.len();
@@ -116,31 +99,30 @@ impl Cut {
         let (mut exceptions, mut places) = (Vec::new(), Vec::new());
         let (mut used, mut changes) = (0, 0);
         let mut group = [0; GROUP];
+        // Group by group, so that there is no vector of all codes.
         for first in (0..count).step_by(GROUP) {
             let codes = &mut group[..GROUP.min(count - first)];
-            fill(first, codes);
-            for code in codes.iter_mut() {
-                *code = code.wrapping_sub(base as u64);
+            for (code, pair) in codes.iter_mut().zip(values[first..].windows(2)) {
+                *code = pair[1].wrapping_sub(pair[0]).wrapping_sub(base) as u64;
                 used |= *code;
                 changes += u64::from(*code != zero);
             }
             if kind != Kind::Plain {
                 // Without a branch: which values are exceptions cannot be foretold.
-                let (mut here, mut exception_count) = ([0; GROUP], 0);
+                let (mut here, mut exception_count) = ([0_u8; GROUP], 0);
                 for (index, &code) in (0..).zip(codes.iter()) {
                     here[exception_count % GROUP] = index;
                     exception_count += usize::from(code > code_max);
                 }
-                let here = &here[..exception_count];
-                exceptions.extend(here.iter().map(|&place: &u8| codes[usize::from(place)] as i64));
-                here.iter().for_each(|&place| codes[usize::from(place)] = mark(kind, width));
-                if kind == Kind::Listed {
-                    places.extend(here.iter().map(|&place| first as u32 + u32::from(place)));
+                for &place in &here[..exception_count] {
+                    let code = &mut codes[usize::from(place)];
+                    exceptions.push(std::mem::replace(code, mark(kind, width)) as i64);
+                    places.push(first as u32 + u32::from(place));
                 }
             }
             pack(codes, width, out);
         }
-        if !self.suits((exceptions.len() * SHARE_PARTS).div_ceil(count.max(1)), used) {
+        if !self.suits((exceptions.len() * SHARE_PARTS).div_ceil(count), used) {
             out.truncate(start);
             return None;
         }
@@ -150,7 +132,7 @@ impl Cut {
             Frame::plain(&gaps(&places)).write(out);
         }
         if kind != Kind::Plain {
-            write_exceptions(&exceptions, out);
+            Frame::nested(&exceptions, 1).write_nested(1, out);
         }
         if kind == Kind::Listed {
             // There the codes come last.
@@ -175,19 +157,6 @@ impl Cut {
     fn exceptions_of(self, values: &[i64]) -> usize {
         let count = values.iter().map(|&value| u64::from(self.is_exception(value))).sum::<u64>();
         (count as usize * SHARE_PARTS).div_ceil(values.len().max(1))
-    }
-}
-
-/// Appends exceptions as a frame, cut as those of the block before if that suits them.
-fn write_exceptions(habit: &mut Option<Cut>, exceptions: &[i64], out: &mut Vec<u8>) {
-    let fill = |start: usize, codes: &mut [u64]| {
-        codes.iter_mut().zip(&exceptions[start..]).for_each(|(code, &exception)| *code = exception as u64);
-    };
-    let write_more = |exceptions: &[i64], out: &mut Vec<u8>| Frame::nested(exceptions, 2).write_nested(2, out);
-    if habit.and_then(|cut| cut.write(exceptions.len(), fill, write_more, out)).is_none() {
-        let frame = Frame::nested(exceptions, 1);
-        *habit = frame.cut(exceptions);
-        frame.write_nested(1, out);
     }
 }
 

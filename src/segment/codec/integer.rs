@@ -54,8 +54,6 @@ const HEAD_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct Habit {
     cut: Cut,
-    /// Of the exceptions.
-    nested: Option<Cut>,
     /// Share of the differences that are not 0.
     changes: usize,
     /// Blocks that may still follow it: a better form shall not be missed for long.
@@ -124,7 +122,7 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
             if form == DELTA && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
                 let changes = share_of_changes(run_count - 1, values.len());
                 let cut = frame.cut(&deltas);
-                *habit = cut.map(|cut| Habit { cut, nested: None, changes, blocks_left: HABIT_BLOCKS });
+                *habit = cut.map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
             }
             put_head(out);
             frame.write(out);
@@ -145,7 +143,7 @@ fn encode_by_habit(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>)
     let start = out.len();
     out.push(DELTA);
     varint::put_signed(out, values[0]);
-    let changes = known.cut.write_differences(values, &mut known.nested, out);
+    let changes = known.cut.write_differences(values, out);
     let is_alike = changes.is_some_and(|changes| {
         let share = share_of_changes(changes, values.len());
         share.abs_diff(known.changes) <= SHARE_SLACK && (changes + 1) * RUN_LENGTH_MIN > values.len()
