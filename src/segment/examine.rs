@@ -4,11 +4,9 @@
 
 use crate::disk::Disk;
 use crate::model::Column;
-use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::segment::BlockEntry;
 use crate::segment::CHECKSUM_BYTES;
-use crate::segment::FieldEntry;
 use crate::segment::Segment;
 use crate::segment::SegmentError;
 use crate::segment::codec;
@@ -54,35 +52,31 @@ impl<P: Disk> Segment<P> {
     /// Reads and decodes all of a block.
     pub async fn examine(&self, block: &BlockEntry) -> Result<Examined, SegmentError> {
         let bytes = self.read_checked(block.offset, block.bytes as usize, "block checksum").await?;
-        let examined =
-            decode(block.rows, self.coded_range(block), &bytes[CHECKSUM_BYTES..], self.columns(block), self.fields());
-        examined.ok_or_else(|| self.damaged(block.offset, "block"))
+        self.examined(block, &bytes[CHECKSUM_BYTES..]).ok_or_else(|| self.damaged(block.offset, "block"))
     }
-}
 
-fn decode(rows: u32, range: TimeRange, body: &[u8], layout: &[u32], fields: &[FieldEntry]) -> Option<Examined> {
-    let rows = rows as usize;
-    let mut reader = Reader::new(body);
-    let coded = reader.bytes()?;
-    let times = codec::decode_times(coded, range, rows).ok()?;
-    let (times_codec, times_bytes) = (codec::times_name(coded), coded.len() as u32);
-    let mut columns = Vec::new();
-    for &id in layout {
-        let field_type = fields.get(id as usize)?.field_type;
-        let head = reader.varint()?;
-        let gaps = if head & 1 == 1 { reader.bytes()? } else { &[] };
-        let values = reader.take(usize::try_from(head >> 1).ok()?)?;
-        let column = Column {
-            values: codec::decode(field_type, values, rows).ok()?,
-            valid: if gaps.is_empty() { None } else { Some(codec::decode_valid(gaps, rows).ok()?) },
-        };
-        columns.push(ColumnEntry {
-            field: id,
-            codec: codec::name(field_type, values),
-            values_bytes: values.len() as u32,
-            valid_bytes: gaps.len() as u32,
-            column,
-        });
+    fn examined(&self, block: &BlockEntry, body: &[u8]) -> Option<Examined> {
+        let rows = block.rows as usize;
+        let mut reader = Reader::new(body);
+        let coded = reader.bytes()?;
+        let times = codec::decode_times(coded, self.coded_range(block), rows).ok()?;
+        let (times_codec, times_bytes) = (codec::times_name(coded), coded.len() as u32);
+        let mut columns = Vec::new();
+        for &id in self.columns(block) {
+            let field_type = self.fields().get(id as usize)?.field_type;
+            let (gaps, values) = self.coded_column(&mut reader)?;
+            let column = Column {
+                values: codec::decode(field_type, values, rows).ok()?,
+                valid: gaps.map(|gaps| codec::decode_valid(gaps, rows)).transpose().ok()?,
+            };
+            columns.push(ColumnEntry {
+                field: id,
+                codec: codec::name(field_type, values),
+                values_bytes: values.len() as u32,
+                valid_bytes: gaps.map_or(0, <[u8]>::len) as u32,
+                column,
+            });
+        }
+        reader.is_empty().then_some(Examined { times, times_codec, times_bytes, columns })
     }
-    reader.is_empty().then_some(Examined { times, times_codec, times_bytes, columns })
 }

@@ -9,7 +9,7 @@
 //! ```text
 //! file     (block ... page) ... | index | 0 ... | footer
 //! block    crc32 u32 | times since the first: coded bytes | column ...                  (bytes = varint length first)
-//!          column: head varint = length of its values * 2 + has gaps | gaps: coded bytes, if any | values
+//!          column: 0 u8 | gaps: coded bytes, if there are any | values: coded bytes, at least one
 //! page     what the blocks since the page before are: see page.rs
 //! index    fields: count varint, each: measurement bytes | name bytes | type u8         (the number is the column id)
 //!          layouts: count varint, each: count varint | column id varint ...             (the number is the layout)
@@ -64,7 +64,8 @@ use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 3;
-/// Read, not written: times stand for themselves, those of even steps take bytes; summaries are columns of four values.
+/// Read, not written: times stand for themselves, those of even steps take bytes; summaries are columns of four values;
+/// a column begins with twice the length of its values, plus 1 if gaps follow.
 const VERSION_2: u32 = 2;
 const FOOTER_BYTES: usize = 80;
 /// Before the content of a block and of a page.

@@ -437,6 +437,15 @@ impl<P: Disk> Segment<P> {
         TimeRange { min, max: block.range.max }
     }
 
+    /// The next column of a block: which rows have a value, if not all; the values.
+    pub(super) fn coded_column<'a>(&self, reader: &mut Reader<'a>) -> Option<(Option<&'a [u8]>, &'a [u8])> {
+        let head = reader.varint()?;
+        let (has_gaps, length) = if self.version == VERSION_2 { (head & 1 == 1, head >> 1) } else { (head == 0, head) };
+        let gaps = if has_gaps { Some(reader.bytes()?) } else { None };
+        let length = if head == 0 { reader.varint()? } else { length };
+        Some((gaps, reader.take(usize::try_from(length).ok()?)?))
+    }
+
     fn decode(&self, block: &BlockEntry, body: &[u8], names: &[Bytes]) -> Option<RowBlock> {
         let mut reader = Reader::new(body);
         let rows = block.rows as usize;
@@ -444,9 +453,7 @@ impl<P: Disk> Segment<P> {
         let mut found: Vec<Option<Column>> = vec![None; names.len()];
         for &column in self.columns(block) {
             let field = self.index.fields.get(column as usize)?;
-            let head = reader.varint()?;
-            let gaps = if head & 1 == 1 { Some(reader.bytes()?) } else { None };
-            let values = reader.take(usize::try_from(head >> 1).ok()?)?;
+            let (gaps, values) = self.coded_column(&mut reader)?;
             let Some(index) = names.iter().position(|name| *name == field.name) else { continue };
             let valid = gaps.map(|gaps| codec::decode_valid(gaps, rows)).transpose().ok()?;
             let values = codec::decode(field.field_type, values, rows).ok()?;

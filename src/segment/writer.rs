@@ -220,13 +220,13 @@ impl<P: Disk> SegmentWriter<P> {
             codec::encode_with(&mut hints[*id as usize], &column.values, coded);
             // A column that has a value in every row needs no map of them, however it came.
             let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
-            varint::put(pending, (coded.len() as u64) << 1 | u64::from(valid.is_some()));
             if let Some(valid) = valid {
                 let mut gaps = Vec::new();
                 codec::encode_valid(valid, &mut gaps);
+                pending.push(0);
                 varint::put_bytes(pending, &gaps);
             }
-            pending.extend_from_slice(coded);
+            varint::put_bytes(pending, coded);
         }
     }
 
