@@ -86,8 +86,8 @@ impl Cut {
     /// Appends the differences of neighbours as a frame, if it suits them as well as those that it was made for and
     /// they are not all the same; answers how many are not 0.
     pub fn write_differences(self, values: &[i64], out: &mut Vec<u8>) -> Option<usize> {
-        let count = values.len() - 1;
         let step = values.get(1)?.wrapping_sub(values[0]);
+        let count = values.len() - 1;
         if values.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
             return None;
         }
