@@ -205,6 +205,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
         core_count: 1,
         generation: old_logs.next_generation(),
         memtable_bytes: 1 << 40,
+        replay_bytes: 1 << 40,
         wal_bytes: 1 << 40,
         cold_flush_ns: u64::MAX,
         pending_bytes: 1 << 30,

@@ -151,12 +151,38 @@ impl<'a> Rows<'a> {
 
     #[inline]
     fn read_row(&mut self) -> Option<Row> {
-        let series = self.rest.varint()?;
+        let [series, layout, step] = match self.rest.short() {
+            Some(head) => head,
+            None => [self.rest.varint()?, self.rest.varint()?, self.rest.varint()?],
+        };
         let index = u32::try_from(series >> 1).ok()?;
-        let layout = self.rest.varint_u32()?;
-        self.last_time = self.last_time.wrapping_add(self.rest.signed()?);
+        let layout = u32::try_from(layout).ok()?;
+        self.last_time = self.last_time.wrapping_add(varint::unzigzag(step));
         let series = if series & 1 == 0 { SeriesRef::Known(SeriesId(index)) } else { SeriesRef::New(index) };
         Some(Row { series, layout, time: self.last_time })
+    }
+
+    /// The next `count` values of the row, all of them integers or all floats, in the bits of their type; `put` is told
+    /// the index of each.
+    #[inline(always)]
+    pub fn numbers(
+        &mut self,
+        field_type: FieldType,
+        count: usize,
+        mut put: impl FnMut(usize, u64),
+    ) -> Result<(), BatchError> {
+        let mut index = 0;
+        if field_type == FieldType::Integer {
+            while index + 4 <= count
+                && let Some(four) = self.rest.short::<4>()
+            {
+                for (index, value) in (index..).zip(four) {
+                    put(index, varint::unzigzag(value) as u64);
+                }
+                index += 4;
+            }
+        }
+        (index..count).try_for_each(|index| self.bits(field_type).map(|bits| put(index, bits)))
     }
 
     /// The next value of the row in the bits of its type, if that is not string. Not a [`FieldValue`], which is copied

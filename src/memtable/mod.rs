@@ -8,17 +8,19 @@
 //! Points are kept as they arrive, in one arena for each layout, cut into chunks:
 //!
 //! ```text
-//! chunk   row: time u64 | series u32, sequence u32 | one u64 a field      ...      strings beside them
+//! chunk   columns of words: time | series u32, sequence u32 | one for each field      strings beside them
 //! order   of a chunk, made when first needed: its series, and for each its rows by (time, sequence)
-//! sealed  a full chunk, put in that order, and column after column
+//! sealed  a full chunk, put in that order, in few bytes: see sealed.rs
 //! ```
 //!
 //! Appending a row is a copy. A chunk is sealed while the processor's cache still holds it; from then on the values of
 //! a series are some pieces of memory, and not a word here and there. The sequence counts the rows of the partition:
 //! for the same series, time and field the highest one wins.
 
-mod order;
+// In data order: each uses only those below it.
 mod rows;
+mod sealed;
+mod order;
 
 pub use rows::FlushCursor;
 pub use rows::SeriesRows;
@@ -35,6 +37,7 @@ use crate::batch::Reader;
 use crate::batch::Rows;
 use crate::batch::SeriesRef;
 use crate::memtable::order::Order;
+use crate::memtable::sealed::Sealed;
 use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::FieldValue;
@@ -43,8 +46,12 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::stdx::bitset::BitSet;
 
-/// Rows of a full chunk: sorted in well under a millisecond.
-const CHUNK_ROWS: usize = if cfg!(test) { 8 } else { 8192 };
+/// Words of a full chunk: sorted in well under a millisecond, and twice as many fit a second-level cache.
+const CHUNK_WORDS: usize = 64 << 10;
+/// Rows of a full chunk, if its words are not more.
+const CHUNK_ROWS_MIN: usize = 64;
+/// So many times more rows have room in a chunk that was full and is small.
+const CHUNK_GROWTH: usize = 4;
 const TIME: usize = 0;
 const SERIES: usize = 1;
 const VALUES: usize = 2;
@@ -83,12 +90,14 @@ struct Arena {
 
 #[derive(Debug, Default)]
 struct Chunk {
-    /// Row after row, or sealed: the time of each row, then the next word of each, and so on.
+    /// Column after column, each with room for the same number of rows; none once it is sealed.
     words: Vec<u64>,
+    capacity: usize,
+    rows: usize,
     strings: Vec<u8>,
     order: OnceCell<Order>,
-    /// Rows, if it is sealed.
-    sealed_rows: Option<usize>,
+    /// All are but the last of an arena.
+    sealed: Option<Sealed>,
 }
 
 impl Arena {
@@ -97,102 +106,138 @@ impl Arena {
     }
 }
 
+/// The last chunk of these fields, or another when that is full and then sealed; by how much that changed the bytes held.
+#[inline]
+fn writable_chunk<'a>(chunks: &'a mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> (&'a mut Chunk, isize) {
+    let change = match chunks.last() {
+        Some(last) if last.rows < last.capacity => 0,
+        _ => make_room(chunks, fields),
+    };
+    (chunks.last_mut().expect("one was begun if there was none"), change)
+}
+
+#[cold]
+fn make_room(chunks: &mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> isize {
+    let stride = VALUES + fields.len();
+    let rows_max = chunk_rows(stride);
+    if chunks.is_empty() {
+        chunks.push(Chunk::default());
+    }
+    let last = chunks.last_mut().expect("one was pushed if there was none");
+    if last.rows < rows_max {
+        last.grow(stride, rows_max);
+        return 0;
+    }
+    let change = last.seal(fields);
+    let (words, capacity) = (std::mem::take(&mut last.words), last.capacity);
+    chunks.push(Chunk { words, capacity, ..Chunk::default() });
+    change
+}
+
+/// Rows of a full chunk.
+fn chunk_rows(stride: usize) -> usize {
+    if cfg!(test) { 8 } else { (CHUNK_WORDS / stride).max(CHUNK_ROWS_MIN) }
+}
+
 impl Chunk {
-    fn order(&self, stride: usize) -> &Order {
-        self.order.get_or_init(|| Order::of(&self.words, stride))
+    /// Makes room for more rows.
+    fn grow(&mut self, stride: usize, rows_max: usize) {
+        let (old, new) = (self.rows, (self.rows * CHUNK_GROWTH).clamp(1, rows_max));
+        let mut words = vec![0; new * stride];
+        for (column, known) in words.chunks_exact_mut(new).zip(self.words.chunks_exact(old.max(1))) {
+            column[..old].copy_from_slice(known);
+        }
+        (self.words, self.capacity) = (words, new);
+    }
+
+    fn column(&self, slot: usize) -> &[u64] {
+        &self.words[slot * self.capacity..][..self.rows]
+    }
+
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| Order::of(self.column(TIME), self.column(SERIES)))
     }
 
     /// A word of the row at a position of the order.
-    fn word(&self, stride: usize, position: usize, slot: usize) -> u64 {
-        match self.sealed_rows {
-            Some(rows) => self.words[slot * rows + position],
-            None => self.words[self.order(stride).row(position) * stride + slot],
+    fn word(&self, position: usize, slot: usize) -> u64 {
+        match &self.sealed {
+            Some(sealed) => sealed.word(position, slot),
+            None => self.column(slot)[self.order().row(position)],
         }
     }
 
-    /// Appends what a word of each row at some positions stands for.
-    fn extend<T>(
-        &self,
-        stride: usize,
-        slot: usize,
-        positions: Range<usize>,
-        value: impl Fn(u64) -> T,
-        into: &mut Vec<T>,
-    ) {
-        if let Some(rows) = self.sealed_rows {
-            let words = &self.words[slot * rows..][positions];
-            into.extend(words.iter().map(|&word| value(word)));
-        } else {
-            let rows = &self.order(stride).rows()[positions];
-            into.extend(rows.iter().map(|&row| value(self.words[row as usize * stride + slot])));
+    /// Appends a word of each row at some positions.
+    fn extend(&self, slot: usize, positions: Range<usize>, into: &mut Vec<u64>) {
+        match &self.sealed {
+            Some(sealed) => sealed.extend(slot, positions, into),
+            None => {
+                let (column, rows) = (self.column(slot), &self.order().rows()[positions]);
+                into.extend(rows.iter().map(|&row| column[row as usize]));
+            }
         }
     }
 
-    /// Puts the rows in order, and column after column.
-    fn seal(&mut self, stride: usize) {
-        self.order(stride);
+    /// Puts the rows in order and in few bytes; by how much that changed the bytes held. The words are of no more use.
+    fn seal(&mut self, fields: &[(Bytes, FieldType)]) -> isize {
+        self.order();
         let order = self.order.take().unwrap_or_default();
-        let mut columns = Vec::with_capacity(self.words.len());
-        for slot in 0..stride {
-            columns.extend(order.rows().iter().map(|&row| self.words[row as usize * stride + slot]));
-        }
-        self.words = columns;
-        self.sealed_rows = Some(order.rows().len());
-        self.order = order.of_ordered_rows().into();
+        let columns = (0..VALUES + fields.len()).map(|slot| self.column(slot));
+        let sealed = Sealed::of(columns, fields.iter().map(|field| field.1), &order);
+        let order = order.of_ordered_rows();
+        let words = self.rows * (VALUES + fields.len());
+        let change = (sealed.bytes() + order.bytes()) as isize - (words * size_of::<u64>()) as isize;
+        (self.sealed, self.order) = (Some(sealed), order.into());
+        change
     }
 
-    /// Appends the values of a row.
+    /// Takes the values of a row; it counts if all are there.
     #[inline]
-    fn take_values(
+    fn take_row(
         &mut self,
+        head: [u64; VALUES],
         rows: &mut Rows<'_>,
         fields: &[(Bytes, FieldType)],
         only_type: Option<FieldType>,
     ) -> Result<(), BatchError> {
+        let Chunk { words, strings, .. } = self;
+        let (row, capacity) = (self.rows, self.capacity);
+        let mut put = |slot: usize, word| words[slot * capacity + row] = word;
+        put(TIME, head[TIME]);
+        put(SERIES, head[SERIES]);
         // Rows of one type, as most are, in a loop that need not ask for it.
         match only_type {
-            Some(FieldType::Integer) => self.take_numbers(rows, fields.len(), |rows| rows.bits(FieldType::Integer)),
-            Some(FieldType::Float) => self.take_numbers(rows, fields.len(), |rows| rows.bits(FieldType::Float)),
-            _ => fields.iter().try_for_each(|&(_, field_type)| {
-                let word = match field_type {
-                    FieldType::String => rows.value(field_type).map(|value| self.keep_string(value)),
-                    number => rows.bits(number),
-                };
-                word.map(|word| self.words.push(word))
-            }),
+            Some(FieldType::Integer) => {
+                rows.numbers(FieldType::Integer, fields.len(), |index, word| put(VALUES + index, word))?;
+            }
+            Some(FieldType::Float) => {
+                rows.numbers(FieldType::Float, fields.len(), |index, word| put(VALUES + index, word))?;
+            }
+            _ => {
+                for (index, &(_, field_type)) in fields.iter().enumerate() {
+                    let word = match field_type {
+                        FieldType::String => keep_string(strings, rows.value(field_type)?),
+                        number => rows.bits(number)?,
+                    };
+                    put(VALUES + index, word);
+                }
+            }
         }
-    }
-
-    #[inline(always)]
-    fn take_numbers<'a>(
-        &mut self,
-        rows: &mut Rows<'a>,
-        count: usize,
-        mut number: impl FnMut(&mut Rows<'a>) -> Result<u64, BatchError>,
-    ) -> Result<(), BatchError> {
-        let mut failed = Ok(());
-        // Without a way out, since the room for them all is then made once.
-        self.words.extend((0..count).map(|_| {
-            number(rows).unwrap_or_else(|error| {
-                failed = Err(error);
-                0
-            })
-        }));
-        failed
-    }
-
-    /// Keeps a string; the word that stands for it. Nothing else is a string.
-    fn keep_string(&mut self, value: FieldValue<'_>) -> u64 {
-        let FieldValue::String(string) = value else { return 0 };
-        let start = self.strings.len() as u64;
-        self.strings.extend_from_slice(string);
-        start << 32 | string.len() as u64
+        self.rows += 1;
+        Ok(())
     }
 
     fn string(&self, slot: u64) -> &[u8] {
         let start = (slot >> 32) as usize;
         &self.strings[start..start + (slot as u32) as usize]
     }
+}
+
+/// Keeps a string; the word that stands for it. Nothing else is a string.
+fn keep_string(strings: &mut Vec<u8>, value: FieldValue<'_>) -> u64 {
+    let FieldValue::String(string) = value else { return 0 };
+    let start = strings.len() as u64;
+    strings.extend_from_slice(string);
+    start << 32 | string.len() as u64
 }
 
 impl Memtable {
@@ -228,18 +273,17 @@ impl Memtable {
             SeriesRef::New(index) => *assigned.get(index as usize).ok_or(BatchError("no such key"))?,
         };
         let arena = *arenas.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
-        let arena = &mut self.arenas[arena as usize];
-        let stride = arena.stride();
-        let chunk = writable_chunk(&mut arena.chunks, stride);
-        let before = chunk.words.len();
-        let strings_before = chunk.strings.len();
-        chunk.words.reserve(stride);
-        chunk.words.extend([row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)]);
-        if let Err(error) = chunk.take_values(rows, &arena.fields, arena.only_type) {
-            chunk.words.truncate(before);
-            return Err(error);
+        let Arena { fields, only_type, chunks, .. } = &mut self.arenas[arena as usize];
+        let (chunk, change) = writable_chunk(chunks, fields);
+        self.bytes = self.bytes.saturating_add_signed(change);
+        // It is forgotten when the chunk grows.
+        if chunk.order.get().is_some() {
+            chunk.order.take();
         }
-        self.bytes += stride * 8 + chunk.strings.len() - strings_before;
+        let strings_before = chunk.strings.len();
+        let head = [row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)];
+        chunk.take_row(head, rows, fields, *only_type)?;
+        self.bytes += (VALUES + fields.len()) * size_of::<u64>() + chunk.strings.len() - strings_before;
         self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
         self.series.insert(series.0);
         Ok(Some(row.time))
@@ -314,23 +358,6 @@ impl Memtable {
             .filter(|arena| !arena.is_forgotten)
             .flat_map(|arena| arena.fields.iter().map(|(name, field_type)| (&*arena.measurement, &**name, *field_type)))
     }
-}
-
-/// The last chunk, or a new one when that is full. A chunk's order is forgotten when it grows.
-fn writable_chunk(chunks: &mut Vec<Chunk>, stride: usize) -> &mut Chunk {
-    if chunks.last().is_none_or(|chunk| chunk.words.len() >= CHUNK_ROWS * stride) {
-        let is_first = chunks.is_empty();
-        if let Some(full) = chunks.last_mut() {
-            full.seal(stride);
-        }
-        let words = if is_first { Vec::new() } else { Vec::with_capacity(CHUNK_ROWS * stride) };
-        chunks.push(Chunk { words, ..Chunk::default() });
-    }
-    let chunk = chunks.last_mut().expect("one was pushed if there was none");
-    if chunk.order.get().is_some() {
-        chunk.order.take();
-    }
-    chunk
 }
 
 #[cfg(test)]

@@ -2,9 +2,6 @@
 
 use std::ops::Range;
 
-use crate::memtable::SERIES;
-use crate::memtable::TIME;
-
 /// Rows by position: first those of the first series, by time, and so on.
 #[derive(Debug, Default)]
 pub struct Order {
@@ -17,9 +14,9 @@ pub struct Order {
 }
 
 impl Order {
-    /// Sorts the rows of a chunk; `rows` holds `stride` words for each.
-    pub fn of(rows: &[u64], stride: usize) -> Order {
-        let series: Vec<u32> = rows.chunks_exact(stride).map(|words| (words[SERIES] >> 32) as u32).collect();
+    /// Sorts the rows of a chunk, which have these times, and series and sequences.
+    pub fn of(times: &[u64], series: &[u64]) -> Order {
+        let series: Vec<u32> = series.iter().map(|word| (word >> 32) as u32).collect();
         let (Some(&min), Some(&max)) = (series.iter().min(), series.iter().max()) else {
             return Order { starts: vec![0], ..Order::default() };
         };
@@ -27,10 +24,9 @@ impl Order {
         let span = (max - min) as usize + 1;
         let mut order =
             if span <= 4 * series.len() { Order::counted(&series, min, span) } else { Order::sorted(&series) };
-        let time = |row: u32| rows[row as usize * stride + TIME] as i64;
-        let times = rows.chunks_exact(stride).map(|words| words[TIME] as i64);
+        let time = |row: u32| times[row as usize] as i64;
         // A chunk that never goes back in time, as most do not, has each series in order of time too.
-        if !times.is_sorted() {
+        if !times.is_sorted_by_key(|&time| time as i64) {
             for bounds in order.starts.windows(2) {
                 // Rows of a series are in order of arrival; the sort is stable, so among equal times the later arrival
                 // stays behind.
@@ -99,6 +95,11 @@ impl Order {
         self.series.binary_search(&series).map_or(0..0, |index| self.positions_at(index))
     }
 
+    /// Memory held.
+    pub fn bytes(&self) -> usize {
+        (self.series.len() + self.starts.len() + self.rows.len()) * size_of::<u32>()
+    }
+
     /// The row at a position.
     pub fn row(&self, position: usize) -> usize {
         self.rows.get(position).map_or(position, |&row| row as usize)
@@ -129,13 +130,10 @@ mod tests {
             points in proptest::collection::vec((0_u32..50, -5_i64..5), 0..200),
             spread in 1_u32..2000,
         ) {
-            let stride = 3;
-            let words: Vec<u64> = points
-                .iter()
-                .enumerate()
-                .flat_map(|(row, &(series, time))| [time as u64, u64::from(series * spread) << 32 | row as u64, 0])
-                .collect();
-            let order = Order::of(&words, stride);
+            let times: Vec<u64> = points.iter().map(|point| point.1 as u64).collect();
+            let series: Vec<u64> =
+                (0..).zip(&points).map(|(row, point)| u64::from(point.0 * spread) << 32 | row).collect();
+            let order = Order::of(&times, &series);
             let mut expected: Vec<(u32, i64, u32)> =
                 points.iter().enumerate().map(|(row, &(series, time))| (series * spread, time, row as u32)).collect();
             expected.sort();

@@ -9,6 +9,7 @@ use crate::memtable::Memtable;
 use crate::memtable::SERIES;
 use crate::memtable::TIME;
 use crate::memtable::VALUES;
+use crate::memtable::order::Order;
 use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
@@ -97,11 +98,10 @@ impl Memtable {
 
     fn collect(&self, arena_index: usize, series: u32, range: TimeRange, runs: &mut Vec<Run>) {
         let arena = &self.arenas[arena_index];
-        let stride = arena.stride();
         for (chunk_index, chunk) in arena.chunks.iter().enumerate() {
-            let all = chunk.order(stride).positions_of(series);
+            let all = chunk.order().positions_of(series);
             let before = |is_before: &dyn Fn(Timestamp) -> bool| {
-                all.start + partition_point(all.len(), |index| is_before(chunk.time(stride, all.start + index)))
+                all.start + partition_point(all.len(), |index| is_before(chunk.time(all.start + index)))
             };
             let positions = before(&|time| time < range.min)..before(&|time| time <= range.max);
             if !positions.is_empty() {
@@ -121,10 +121,9 @@ impl Memtable {
         let mut refs = Vec::new();
         for &Run { arena, chunk, ref positions } in runs {
             let rows = self.chunk(arena, chunk);
-            let stride = self.arenas[arena as usize].stride();
             refs.extend(positions.clone().map(|position| RowRef {
-                time: rows.time(stride, position),
-                sequence: rows.word(stride, position, SERIES) as u32,
+                time: rows.time(position),
+                sequence: rows.word(position, SERIES) as u32,
                 arena,
                 chunk,
                 position: position as u32,
@@ -187,7 +186,7 @@ impl Memtable {
 
     fn push(&self, builder: &mut Builder, row: &RowRef, slot: usize) {
         let chunk = self.chunk(row.arena, row.chunk);
-        let word = chunk.word(self.arenas[row.arena as usize].stride(), row.position as usize, slot);
+        let word = chunk.word(row.position as usize, slot);
         builder.valid.push(true);
         match &mut builder.values {
             Values::Float(values) => values.push(f64::from_bits(word)),
@@ -229,8 +228,8 @@ fn partition_point(count: usize, holds: impl Fn(usize) -> bool) -> usize {
 }
 
 impl Chunk {
-    fn time(&self, stride: usize, position: usize) -> Timestamp {
-        self.word(stride, position, TIME) as i64
+    fn time(&self, position: usize) -> Timestamp {
+        self.word(position, TIME) as i64
     }
 }
 
@@ -238,7 +237,7 @@ impl Arena {
     /// The rows of some runs of one series, ascending, of equal times the last; for each column the slot that holds
     /// it, if there is one. Each row of a layout has all of its fields.
     fn block(&self, runs: &[Run], slots: impl Iterator<Item = Option<usize>>) -> RowBlock {
-        let arrived = self.gather(runs, TIME, |_, word| word as i64);
+        let arrived: Vec<Timestamp> = self.gather(runs, TIME).into_iter().map(|word| word as i64).collect();
         // Runs are in the order of arrival, and so are rows of one time in a run.
         let picks = if arrived.is_sorted_by(|left, right| left < right) { None } else { Some(newest(&arrived)) };
         let columns = slots.map(|slot| Some(self.column(runs, slot?, picks.as_deref()))).collect();
@@ -246,27 +245,32 @@ impl Arena {
     }
 
     fn column(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>) -> Column {
-        let words = |picks| picked(self.gather(runs, slot, |_, word| word), picks);
+        let words = || picked(self.gather(runs, slot), picks).into_iter();
         let values = match self.fields[slot - VALUES].1 {
-            FieldType::Float => Values::Float(picked(self.gather(runs, slot, |_, word| f64::from_bits(word)), picks)),
-            FieldType::Integer => Values::Integer(picked(self.gather(runs, slot, |_, word| word as i64), picks)),
-            FieldType::Unsigned => Values::Unsigned(words(picks)),
-            FieldType::Boolean => Values::Boolean(words(picks).into_iter().map(|word| word != 0).collect()),
-            FieldType::String => {
-                let text = |chunk: &Chunk, word| Bytes::from(chunk.string(word));
-                Values::String(picked(self.gather(runs, slot, text), picks))
-            }
+            FieldType::Float => Values::Float(words().map(f64::from_bits).collect()),
+            FieldType::Integer => Values::Integer(words().map(|word| word as i64).collect()),
+            FieldType::Unsigned => Values::Unsigned(words().collect()),
+            FieldType::Boolean => Values::Boolean(words().map(|word| word != 0).collect()),
+            FieldType::String => Values::String(picked(self.gather_strings(runs, slot), picks)),
         };
         Column { values, valid: None }
     }
 
-    fn gather<T>(&self, runs: &[Run], slot: usize, value: impl Fn(&Chunk, u64) -> T) -> Vec<T> {
-        let mut values = Vec::with_capacity(runs.iter().map(|run| run.positions.len()).sum());
+    fn gather(&self, runs: &[Run], slot: usize) -> Vec<u64> {
+        let mut words = Vec::with_capacity(runs.iter().map(|run| run.positions.len()).sum());
         for run in runs {
-            let chunk = &self.chunks[run.chunk as usize];
-            chunk.extend(self.stride(), slot, run.positions.clone(), |word| value(chunk, word), &mut values);
+            self.chunks[run.chunk as usize].extend(slot, run.positions.clone(), &mut words);
         }
-        values
+        words
+    }
+
+    fn gather_strings(&self, runs: &[Run], slot: usize) -> Vec<Bytes> {
+        let strings = |run: &Run| {
+            let chunk = &self.chunks[run.chunk as usize];
+            let string = |position| Bytes::from(chunk.string(chunk.word(position, slot)));
+            run.positions.clone().map(string)
+        };
+        runs.iter().flat_map(strings).collect()
     }
 }
 
@@ -326,10 +330,23 @@ impl Builder {
 pub struct FlushCursor {
     /// Series not yet walked, descending.
     series: Vec<u32>,
-    /// For each chunk of each arena: how many of its series have been walked.
-    walked: Vec<Vec<usize>>,
+    /// For each chunk of each arena.
+    walks: Vec<Vec<Walk>>,
     /// Those of a series.
     runs: Vec<Run>,
+}
+
+/// How far a chunk has been walked: its next series, and how many came before.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    series: Option<u32>,
+    walked: usize,
+}
+
+impl Walk {
+    fn at(order: &Order, walked: usize) -> Walk {
+        Walk { series: order.series().get(walked).copied(), walked }
+    }
 }
 
 impl FlushCursor {
@@ -337,17 +354,14 @@ impl FlushCursor {
     pub fn new(memtable: &Memtable) -> FlushCursor {
         let mut series: Vec<u32> = memtable.series.iter().collect();
         series.reverse();
-        let walked = memtable.arenas.iter().map(|arena| vec![0; arena.chunks.len()]).collect();
-        FlushCursor { series, walked, runs: Vec::new() }
+        let walks = |arena: &Arena| arena.chunks.iter().map(|chunk| Walk::at(chunk.order(), 0)).collect();
+        FlushCursor { series, walks: memtable.arenas.iter().map(walks).collect(), runs: Vec::new() }
     }
 
     /// Sorts one chunk that has not been sorted; whether there was one. Done ahead, so that each step stays short.
     pub fn prepare_step(memtable: &Memtable) -> bool {
-        let unsorted = memtable.arenas.iter().find_map(|arena| {
-            let chunk = arena.chunks.iter().find(|chunk| chunk.order.get().is_none())?;
-            Some((chunk, arena.stride()))
-        });
-        unsorted.map(|(chunk, stride)| chunk.order(stride)).is_some()
+        let mut chunks = memtable.arenas.iter().flat_map(|arena| &arena.chunks);
+        chunks.find(|chunk| chunk.order.get().is_none()).map(Chunk::order).is_some()
     }
 
     /// The next series with all its rows; one that was deleted has none and is passed over.
@@ -362,13 +376,12 @@ impl FlushCursor {
 
     fn rows_of<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<SeriesRows<'a>> {
         self.runs.clear();
-        for ((arena, chunks), walked) in (0..).zip(&memtable.arenas).zip(&mut self.walked) {
-            let stride = chunks.stride();
-            for ((chunk, rows), walked) in (0..).zip(&chunks.chunks).zip(walked) {
-                let order = rows.order(stride);
-                if order.series().get(*walked) == Some(&series) {
-                    self.runs.push(Run { arena, chunk, positions: order.positions_at(*walked) });
-                    *walked += 1;
+        for (arena, (chunks, walks)) in (0..).zip(memtable.arenas.iter().zip(&mut self.walks)) {
+            for (chunk, walk) in (0..).zip(walks) {
+                if walk.series == Some(series) {
+                    let order = chunks.chunks[chunk as usize].order();
+                    self.runs.push(Run { arena, chunk, positions: order.positions_at(walk.walked) });
+                    *walk = Walk::at(order, walk.walked + 1);
                 }
             }
         }

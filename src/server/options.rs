@@ -39,10 +39,10 @@ const WRITE_WAIT_NS_MAX: u64 = 5 * 1_000_000_000;
 /// How a core keeps its shards; the number of the core is to be filled in.
 pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, generation: u32) -> shard::Options {
     let all_bytes = config.data.memtable_bytes_max.unwrap_or_else(|| memory_bytes() / 4);
-    let memtable_bytes = all_bytes / 2 / u64::from(core_count);
+    let share = all_bytes / 2 / u64::from(core_count);
     let memtable_bytes = match config.data.memtable_bytes_max {
-        Some(_) => memtable_bytes.max(1 << 20),
-        None => memtable_bytes.clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX),
+        Some(_) => share.max(1 << 20),
+        None => share.clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES_MAX),
     };
     let write_wait_ns = match config.coordinator.write_timeout_ns {
         0 => WRITE_WAIT_NS_MAX,
@@ -55,6 +55,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         core_count,
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+        replay_bytes: usize::try_from(share.max(memtable_bytes)).unwrap_or(usize::MAX),
         wal_bytes: config.data.log_bytes.map_or(WAL_BYTES, |all| (all / u64::from(core_count)).max(1 << 20)),
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),
         pending_bytes: PENDING_BYTES,

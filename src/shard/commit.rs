@@ -321,7 +321,7 @@ impl<P: Disk + Clock> Engine<P> {
         let revived = shard.revive(key.database, &reader, assigned);
         limits::count(&state.live, key.database, revived);
         let bytes = shard.apply(key, range, &reader, assigned, |partition| &mut partition.active);
-        state.active_bytes += bytes;
+        state.active_bytes = state.active_bytes.saturating_add_signed(bytes);
         state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
     }
 

@@ -120,6 +120,9 @@ pub struct Options {
     /// Memtable bytes of this core at which they are frozen and flushed. Memory can reach twice that: frozen and
     /// active.
     pub memtable_bytes: usize,
+    /// Memtable bytes that a start fills from the logs of earlier runs before it writes segments of them. More than
+    /// the above, since all can be read the sooner the less is to be written.
+    pub replay_bytes: usize,
     /// Log bytes at which the memtables are frozen too.
     pub wal_bytes: u64,
     /// Age of the oldest unflushed point at which the memtables are frozen too, ns.

@@ -218,7 +218,7 @@ impl<P: Disk + Clock> Replay<'_, P> {
                 found += 1;
                 self.take_frame(name, &frame);
             }
-            if self.bytes >= options.memtable_bytes && !self.is_stuck {
+            if self.bytes >= options.replay_bytes && !self.is_stuck {
                 self.spill().await;
             }
             platform.yield_now().await;
@@ -247,7 +247,8 @@ impl<P: Disk + Clock> Replay<'_, P> {
                 }
                 // What is wrong with it was reported.
                 LogRecord::Batch { ids, batch, .. } => {
-                    self.bytes += replay_batch(shard, live, batch, &ids).unwrap_or_default();
+                    let change = replay_batch(shard, live, batch, &ids).unwrap_or_default();
+                    self.bytes = self.bytes.saturating_add_signed(change);
                 }
             }
         }
@@ -345,13 +346,13 @@ fn scan_batch<P: Disk>(
     Ok(reader.row_count)
 }
 
-/// The memory that the points of a batch take.
+/// By how many bytes the memory of the points held has changed.
 fn replay_batch<P: Disk>(
     shard: &mut ShardState<P>,
     live: &Live,
     batch: &[u8],
     ids: &[SeriesId],
-) -> Result<usize, BatchError> {
+) -> Result<isize, BatchError> {
     let reader = Reader::of(batch)?;
     let key = PartitionKey::of(&reader.destination);
     let Some(&range) = live.groups.get(&key) else { return Ok(0) };

@@ -464,7 +464,8 @@ impl<P: Disk> ShardState<P> {
         dropped
     }
 
-    /// Applies a batch to a memtable of its partition, which is made if it is not there; the memory it took.
+    /// Applies a batch to a memtable of its partition, which is made if it is not there; by how many
+    /// bytes the memory that it takes has changed, which may be less than before.
     pub fn apply(
         &mut self,
         key: PartitionKey,
@@ -472,14 +473,14 @@ impl<P: Disk> ShardState<P> {
         batch: &Reader<'_>,
         ids: &[SeriesId],
         memtable: impl FnOnce(&mut Partition<P>) -> &mut Memtable,
-    ) -> usize {
+    ) -> isize {
         let memtable = memtable(self.partitions.entry(key).or_insert_with(|| Partition::new(range)));
         let before = memtable.bytes();
         if let Err(error) = memtable.apply(batch, ids) {
             // The log holds the batch as it is; a defect of ours, not of a client.
             tracing::error!("a logged batch does not follow the format: {error}");
         }
-        memtable.bytes() - before
+        memtable.bytes() as isize - before as isize
     }
 
     /// Whether segments do not have what a log file holds of this shard.

@@ -49,6 +49,9 @@ pub fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
+/// The top bit of each byte.
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
 /// The low seven bits of each byte, joined: neighbours, then pairs, then fours.
 fn without_tops(word: u64) -> u64 {
     let pairs = word & 0x007f_007f_007f_007f | word >> 1 & 0x3f80_3f80_3f80_3f80;
@@ -92,10 +95,35 @@ impl<'a> Reader<'a> {
         self.varint_long()
     }
 
+    /// The next few values, if none takes more than two bytes; else, and near the end, nothing is read. Which bytes end
+    /// a value is seen for all at once, so that no value waits for the one before.
+    #[inline]
+    pub fn short<const COUNT: usize>(&mut self) -> Option<[u64; COUNT]> {
+        const { assert!(COUNT <= 4, "so many values of two bytes are in a word") };
+        let word = u64::from_le_bytes(*self.rest.first_chunk()?);
+        let tops = word & TOPS;
+        let (mut ends, mut read, mut start, mut is_cut) = (tops ^ TOPS, 0, 0, false);
+        let mut values = [0; COUNT];
+        for value in &mut values {
+            is_cut |= ends == 0;
+            let through = ends ^ ends.wrapping_sub(1);
+            let bytes = (word & through & !read).wrapping_shr(start);
+            *value = bytes & 0x7f | bytes >> 1 & 0x3f80;
+            (read, start) = (through, ends.trailing_zeros() + 1);
+            ends &= ends.wrapping_sub(1);
+        }
+        let is_long = tops & tops >> 8 & read != 0;
+        if is_cut || is_long {
+            return None;
+        }
+        self.rest = &self.rest[start as usize / 8..];
+        Some(values)
+    }
+
     fn varint_long(&mut self) -> Option<u64> {
         if let Some((bytes, _)) = self.rest.split_first_chunk::<8>() {
             let word = u64::from_le_bytes(*bytes);
-            let ends = !word & 0x8080_8080_8080_8080;
+            let ends = !word & TOPS;
             if ends != 0 {
                 let bits = ends.trailing_zeros() + 1;
                 self.rest = &self.rest[bits as usize / 8..];
@@ -193,6 +221,38 @@ mod tests {
                 prop_assert_eq!(reader.signed(), Some((value >> shift) as i64));
             }
             prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn short_values_at_once_are_those_one_by_one(
+            values in proptest::collection::vec(prop_oneof![0_u64..200, 0_u64..20_000], 4),
+            behind in proptest::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let mut bytes = Vec::new();
+            values.iter().for_each(|&value| put(&mut bytes, value));
+            let short_bytes = bytes.len();
+            bytes.extend(behind);
+            let mut reader = Reader::new(&bytes);
+            let is_short = values.iter().all(|&value| value < TWO_BYTES_END);
+            match reader.short::<4>() {
+                Some(four) => {
+                    prop_assert!(is_short);
+                    prop_assert_eq!((&four[..], reader.rest()), (&values[..], &bytes[short_bytes..]));
+                }
+                None => {
+                    prop_assert!(!is_short || bytes.len() < 8);
+                    prop_assert_eq!(reader.rest(), &bytes[..]);
+                }
+            }
+        }
+
+        #[test]
+        fn short_values_of_arbitrary_bytes_are_those_one_by_one(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let (mut reader, mut single) = (Reader::new(&bytes), Reader::new(&bytes));
+            if let Some(three) = reader.short::<3>() {
+                prop_assert_eq!(three.map(Some), [(); 3].map(|()| single.varint()));
+                prop_assert_eq!(reader.rest(), single.rest());
+            }
         }
 
         #[test]

@@ -366,6 +366,7 @@ fn take(block: &RowBlock, series: usize, descending: bool, last: &mut Option<i64
 pub struct Sizes {
     pub cores: u16,
     pub memtable_bytes: usize,
+    pub replay_bytes: usize,
     pub wal_bytes: u64,
     pub cold_flush_ns: u64,
     pub commit_delay_ns: u64,
@@ -382,6 +383,7 @@ impl Sizes {
         Sizes {
             cores: prng.within(1..4) as u16,
             memtable_bytes: [500, 3_000, 20_000, 1 << 30][prng.below(4) as usize],
+            replay_bytes: [500, 20_000][prng.below(2) as usize],
             wal_bytes: [20_000, 1 << 30][prng.below(2) as usize],
             cold_flush_ns: [20_000_000, 1 << 60][prng.below(2) as usize],
             commit_delay_ns: [0, 200_000][prng.below(2) as usize],
@@ -402,6 +404,7 @@ impl Sizes {
             core_count: self.cores,
             generation,
             memtable_bytes: self.memtable_bytes,
+            replay_bytes: self.replay_bytes,
             wal_bytes: self.wal_bytes,
             cold_flush_ns: self.cold_flush_ns,
             pending_bytes: 1 << 20,
