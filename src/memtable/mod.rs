@@ -47,7 +47,7 @@ use crate::model::Timestamp;
 use crate::stdx::bitset::BitSet;
 
 /// Words of a full chunk: sorted in well under a millisecond, and twice as many fit a second-level cache.
-const CHUNK_WORDS: usize = 64 << 10;
+const CHUNK_WORDS: usize = 128 << 10;
 /// Rows of a full chunk, if its words are not more.
 const CHUNK_ROWS_MIN: usize = 64;
 /// So many times more rows have room in a chunk that was full and is small.

@@ -98,12 +98,16 @@ impl Memtable {
 
     fn collect(&self, arena_index: usize, series: u32, range: TimeRange, runs: &mut Vec<Run>) {
         let arena = &self.arenas[arena_index];
+        let is_whole = self.times.is_some_and(|times| range.covers(times));
         for (chunk_index, chunk) in arena.chunks.iter().enumerate() {
             let all = chunk.order().positions_of(series);
             let before = |is_before: &dyn Fn(Timestamp) -> bool| {
                 all.start + partition_point(all.len(), |index| is_before(chunk.time(all.start + index)))
             };
-            let positions = before(&|time| time < range.min)..before(&|time| time <= range.max);
+            let positions = match is_whole {
+                true => all,
+                false => before(&|time| time < range.min)..before(&|time| time <= range.max),
+            };
             if !positions.is_empty() {
                 runs.push(Run { arena: arena_index as u32, chunk: chunk_index as u32, positions });
             }

@@ -117,6 +117,17 @@ fn a_range_is_inclusive_and_a_row_without_the_field_is_left_out() {
 }
 
 #[test]
+fn full_chunks_take_less_memory_than_the_one_that_grows() {
+    let points: Vec<TestPoint> = (0..65).map(|time| (1, time * 10_000_000_000, Some(time % 7), None)).collect();
+    let bytes = |count: usize| fill(&points[..count]).bytes();
+    // Eight rows a chunk, three words a row.
+    assert_eq!(bytes(8) - bytes(1), 7 * 24);
+    let sealed = bytes(65) - bytes(57);
+    assert!((1..8 * 24).contains(&sealed), "{sealed} bytes");
+    assert_eq!(fill(&points).read(1, &fields()[..1], EVERYTHING).times.len(), 65);
+}
+
+#[test]
 fn a_deletion_takes_what_came_before_and_leaves_what_came_after() {
     let mut memtable =
         fill(&[(1, 5, Some(1), None), (1, 6, Some(2), None), (2, 5, Some(3), None), (3, 5, Some(4), None)]);

@@ -18,8 +18,7 @@ use crate::shard;
 /// these. What is being flushed takes as much again. A larger one gained nothing in the load harness.
 const MEMTABLE_BYTES_MIN: u64 = 32 << 20;
 const MEMTABLE_BYTES_MAX: u64 = 128 << 20;
-/// Log of one core that is not in segments yet. A start replays it: 256 MiB of small integers take four seconds, but
-/// fill the memtable several times before.
+/// Log of one core that is not in segments yet. A start replays it: 256 MiB of small integers take two seconds.
 const WAL_BYTES: u64 = 256 << 20;
 /// Batches of one core that wait for the log.
 const PENDING_BYTES: usize = 64 << 20;
