@@ -102,9 +102,9 @@ impl Width {
     fn of(codes: impl Iterator<Item = u64>, max: u64) -> Width {
         match max {
             0 => Width::Same,
-            ..0x100 => Width::One(codes.map(|code| code as u8).collect()),
-            ..0x1_0000 => Width::Two(codes.map(|code| code as u16).collect()),
-            ..0x1_0000_0000 => Width::Four(codes.map(|code| code as u32).collect()),
+            1..0x100 => Width::One(codes.map(|code| code as u8).collect()),
+            0x100..0x1_0000 => Width::Two(codes.map(|code| code as u16).collect()),
+            0x1_0000..0x1_0000_0000 => Width::Four(codes.map(|code| code as u32).collect()),
             _ => Width::Eight(codes.collect()),
         }
     }
