@@ -247,7 +247,7 @@ mod tests {
         }
 
         #[test]
-        fn short_values_of_arbitrary_bytes_are_those_one_by_one(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+        fn short_values_of_any_bytes_are_those_one_by_one(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
             let (mut reader, mut single) = (Reader::new(&bytes), Reader::new(&bytes));
             if let Some(three) = reader.short::<3>() {
                 prop_assert_eq!(three.map(Some), [(); 3].map(|()| single.varint()));
