@@ -106,7 +106,7 @@ impl Arena {
     }
 }
 
-/// The last chunk of these fields, or another if that is full, which is then sealed; by how much the bytes held changed.
+/// The last chunk of these fields, or another if that is full and then sealed; by how much the bytes held changed.
 #[inline]
 fn writable_chunk<'a>(chunks: &'a mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> (&'a mut Chunk, isize) {
     let change = match chunks.last() {
