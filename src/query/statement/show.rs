@@ -129,11 +129,11 @@ pub(super) async fn start<F: Fabric>(fabric: &F, statement: &Statement, context:
     };
     match statement {
         Statement::ShowSeries(_) | Statement::ShowTagKeys { .. } | Statement::ShowTagValues { .. } => {
-            scope.find_fields(fabric, show, &mut requests).await?;
+            find_fields(fabric, show.condition.as_ref(), &mut requests).await?;
         }
         Statement::ShowCardinality(statement) => {
             if let Kind::Counts { dimensions, .. } = &mut kind {
-                scope.find_fields(fabric, show, &mut requests).await?;
+                find_fields(fabric, show.condition.as_ref(), &mut requests).await?;
                 scope.add_dimensions(fabric, &statement.dimensions, &mut requests, dimensions).await?;
             }
         }
@@ -322,36 +322,6 @@ impl Scope<'_> {
         matches!(statement.of, CardinalityOf::Series | CardinalityOf::Measurement) && plain && !statement.exact
     }
 
-    /// Tells the owners which names in WHERE are fields of which measurements; each knows only those of its own series.
-    async fn find_fields<F: Fabric>(
-        &self,
-        fabric: &F,
-        show: &ast::Show,
-        requests: &mut [Request],
-    ) -> Result<(), String> {
-        let Some(condition) = &show.condition else { return Ok(()) };
-        let mut names = BTreeSet::new();
-        condition::names(condition, &mut names);
-        for request in requests {
-            let Some(database) = self.catalog.database_by_id(request.database) else { continue };
-            let policies = match request.within {
-                Within::Database => database.policies.iter().map(|policy| policy.id).collect(),
-                Within::Policy(policy) | Within::Groups(policy, _) => vec![policy],
-            };
-            let mut fields = BTreeSet::new();
-            for policy in policies {
-                for (measurement, schema) in schema_of(fabric, request, policy).await?.measurements {
-                    let here = names.iter().filter(|name| schema.fields.contains_key(*name));
-                    fields.extend(here.map(|name| (measurement.clone(), name.clone())));
-                }
-            }
-            request.fields = fields.into_iter().collect();
-            // Its index does not know fields, and stock lets them pass; a SELECT of tags has no values of them.
-            request.fields_pass = request.within == Within::Database;
-        }
-        Ok(())
-    }
-
     /// Adds the tags that `*` and regular expressions in GROUP BY stand for.
     async fn add_dimensions<F: Fabric>(
         &self,
@@ -437,7 +407,7 @@ impl Target {
     }
 }
 
-fn request(database: DatabaseId, ask: Ask) -> Request {
+pub(super) fn request(database: DatabaseId, ask: Ask) -> Request {
     Request {
         database,
         within: Within::Database,
@@ -485,6 +455,36 @@ fn dimensions(dimensions: &[Expr]) -> Result<Vec<Bytes>, String> {
         }
     }
     Ok(keys)
+}
+
+/// Tells the owners which names in WHERE are fields of which measurements; each knows only those of its own series.
+pub(super) async fn find_fields<F: Fabric>(
+    fabric: &F,
+    condition: Option<&Expr>,
+    requests: &mut [Request],
+) -> Result<(), String> {
+    let Some(condition) = condition else { return Ok(()) };
+    let mut names = BTreeSet::new();
+    condition::names(condition, &mut names);
+    for request in requests {
+        let catalog = fabric.catalog();
+        let Some(database) = catalog.database_by_id(request.database) else { continue };
+        let policies = match request.within {
+            Within::Database => database.policies.iter().map(|policy| policy.id).collect(),
+            Within::Policy(policy) | Within::Groups(policy, _) => vec![policy],
+        };
+        let mut fields = BTreeSet::new();
+        for policy in policies {
+            for (measurement, schema) in schema_of(fabric, request, policy).await?.measurements {
+                let here = names.iter().filter(|name| schema.fields.contains_key(*name));
+                fields.extend(here.map(|name| (measurement.clone(), name.clone())));
+            }
+        }
+        request.fields = fields.into_iter().collect();
+        // Its index does not know fields, and stock lets them pass; a SELECT of tags has no values of them.
+        request.fields_pass = request.within == Within::Database;
+    }
+    Ok(())
 }
 
 /// The schema of the measurements of a lookup in one policy.

@@ -635,6 +635,35 @@ fn deletes_are_checked_and_forget_a_measurement_without_series() {
 }
 
 #[test]
+fn deletes_refuse_only_where_a_series_is_left_undecided() {
+    let world = show_world();
+    for from in ["", "FROM cpu ", "FROM nosuch ", "FROM /nosuch/ ", "FROM cpu, nosuch "] {
+        for condition in ["usage > 1", "host > 'a'", "host = 5 OR usage > 1", "abs(usage) > 1"] {
+            world.check("empty", &format!("DELETE {from}WHERE {condition}"), "[{}]");
+        }
+        for decided in [
+            "host = 'nosuch' AND usage > 1",
+            "region > 'a' AND nosuch = 'x'",
+            "_name > 'a'",
+            "host = 'x' AND 5 = usage",
+        ] {
+            world.check("sh", &format!("DELETE {from}WHERE {decided}; DROP SERIES {from}WHERE {decided}"), "[{},{}]");
+        }
+    }
+    world.check("sh", "DELETE FROM nosuch WHERE usage > 1; DELETE FROM /nosuch/ WHERE time > 'garbage'", "[{},{}]");
+    world.check("sh", "DELETE FROM net WHERE _name = 'cpu' AND usage > 1", "[{}]");
+    check_error(&world, "empty", "DELETE WHERE host", "invalid condition expression: host");
+    let field = "shard 1: fields not supported in WHERE clause during deletion";
+    for condition in ["usage > 1 OR host = 'nosuch'", "host = 'nosuch' OR usage = 'x'", "nosuch = 1", "usage = host"] {
+        check_error(&world, "sh", &format!("DELETE FROM cpu WHERE {condition}"), field);
+    }
+    check_error(&world, "sh", "DELETE FROM cpu WHERE host > 'a'", "invalid tag comparison operator");
+    check_series(&world, "SHOW SERIES", &ALL);
+    world.check("sh", "DELETE FROM cpu WHERE host = 'a' AND (region = 'eu' OR usage > 1)", "[{}]");
+    check_series(&world, "SHOW SERIES", &ALL[1..]);
+}
+
+#[test]
 fn warnings_come_with_what_get_changed() {
     let world = World::new();
     let context = Context { read_only: true, ..Context::default() };
