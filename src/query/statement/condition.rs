@@ -270,11 +270,11 @@ pub(super) fn key_filter(filter: &TagKeyFilter) -> Condition {
     }
 }
 
-/// Whether `expr` compares with time anywhere.
+/// Whether a comparison in `expr` begins with time: stock does not see others where it refuses time.
 pub(super) fn has_time(expr: &Expr) -> bool {
     match expr {
-        Expr::VarRef { name, .. } => name.eq_ignore_ascii_case("time"),
-        Expr::Binary { left, right, .. } => has_time(left) || has_time(right),
+        Expr::Binary { op: Operator::And | Operator::Or, left, right } => has_time(left) || has_time(right),
+        Expr::Binary { left, .. } => matches!(&**left, Expr::VarRef { name, .. } if name.eq_ignore_ascii_case("time")),
         Expr::Paren(inner) => has_time(inner),
         _ => false,
     }

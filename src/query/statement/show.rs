@@ -210,15 +210,17 @@ impl Scope<'_> {
         named(show)?;
         let targets = self.targets(show)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
-        let mode = if range.is_some() { Mode::Select } else { Mode::Index };
+        // Stock does not see a time on the right, and asks its index, if there is a shard for that time.
+        let timed = show.condition.as_ref().is_some_and(condition::has_time);
+        let mode = if timed { Mode::Select } else { Mode::Index };
         let filter = rest.map(|rest| condition::translate(&rest, mode)).transpose()?;
         let mut requests = Vec::new();
         for target in targets {
             let within = match range {
                 // Time chooses among shard groups, not among points.
-                Some(range) => Within::Groups(target.policy, range),
-                None if target.has_data => Within::Database,
-                None => continue,
+                Some(range) if timed => Within::Groups(target.policy, range),
+                _ if self.has_groups(&target, range) => Within::Database,
+                _ => continue,
             };
             requests.push(target.request(within, &filter, Ask::Series));
         }
@@ -286,14 +288,13 @@ impl Scope<'_> {
             let requests = database.map(|database| request(database.id, ask)).into_iter().collect();
             return Ok((Kind::Estimate(count), requests, show));
         }
-        let timed = show.condition.as_ref().is_some_and(condition::has_time);
-        if timed && count != Count::TagValues {
+        if show.condition.as_ref().is_some_and(condition::has_time) && count != Count::TagValues {
             return Err(format!("{title} doesn't support time in WHERE clause"));
         }
         let targets = self.targets(show)?;
         let dimensions = dimensions(&statement.dimensions)?;
         // Stock looks for a field called time there and finds none.
-        let (rest, _) = self.split(show.condition.as_ref())?;
+        let (rest, range) = self.split(show.condition.as_ref())?;
         let mut filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;
         if count == Count::TagValues {
             filter = filter.map(condition::of_present_tags);
@@ -305,7 +306,7 @@ impl Scope<'_> {
             CardinalityOf::FieldKey => Ask::Groups,
         };
         let mut requests = Vec::new();
-        for target in targets.iter().filter(|_| !timed) {
+        for target in targets.iter().filter(|_| range.is_none()) {
             let request = target.request(Within::Policy(target.policy), &filter, ask.clone());
             requests.push(request);
         }
@@ -360,6 +361,14 @@ impl Scope<'_> {
         Ok((rest, said.then_some(range)))
     }
 
+    /// Whether the policy has a shard group there.
+    fn has_groups(&self, target: &Target, range: Option<TimeRange>) -> bool {
+        let range = range.unwrap_or(TimeRange { min: TIME_MIN, max: TIME_MAX });
+        let database = self.catalog.database_by_id(target.database);
+        let mut policies = database.iter().flat_map(|database| &database.policies);
+        policies.any(|policy| policy.id == target.policy && policy.groups_in(range).next().is_some())
+    }
+
     /// Databases and policies that the sources name, with the measurements in each.
     fn targets(&self, show: &ast::Show) -> Result<Vec<Target>, String> {
         let own = show.database.as_deref().unwrap_or_default();
@@ -381,7 +390,6 @@ impl Scope<'_> {
             let target = targets.entry((database.id, policy.id)).or_insert_with(|| Target {
                 database: database.id,
                 policy: policy.id,
-                has_data: !policy.groups.is_empty(),
                 measurements: Vec::new(),
             });
             if !all {
@@ -396,7 +404,6 @@ impl Scope<'_> {
 struct Target {
     database: DatabaseId,
     policy: PolicyId,
-    has_data: bool,
     measurements: Vec<Pattern>,
 }
 

@@ -120,6 +120,26 @@ fn show_series_with_time_looks_at_shard_groups_of_one_policy() {
 }
 
 #[test]
+fn a_time_on_the_right_is_seen_only_as_a_bound() {
+    let world = show_world();
+    check_series(&world, "SHOW SERIES FROM net WHERE 5 < time AND usage = 1", &["net"]);
+    check_series(&world, "SHOW SERIES FROM net WHERE 9000000000000000000 < time", &[]);
+    let seen = "SHOW SERIES EXACT CARDINALITY doesn't support time in WHERE clause";
+    check_error(&world, "sh", "SHOW SERIES CARDINALITY WHERE host = 'a' OR (time > 5)", seen);
+    for text in ["SHOW SERIES CARDINALITY WHERE host = 'a' OR 5 < time", "SHOW FIELD KEY CARDINALITY WHERE 5 < time"] {
+        world.check("sh", text, "[{}]");
+    }
+    let count = r#"[{"series":[{"name":"net","columns":["count"],"values":[[1]]}]}]"#;
+    world.check("sh", "SHOW SERIES CARDINALITY FROM net WHERE host = '' OR time + 1 > 5", count);
+    for text in ["SHOW TAG KEY CARDINALITY WHERE host = time", "DROP SERIES WHERE host = time"] {
+        check_error(&world, "sh", text, "invalid operation: time and *influxql.VarRef are not compatible");
+    }
+    check_error(&world, "sh", "SHOW MEASUREMENTS WHERE 5 < time", "invalid tag comparison operator");
+    world.check("sh", "DROP SERIES FROM cpu WHERE host = 'a' AND 1600000000000000000 < time", "[{}]");
+    check_series(&world, "SHOW SERIES", &ALL);
+}
+
+#[test]
 fn show_measurements_decides_for_each_measurement() {
     let world = show_world();
     let check = |text: &str, names: &[&str]| world.check("sh", text, &single(Some("measurements"), "name", names));
