@@ -132,12 +132,13 @@ fn hash(key: &[u8]) -> u64 {
     rapidhash::v3::rapidhash_v3(key)
 }
 
-/// The series that a batch's rows name by id.
-fn series_of(batch: &Reader<'_>, mut each: impl FnMut(SeriesId)) {
+/// The series of a batch's rows; `ids` are those of its keys.
+fn series_of(batch: &Reader<'_>, ids: &[SeriesId], mut each: impl FnMut(SeriesId)) {
     let mut rows = batch.rows();
     while let Ok(Some(row)) = rows.next_row() {
-        if let SeriesRef::Known(id) = row.series {
-            each(id);
+        match row.series {
+            SeriesRef::Known(id) => each(id),
+            SeriesRef::New(index) => ids.get(index as usize).copied().into_iter().for_each(&mut each),
         }
         let Some(layout) = batch.layouts.get(row.layout as usize) else { break };
         if layout.fields.iter().any(|field| rows.value(field.1).is_err()) {
@@ -147,18 +148,15 @@ fn series_of(batch: &Reader<'_>, mut each: impl FnMut(SeriesId)) {
 }
 
 impl<P: Disk> ShardState<P> {
-    /// The dormant series that a batch names, each once; `ids` are those of its keys. A key without points, all of
-    /// them refused, is a series all the same, as in stock.
+    /// The dormant series that a batch has points of, each once; `ids` are those of its keys.
     pub fn dormant_of(&self, batch: &Reader<'_>, ids: &[SeriesId]) -> BTreeSet<SeriesId> {
         let mut found = BTreeSet::new();
         if let Some(dormant) = self.dormant.get(&batch.destination.database).filter(|dormant| !dormant.is_empty()) {
-            let mut note = |id| {
+            series_of(batch, ids, |id| {
                 if dormant.key(id).is_some() {
                     found.insert(id);
                 }
-            };
-            ids.iter().copied().for_each(&mut note);
-            series_of(batch, note);
+            });
         }
         found
     }
@@ -168,7 +166,7 @@ impl<P: Disk> ShardState<P> {
         let index = self.indexes.get(&batch.destination.database);
         let mut dormant = self.dormant.get_mut(&batch.destination.database);
         let mut are_there = true;
-        series_of(batch, |id| {
+        series_of(batch, &[], |id| {
             are_there &= index.is_some_and(|index| index.contains(id))
                 || dormant.as_mut().is_some_and(|dormant| dormant.keep(id));
         });

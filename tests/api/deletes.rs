@@ -76,26 +76,6 @@ fn a_dropped_measurement_takes_another_type() {
     }
 }
 
-/// Found by comparing with stock: a series met for the first time was listed, one that came back was not.
-#[test]
-fn a_dropped_series_that_a_refused_point_names_is_listed_again() {
-    let mut server = Server::start();
-    server.create("d");
-    assert_eq!(server.write("d", "m,h=a v=1 1\nm,h=b v=1 1").status, 204);
-    done(&server, "DROP SERIES FROM m WHERE h = 'a'");
-    assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=b"]]));
-    assert_eq!(server.write("d", "m,h=a v=\"text\" 2\nm,h=new v=\"text\" 2").status, 400);
-    assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=a"], ["m,h=b"], ["m,h=new"]]));
-    assert_eq!(server.rows("d", "SHOW SERIES CARDINALITY"), json!([[3]]));
-    done(&server, "DROP SERIES FROM m WHERE h = 'a'");
-    assert_eq!(server.rows("d", "SHOW SERIES"), json!([["m,h=b"], ["m,h=new"]]));
-    assert_eq!(server.write("d", "m,h=a v=\"text\" 2").status, 400);
-    assert_eq!(server.write("d", "m,h=a v=3 2").status, 204);
-    now_and_after_restarts(&mut server, |server| {
-        assert_eq!(server.rows("d", "SELECT v FROM m WHERE h = 'a'"), json!([["1970-01-01T00:00:00.000000002Z", 3.0]]));
-    });
-}
-
 /// Found by comparing with stock: a field was listed or not by which shards its series had been in.
 #[test]
 fn fields_stay_listed_while_their_measurement_has_a_series_in_any_shard() {
