@@ -21,8 +21,11 @@ use super::bytes;
 pub(super) enum Mode {
     /// Stock asks its index: an order is refused, an equality with a number or a field filters nothing.
     Index,
-    /// As [`Mode::Index`]; `_tagKey` is a tag like any other, which no series has.
-    Delete,
+    /// Stock refuses to delete a series that something decides which is no tag. `_tagKey` is a tag like any other.
+    Delete {
+        /// What such a comparison is.
+        undecided: bool,
+    },
     /// As [`Mode::Index`]; `::field` is a field wherever it stands.
     Tags,
     /// Stock runs a SELECT: it is false.
@@ -47,6 +50,9 @@ pub(super) fn translate(expr: &Expr, mode: Mode) -> Result<Condition, String> {
     match op {
         Operator::And => both().map(|(left, right)| Condition::And(left, right)),
         Operator::Or => both().map(|(left, right)| Condition::Or(left, right)),
+        _ if let Mode::Delete { undecided } = mode => {
+            Ok(by_tags(*op, left, right, mode).unwrap_or(Condition::Always(undecided)))
+        }
         _ if mode != Mode::Select && [left, right].iter().any(|side| is_typed_field(side, mode)) => {
             comparison(*op).map(|_| Condition::Always(true)).ok_or_else(|| "invalid tag comparison operator".to_owned())
         }
@@ -66,9 +72,27 @@ pub(super) fn translate(expr: &Expr, mode: Mode) -> Result<Condition, String> {
     }
 }
 
+/// The comparison, if it is decided by tags or the measurement's name; no name fulfils an order.
+fn by_tags(op: Operator, left: &Expr, right: &Expr, mode: Mode) -> Option<Condition> {
+    match (comparison(op), left, right) {
+        _ if is_typed_field(left, mode) || is_typed_field(right, mode) => None,
+        (Some(comparison), Expr::VarRef { name: left, .. }, Expr::VarRef { name: right, .. }) => {
+            Some(Condition::Tags(bytes(left), comparison, bytes(right)))
+        }
+        (found, Expr::VarRef { name, .. }, other) | (found, other, Expr::VarRef { name, .. }) => {
+            let _ = test(other)?;
+            match found {
+                Some(comparison) => Some(leaf(name, comparison, other, mode)),
+                None => (name == "_name").then_some(Condition::Always(false)),
+            }
+        }
+        _ => None,
+    }
+}
+
 fn leaf(name: &str, comparison: Comparison, other: &Expr, mode: Mode) -> Condition {
     match (test(other), name) {
-        (_, "_tagKey") if mode != Mode::Delete => Condition::Always(true),
+        (_, "_tagKey") if !matches!(mode, Mode::Delete { .. }) => Condition::Always(true),
         (None, _) => Condition::Always(mode != Mode::Select),
         (Some(test), "_name") => Condition::Name(comparison, test),
         (Some(test), name) => Condition::Tag(bytes(name), comparison, test),
@@ -78,7 +102,7 @@ fn leaf(name: &str, comparison: Comparison, other: &Expr, mode: Mode) -> Conditi
 /// Whether its type says that it is a field.
 fn is_typed_field(expr: &Expr, mode: Mode) -> bool {
     match expr {
-        Expr::VarRef { data_type: Some(DataType::AnyField), .. } => mode == Mode::Tags,
+        Expr::VarRef { data_type: Some(DataType::AnyField), .. } => matches!(mode, Mode::Tags | Mode::Delete { .. }),
         Expr::VarRef { data_type, .. } => !matches!(data_type, None | Some(DataType::Tag)),
         _ => false,
     }
@@ -246,11 +270,11 @@ pub(super) fn key_filter(filter: &TagKeyFilter) -> Condition {
     }
 }
 
-/// Whether `expr` compares with time anywhere.
+/// Whether a comparison in `expr` begins with time: stock does not see others where it refuses time.
 pub(super) fn has_time(expr: &Expr) -> bool {
     match expr {
-        Expr::VarRef { name, .. } => name.eq_ignore_ascii_case("time"),
-        Expr::Binary { left, right, .. } => has_time(left) || has_time(right),
+        Expr::Binary { op: Operator::And | Operator::Or, left, right } => has_time(left) || has_time(right),
+        Expr::Binary { left, .. } => matches!(&**left, Expr::VarRef { name, .. } if name.eq_ignore_ascii_case("time")),
         Expr::Paren(inner) => has_time(inner),
         _ => false,
     }

@@ -4,11 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::exec::lookup::Ask;
-use crate::exec::lookup::Condition;
-use crate::exec::lookup::PAGE_ENTRIES;
 use crate::exec::lookup::Pattern;
 use crate::exec::lookup::Request;
-use crate::exec::lookup::Within;
 use crate::influxql::ast::Delete;
 use crate::influxql::ast::Expr;
 use crate::influxql::ast::Source;
@@ -24,6 +21,8 @@ use super::bytes;
 use super::condition;
 use super::condition::Mode;
 use super::pages::Pages;
+use super::show::find_fields;
+use super::show::request;
 
 /// DELETE.
 pub(super) async fn delete<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
@@ -42,17 +41,18 @@ pub(super) async fn drop_series<F: Fabric>(fabric: &F, delete: &Delete, context:
 /// DROP MEASUREMENT.
 pub(super) async fn drop_measurement<F: Fabric>(fabric: &F, name: &str, context: &Context) -> Result<(), String> {
     let database = find(fabric, &context.database)?;
-    erase(fabric, &database, vec![Pattern::Name(bytes(name))], None, TimeRange::ALWAYS).await
+    let measurements = vec![Pattern::Name(bytes(name))];
+    erase(fabric, &database, Request { measurements, ..request(database.id, Ask::Count) }, TimeRange::ALWAYS).await
 }
 
 async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Result<(), String> {
     let database = find(fabric, &context.database)?;
-    let nothing_written = |database: &std::sync::Arc<Database>| database.policies.iter().all(|p| p.groups.is_empty());
-    // Where no database has a point, stock does not even look at the condition.
-    if !delete.sources.is_empty() && fabric.catalog().databases().into_iter().all(nothing_written) {
-        return Ok(());
-    }
+    let mut select = request(database.id, Ask::Count);
+    select.measurements = delete.sources.iter().filter_map(pattern).collect();
     let (rest, range) = match &delete.condition {
+        Some(_) if !delete.sources.is_empty() && !is_anything_named(fabric, &select.measurements).await? => {
+            return Ok(());
+        }
         Some(condition) => {
             let (rest, bounds) = split_condition(condition, context.now_ns, None)?;
             let (min, max) = (bounds.min.unwrap_or(TimeRange::ALWAYS.min), bounds.max.unwrap_or(TimeRange::ALWAYS.max));
@@ -60,33 +60,75 @@ async fn remove<F: Fabric>(fabric: &F, delete: &Delete, context: &Context) -> Re
         }
         None => (None, TimeRange::ALWAYS),
     };
-    let patterns: Vec<Pattern> = delete.sources.iter().filter_map(pattern).collect();
     if let Some(rest) = &rest {
-        refuse_fields(fabric, &database, &patterns, rest).await?;
+        select.condition = Some(condition::translate(rest, Mode::Delete { undecided: false })?);
+        find_fields(fabric, Some(rest), std::slice::from_mut(&mut select)).await?;
+        select.fields_pass = false;
+        refuse_undecided(fabric, &database, &select, rest).await?;
     }
-    let filter = rest.map(|rest| condition::translate(&rest, Mode::Delete)).transpose()?;
-    erase(fabric, &database, patterns, filter, range).await
+    erase(fabric, &database, select, range).await
+}
+
+/// Whether a source names a measurement of any database: stock does not even look at the condition else. A name alone
+/// does where anything was written.
+async fn is_anything_named<F: Fabric>(fabric: &F, patterns: &[Pattern]) -> Result<bool, String> {
+    let catalog = fabric.catalog();
+    let written = catalog.databases().into_iter().filter(|found| found.policies.iter().any(|p| !p.groups.is_empty()));
+    let ask = Ask::Measurements { tests: Vec::new() };
+    let requests: Vec<Request> = written
+        .map(|database| Request { measurements: patterns.to_vec(), ..request(database.id, ask.clone()) })
+        .collect();
+    let is_name = |pattern: &Pattern| matches!(pattern, Pattern::Name(_));
+    Ok(match patterns.iter().any(is_name) {
+        true => !requests.is_empty(),
+        false => Pages::new(fabric, &requests).next().await?.is_some(),
+    })
+}
+
+/// Refuses to delete where something that is no tag decides about a series: to leave such a part of the condition out
+/// would delete more than was asked for.
+async fn refuse_undecided<F: Fabric>(
+    fabric: &F,
+    database: &Database,
+    certain: &Request,
+    condition: &Expr,
+) -> Result<(), String> {
+    let translated = condition::translate(condition, Mode::Delete { undecided: true })?;
+    let possible = Request { condition: Some(translated), fields_pass: true, ..certain.clone() };
+    let Some(group) = database.policies.iter().flat_map(|policy| &policy.groups).next() else { return Ok(()) };
+    if (certain.condition == possible.condition && certain.fields.is_empty())
+        || count(fabric, certain).await? == count(fabric, &possible).await?
+    {
+        return Ok(());
+    }
+    Err(match certain.fields.is_empty() && condition::is_about_tags(condition) {
+        true => "invalid tag comparison operator".to_owned(),
+        false => format!("shard {}: fields not supported in WHERE clause during deletion", group.id.0),
+    })
+}
+
+/// How many series `request` finds.
+async fn count<F: Fabric>(fabric: &F, request: &Request) -> Result<u64, String> {
+    let mut pages = Pages::new(fabric, std::slice::from_ref(request));
+    let mut total = 0;
+    while let Some(entry) = pages.next().await? {
+        total += entry.number;
+    }
+    Ok(total)
 }
 
 /// Deletes on all cores, then forgets the measurements that are left without a series.
-async fn erase<F: Fabric>(
-    fabric: &F,
-    database: &Database,
-    patterns: Vec<Pattern>,
-    filter: Option<Condition>,
-    range: TimeRange,
-) -> Result<(), String> {
-    let before = measurements(fabric, database, &patterns).await?;
+async fn erase<F: Fabric>(fabric: &F, database: &Database, select: Request, range: TimeRange) -> Result<(), String> {
+    let before = measurements(fabric, &select).await?;
     if before.is_empty() {
         return Ok(());
     }
-    let select = request(database, patterns.clone(), filter, Within::Database, Ask::Count);
     let cores = 0..fabric.core_count();
     for deleted in join_all(cores.map(|core| fabric.delete(core, select.clone(), range))).await {
         deleted.map_err(|error| error.to_string())?;
     }
     fabric.forget_ids(database.id).await.map_err(|error| error.to_string())?;
-    let after = measurements(fabric, database, &patterns).await?;
+    let after = measurements(fabric, &select).await?;
     let gone: Vec<Bytes> = before.difference(&after).cloned().collect();
     if gone.is_empty() {
         return Ok(());
@@ -94,14 +136,10 @@ async fn erase<F: Fabric>(
     fabric.forget(database.id, gone).await.map_err(|error| error.to_string())
 }
 
-/// The measurements that have a series.
-async fn measurements<F: Fabric>(
-    fabric: &F,
-    database: &Database,
-    patterns: &[Pattern],
-) -> Result<BTreeSet<Bytes>, String> {
+/// The measurements of `select` that have a series.
+async fn measurements<F: Fabric>(fabric: &F, select: &Request) -> Result<BTreeSet<Bytes>, String> {
     let ask = Ask::Measurements { tests: Vec::new() };
-    Pages::new(fabric, &[request(database, patterns.to_vec(), None, Within::Database, ask)]).measurements().await
+    Pages::new(fabric, &[Request { condition: None, ask, ..select.clone() }]).measurements().await
 }
 
 fn find<F: Fabric>(fabric: &F, name: &str) -> Result<std::sync::Arc<Database>, String> {
@@ -114,63 +152,4 @@ fn pattern(source: &Source) -> Option<Pattern> {
         Some(regex) => Pattern::Regex(condition::pattern(regex)),
         None => Pattern::Name(bytes(&measurement.name)),
     })
-}
-
-/// Refuses a condition on a field of one of the measurements, and one that no tag can decide: to leave such a part out
-/// would delete more than was asked for.
-async fn refuse_fields<F: Fabric>(
-    fabric: &F,
-    database: &Database,
-    patterns: &[Pattern],
-    condition: &Expr,
-) -> Result<(), String> {
-    let is_decided = condition::is_about_tags(condition);
-    let mut names = Vec::new();
-    references(condition, &mut names);
-    for policy in &database.policies {
-        let Some(group) = policy.groups.first() else { continue };
-        let request = request(database, patterns.to_vec(), None, Within::Policy(policy.id), Ask::Fields);
-        let mut pages = Pages::new(fabric, &[request]);
-        while let Some(entry) = pages.next().await? {
-            let is_field = |name: &&str| entry.key.item.first().is_some_and(|field| **field == *name.as_bytes());
-            if !is_decided || names.iter().any(is_field) {
-                let id = group.id.0;
-                return Err(format!("shard {id}: fields not supported in WHERE clause during deletion"));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn references<'a>(expr: &'a Expr, names: &mut Vec<&'a str>) {
-    match expr {
-        Expr::VarRef { name, .. } => names.push(name),
-        Expr::Binary { left, right, .. } => {
-            references(left, names);
-            references(right, names);
-        }
-        Expr::Paren(inner) => references(inner, names),
-        _ => {}
-    }
-}
-
-fn request(
-    database: &Database,
-    measurements: Vec<Pattern>,
-    condition: Option<Condition>,
-    within: Within,
-    ask: Ask,
-) -> Request {
-    Request {
-        database: database.id,
-        within,
-        measurements,
-        condition,
-        dimensions: Vec::new(),
-        fields: Vec::new(),
-        fields_pass: false,
-        ask,
-        after: None,
-        limit: PAGE_ENTRIES,
-    }
 }

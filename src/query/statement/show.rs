@@ -129,11 +129,11 @@ pub(super) async fn start<F: Fabric>(fabric: &F, statement: &Statement, context:
     };
     match statement {
         Statement::ShowSeries(_) | Statement::ShowTagKeys { .. } | Statement::ShowTagValues { .. } => {
-            scope.find_fields(fabric, show, &mut requests).await?;
+            find_fields(fabric, show.condition.as_ref(), &mut requests).await?;
         }
         Statement::ShowCardinality(statement) => {
             if let Kind::Counts { dimensions, .. } = &mut kind {
-                scope.find_fields(fabric, show, &mut requests).await?;
+                find_fields(fabric, show.condition.as_ref(), &mut requests).await?;
                 scope.add_dimensions(fabric, &statement.dimensions, &mut requests, dimensions).await?;
             }
         }
@@ -210,15 +210,17 @@ impl Scope<'_> {
         named(show)?;
         let targets = self.targets(show)?;
         let (rest, range) = self.split(show.condition.as_ref())?;
-        let mode = if range.is_some() { Mode::Select } else { Mode::Index };
+        // Stock does not see a time on the right, and asks its index, if there is a shard for that time.
+        let timed = show.condition.as_ref().is_some_and(condition::has_time);
+        let mode = if timed { Mode::Select } else { Mode::Index };
         let filter = rest.map(|rest| condition::translate(&rest, mode)).transpose()?;
         let mut requests = Vec::new();
         for target in targets {
             let within = match range {
                 // Time chooses among shard groups, not among points.
-                Some(range) => Within::Groups(target.policy, range),
-                None if target.has_data => Within::Database,
-                None => continue,
+                Some(range) if timed => Within::Groups(target.policy, range),
+                _ if self.has_groups(&target, range) => Within::Database,
+                _ => continue,
             };
             requests.push(target.request(within, &filter, Ask::Series));
         }
@@ -286,14 +288,13 @@ impl Scope<'_> {
             let requests = database.map(|database| request(database.id, ask)).into_iter().collect();
             return Ok((Kind::Estimate(count), requests, show));
         }
-        let timed = show.condition.as_ref().is_some_and(condition::has_time);
-        if timed && count != Count::TagValues {
+        if show.condition.as_ref().is_some_and(condition::has_time) && count != Count::TagValues {
             return Err(format!("{title} doesn't support time in WHERE clause"));
         }
         let targets = self.targets(show)?;
         let dimensions = dimensions(&statement.dimensions)?;
         // Stock looks for a field called time there and finds none.
-        let (rest, _) = self.split(show.condition.as_ref())?;
+        let (rest, range) = self.split(show.condition.as_ref())?;
         let mut filter = rest.as_ref().map(|rest| condition::translate(rest, Mode::Select)).transpose()?;
         if count == Count::TagValues {
             filter = filter.map(condition::of_present_tags);
@@ -305,7 +306,7 @@ impl Scope<'_> {
             CardinalityOf::FieldKey => Ask::Groups,
         };
         let mut requests = Vec::new();
-        for target in targets.iter().filter(|_| !timed) {
+        for target in targets.iter().filter(|_| range.is_none()) {
             let request = target.request(Within::Policy(target.policy), &filter, ask.clone());
             requests.push(request);
         }
@@ -320,36 +321,6 @@ impl Scope<'_> {
             && statement.dimensions.is_empty()
             && (show.limit, show.offset) == (0, 0);
         matches!(statement.of, CardinalityOf::Series | CardinalityOf::Measurement) && plain && !statement.exact
-    }
-
-    /// Tells the owners which names in WHERE are fields of which measurements; each knows only those of its own series.
-    async fn find_fields<F: Fabric>(
-        &self,
-        fabric: &F,
-        show: &ast::Show,
-        requests: &mut [Request],
-    ) -> Result<(), String> {
-        let Some(condition) = &show.condition else { return Ok(()) };
-        let mut names = BTreeSet::new();
-        condition::names(condition, &mut names);
-        for request in requests {
-            let Some(database) = self.catalog.database_by_id(request.database) else { continue };
-            let policies = match request.within {
-                Within::Database => database.policies.iter().map(|policy| policy.id).collect(),
-                Within::Policy(policy) | Within::Groups(policy, _) => vec![policy],
-            };
-            let mut fields = BTreeSet::new();
-            for policy in policies {
-                for (measurement, schema) in schema_of(fabric, request, policy).await?.measurements {
-                    let here = names.iter().filter(|name| schema.fields.contains_key(*name));
-                    fields.extend(here.map(|name| (measurement.clone(), name.clone())));
-                }
-            }
-            request.fields = fields.into_iter().collect();
-            // Its index does not know fields, and stock lets them pass; a SELECT of tags has no values of them.
-            request.fields_pass = request.within == Within::Database;
-        }
-        Ok(())
     }
 
     /// Adds the tags that `*` and regular expressions in GROUP BY stand for.
@@ -390,6 +361,14 @@ impl Scope<'_> {
         Ok((rest, said.then_some(range)))
     }
 
+    /// Whether the policy has a shard group there.
+    fn has_groups(&self, target: &Target, range: Option<TimeRange>) -> bool {
+        let range = range.unwrap_or(TimeRange { min: TIME_MIN, max: TIME_MAX });
+        let database = self.catalog.database_by_id(target.database);
+        let mut policies = database.iter().flat_map(|database| &database.policies);
+        policies.any(|policy| policy.id == target.policy && policy.groups_in(range).next().is_some())
+    }
+
     /// Databases and policies that the sources name, with the measurements in each.
     fn targets(&self, show: &ast::Show) -> Result<Vec<Target>, String> {
         let own = show.database.as_deref().unwrap_or_default();
@@ -411,7 +390,6 @@ impl Scope<'_> {
             let target = targets.entry((database.id, policy.id)).or_insert_with(|| Target {
                 database: database.id,
                 policy: policy.id,
-                has_data: !policy.groups.is_empty(),
                 measurements: Vec::new(),
             });
             if !all {
@@ -426,7 +404,6 @@ impl Scope<'_> {
 struct Target {
     database: DatabaseId,
     policy: PolicyId,
-    has_data: bool,
     measurements: Vec<Pattern>,
 }
 
@@ -437,7 +414,7 @@ impl Target {
     }
 }
 
-fn request(database: DatabaseId, ask: Ask) -> Request {
+pub(super) fn request(database: DatabaseId, ask: Ask) -> Request {
     Request {
         database,
         within: Within::Database,
@@ -485,6 +462,36 @@ fn dimensions(dimensions: &[Expr]) -> Result<Vec<Bytes>, String> {
         }
     }
     Ok(keys)
+}
+
+/// Tells the owners which names in WHERE are fields of which measurements; each knows only those of its own series.
+pub(super) async fn find_fields<F: Fabric>(
+    fabric: &F,
+    condition: Option<&Expr>,
+    requests: &mut [Request],
+) -> Result<(), String> {
+    let Some(condition) = condition else { return Ok(()) };
+    let mut names = BTreeSet::new();
+    condition::names(condition, &mut names);
+    for request in requests {
+        let catalog = fabric.catalog();
+        let Some(database) = catalog.database_by_id(request.database) else { continue };
+        let policies = match request.within {
+            Within::Database => database.policies.iter().map(|policy| policy.id).collect(),
+            Within::Policy(policy) | Within::Groups(policy, _) => vec![policy],
+        };
+        let mut fields = BTreeSet::new();
+        for policy in policies {
+            for (measurement, schema) in schema_of(fabric, request, policy).await?.measurements {
+                let here = names.iter().filter(|name| schema.fields.contains_key(*name));
+                fields.extend(here.map(|name| (measurement.clone(), name.clone())));
+            }
+        }
+        request.fields = fields.into_iter().collect();
+        // Its index does not know fields, and stock lets them pass; a SELECT of tags has no values of them.
+        request.fields_pass = request.within == Within::Database;
+    }
+    Ok(())
 }
 
 /// The schema of the measurements of a lookup in one policy.

@@ -120,6 +120,26 @@ fn show_series_with_time_looks_at_shard_groups_of_one_policy() {
 }
 
 #[test]
+fn a_time_on_the_right_is_seen_only_as_a_bound() {
+    let world = show_world();
+    check_series(&world, "SHOW SERIES FROM net WHERE 5 < time AND usage = 1", &["net"]);
+    check_series(&world, "SHOW SERIES FROM net WHERE 9000000000000000000 < time", &[]);
+    let seen = "SHOW SERIES EXACT CARDINALITY doesn't support time in WHERE clause";
+    check_error(&world, "sh", "SHOW SERIES CARDINALITY WHERE host = 'a' OR (time > 5)", seen);
+    for text in ["SHOW SERIES CARDINALITY WHERE host = 'a' OR 5 < time", "SHOW FIELD KEY CARDINALITY WHERE 5 < time"] {
+        world.check("sh", text, "[{}]");
+    }
+    let count = r#"[{"series":[{"name":"net","columns":["count"],"values":[[1]]}]}]"#;
+    world.check("sh", "SHOW SERIES CARDINALITY FROM net WHERE host = '' OR time + 1 > 5", count);
+    for text in ["SHOW TAG KEY CARDINALITY WHERE host = time", "DROP SERIES WHERE host = time"] {
+        check_error(&world, "sh", text, "invalid operation: time and *influxql.VarRef are not compatible");
+    }
+    check_error(&world, "sh", "SHOW MEASUREMENTS WHERE 5 < time", "invalid tag comparison operator");
+    world.check("sh", "DROP SERIES FROM cpu WHERE host = 'a' AND 1600000000000000000 < time", "[{}]");
+    check_series(&world, "SHOW SERIES", &ALL);
+}
+
+#[test]
 fn show_measurements_decides_for_each_measurement() {
     let world = show_world();
     let check = |text: &str, names: &[&str]| world.check("sh", text, &single(Some("measurements"), "name", names));
@@ -632,6 +652,35 @@ fn deletes_are_checked_and_forget_a_measurement_without_series() {
     world.check("sh", "DELETE FROM cpu", "[{}]");
     assert_eq!(*world.0.forgotten.borrow(), [Bytes::from(&b"cpu"[..])]);
     world.check("sh", "SHOW TAG KEYS FROM cpu", "[{}]");
+}
+
+#[test]
+fn deletes_refuse_only_where_a_series_is_left_undecided() {
+    let world = show_world();
+    for from in ["", "FROM cpu ", "FROM nosuch ", "FROM /nosuch/ ", "FROM cpu, nosuch "] {
+        for condition in ["usage > 1", "host > 'a'", "host = 5 OR usage > 1", "abs(usage) > 1"] {
+            world.check("empty", &format!("DELETE {from}WHERE {condition}"), "[{}]");
+        }
+        for decided in [
+            "host = 'nosuch' AND usage > 1",
+            "region > 'a' AND nosuch = 'x'",
+            "_name > 'a'",
+            "host = 'x' AND 5 = usage",
+        ] {
+            world.check("sh", &format!("DELETE {from}WHERE {decided}; DROP SERIES {from}WHERE {decided}"), "[{},{}]");
+        }
+    }
+    world.check("sh", "DELETE FROM nosuch WHERE usage > 1; DELETE FROM /nosuch/ WHERE time > 'garbage'", "[{},{}]");
+    world.check("sh", "DELETE FROM net WHERE _name = 'cpu' AND usage > 1", "[{}]");
+    check_error(&world, "empty", "DELETE WHERE host", "invalid condition expression: host");
+    let field = "shard 1: fields not supported in WHERE clause during deletion";
+    for condition in ["usage > 1 OR host = 'nosuch'", "host = 'nosuch' OR usage = 'x'", "nosuch = 1", "usage = host"] {
+        check_error(&world, "sh", &format!("DELETE FROM cpu WHERE {condition}"), field);
+    }
+    check_error(&world, "sh", "DELETE FROM cpu WHERE host > 'a'", "invalid tag comparison operator");
+    check_series(&world, "SHOW SERIES", &ALL);
+    world.check("sh", "DELETE FROM cpu WHERE host = 'a' AND (region = 'eu' OR usage > 1)", "[{}]");
+    check_series(&world, "SHOW SERIES", &ALL[1..]);
 }
 
 #[test]
