@@ -324,19 +324,8 @@ const LANES: usize = 16;
 fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extremes<T>> {
     let (&first, &last) = (values.first()?, values.last()?);
     let start = Extremes { min: first, max: first, first, last };
-    let (rows, rest) = values.as_chunks::<LANES>();
-    let (mins, maxs) = codec::wide(|| {
-        let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
-        for row in rows {
-            for (min, value) in mins.iter_mut().zip(row) {
-                *min = if value < min { *value } else { *min };
-            }
-            for (max, value) in maxs.iter_mut().zip(row) {
-                *max = if value > max { *value } else { *max };
-            }
-        }
-        (mins, maxs)
-    });
+    let (rows, rest) = values.as_chunks();
+    let (mins, maxs) = codec::wide((first, rows), of_lanes);
     let found = rest.iter().chain(&mins).chain(&maxs).fold(start, |so_far, &value| so_far.with(value));
     // Equal ones are the same but for the zeros of floats, of which the first counts.
     let first_of = |extreme: T| {
@@ -344,6 +333,19 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
         if extreme == T::default() { values.iter().find(same).copied().unwrap_or(extreme) } else { extreme }
     };
     Some(Extremes { min: first_of(found.min), max: first_of(found.max), ..found })
+}
+
+/// Smallest and largest of each lane.
+#[inline(always)]
+fn of_lanes<T: Copy + PartialOrd>((first, rows): (T, &[[T; LANES]])) -> ([T; LANES], [T; LANES]) {
+    let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
+    for row in rows {
+        for lane in 0..LANES {
+            mins[lane] = if row[lane] < mins[lane] { row[lane] } else { mins[lane] };
+            maxs[lane] = if row[lane] > maxs[lane] { row[lane] } else { maxs[lane] };
+        }
+    }
+    (mins, maxs)
 }
 
 impl<T: Copy + PartialOrd> Extremes<T> {
@@ -363,11 +365,11 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     let values = match &column.values {
         Values::Float(values) => SummaryValues::Float(extremes(column, values)?),
         Values::Integer(values) => {
-            let sum = codec::wide(|| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
+            let sum = codec::wide(values, |values| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
             SummaryValues::Integer(extremes(column, values)?, sum)
         }
         Values::Unsigned(values) => {
-            let sum = codec::wide(|| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
+            let sum = codec::wide(values, |values| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
             SummaryValues::Unsigned(extremes(column, values)?, sum)
         }
         Values::Boolean(values) => SummaryValues::Boolean(extremes(column, values)?),

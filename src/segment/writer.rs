@@ -92,7 +92,7 @@ impl<P: Disk> SegmentWriter<P> {
             platform: platform.clone(),
             file: platform.create(path).await?,
             id,
-            pending: Vec::new(),
+            pending: Vec::with_capacity(BUFFER_BYTES),
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),

@@ -35,7 +35,7 @@ const WINDOW_COUNT_MIN: usize = 16;
 /// A range so short is counted value by value.
 const COUNTED_RANGE: usize = 64;
 /// A longer range of fewer values is not measured.
-const MEASURED_COUNT_MIN: usize = 32;
+pub const MEASURED_COUNT_MIN: usize = 32;
 /// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
 const MEASURED_COUNT: usize = 128;
 /// So few exceptions of a cut are not looked at for a window.
@@ -91,7 +91,7 @@ impl Cut {
         let base = if self.kind == Kind::Plain { values.clone().next().unwrap_or(0) } else { self.base };
         let distances = values.map(|value| value.wrapping_sub(base));
         let mut codes = vec![0_u32; count];
-        let far = wide(|| {
+        let far = wide((), |()| {
             let mut far = 0;
             for (code, distance) in codes.iter_mut().zip(distances.clone()) {
                 *code = distance as u32;
@@ -112,7 +112,7 @@ impl Cut {
 
     fn write_plain<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
         // Half is added, so that what is below the base is below.
-        let (min, max) = wide(|| {
+        let (min, max) = wide((), |()| {
             codes.iter_mut().fold((C::HALF, C::HALF), |(min, max), code| {
                 *code = code.plus(C::HALF);
                 (min.min(*code), max.max(*code))
@@ -123,7 +123,7 @@ impl Cut {
         if !(width..=width + 1).contains(&self.width) {
             return false;
         }
-        wide(|| codes.iter_mut().for_each(|code| *code = code.minus(min)));
+        wide((), |()| codes.iter_mut().for_each(|code| *code = code.minus(min)));
         put_head(Kind::Plain as u32, width, 1, base.wrapping_add(min.minus(C::HALF).signed()), out);
         pack(codes, width, out);
         true
@@ -135,7 +135,7 @@ impl Cut {
         let (code_max, mark) = (C::of(code_max(kind, width)), C::of(mark(kind, width)));
         let (mut exceptions, mut places) = (Vec::with_capacity(exceptions_max), Vec::new());
         for (first, part) in (0..).step_by(PART).zip(codes.chunks_mut(PART)) {
-            let mut bits = wide(|| bits_where(part, |code| code > code_max));
+            let mut bits = wide((), |()| bits_where(part, |code| code > code_max));
             while bits != 0 {
                 let place = bits.trailing_zeros();
                 exceptions.push(part[place as usize].signed());
@@ -144,7 +144,7 @@ impl Cut {
                 }
                 bits &= bits - 1;
             }
-            wide(|| part.iter_mut().for_each(|code| *code = if *code > code_max { mark } else { *code }));
+            wide((), |()| part.iter_mut().for_each(|code| *code = if *code > code_max { mark } else { *code }));
         }
         if exceptions.len() > exceptions_max {
             return false;
@@ -357,6 +357,12 @@ fn code_max(kind: Kind, width: u32) -> u64 {
 /// What stands for an exception among the codes.
 fn mark(kind: Kind, width: u32) -> u64 {
     if kind == Kind::Escaped { mask(width) } else { 0 }
+}
+
+/// Bits of `values` in a frame of no exceptions.
+pub fn plain_bits(values: &[i64]) -> usize {
+    let (base, largest) = bounds(values);
+    values.len() * bit_length(largest.wrapping_sub(base) as u64) as usize
 }
 
 /// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
@@ -583,9 +589,12 @@ impl Divisor {
 
 /// The greatest common divisor; 1 when all are 0.
 pub fn common_divisor(values: &[u64]) -> u64 {
+    // The first few settle it for most columns, often without a division.
+    if values.iter().take(16).any(|&value| value == 1) {
+        return 1;
+    }
     let mut divisor = 0;
     let mut rest = values.iter();
-    // The first few settle it for most columns.
     for &value in rest.by_ref().take(8) {
         divisor = greatest_common_divisor(value, divisor);
         if divisor == 1 {

@@ -63,7 +63,7 @@ pub struct Habit {
 }
 
 /// Blocks coded by one look.
-const HABIT_BLOCKS: u8 = 15;
+const HABIT_BLOCKS: u8 = 31;
 /// Shorter blocks are no ground for one.
 const HABIT_COUNT_MIN: usize = 64;
 
@@ -154,7 +154,7 @@ impl Habit {
     /// Whether as many values change as those that it comes from, so that they are no runs and no even steps.
     fn suits(&self, values: &[i64]) -> bool {
         let neighbours = values.iter().zip(&values[1..]);
-        let changes = wide(|| neighbours.map(|(earlier, later)| u64::from(earlier != later)).sum::<u64>());
+        let changes = wide((), |()| neighbours.map(|(earlier, later)| u64::from(earlier != later)).sum::<u64>());
         let share = share_of_changes(changes as usize, values.len());
         let step = values[1].wrapping_sub(values[0]);
         share.abs_diff(self.changes) <= SHARE_SLACK
@@ -209,7 +209,10 @@ fn slope(values: &[i64]) -> i64 {
 
 /// The form with the shortest numbers in a sample; where two are close, the shorter of the two as they will be written.
 fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
-    let level = |index: usize| values[index].wrapping_sub(slope.wrapping_mul(index as i64));
+    if values.len() < frame::MEASURED_COUNT_MIN {
+        return choose_of_few(values, deltas, slope);
+    }
+    let level = |index: usize| level(values, slope, index);
     let twice = |index: usize| deltas[index + 1].wrapping_sub(deltas[index]);
     let mut forms = [
         (spread(values.len(), |index| values[index]), OFFSET),
@@ -234,6 +237,26 @@ fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
         }
     }
     (first, chosen)
+}
+
+/// As [`choose`], by how far all are apart.
+fn choose_of_few(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
+    let (mut twice, mut levels) = ([0; frame::MEASURED_COUNT_MIN], [0; frame::MEASURED_COUNT_MIN]);
+    let twice = &mut twice[..deltas.len() - 1];
+    let neighbours = deltas.iter().zip(&deltas[1..]);
+    twice.iter_mut().zip(neighbours).for_each(|(twice, (earlier, later))| *twice = later.wrapping_sub(*earlier));
+    // Without a slope it is the offset form.
+    let levels = &mut levels[..if slope == 0 { 0 } else { values.len() }];
+    levels.iter_mut().enumerate().for_each(|(index, value)| *value = level(values, slope, index));
+    let form_count = if slope == 0 { 3 } else { 4 };
+    let forms = [(OFFSET, values, 0), (DELTA, deltas, 1), (TWICE, twice, 2), (SLOPE, levels, 1)];
+    let bits = |(_, values, head): &(u8, &[i64], usize)| frame::plain_bits(values) + head * 8;
+    let (form, values, _) = forms.into_iter().take(form_count).min_by_key(bits).expect("there are forms");
+    (form, Frame::of(values))
+}
+
+fn level(values: &[i64], slope: i64, index: usize) -> i64 {
+    values[index].wrapping_sub(slope.wrapping_mul(index as i64))
 }
 
 /// Bits that sampled values are apart, far ones in the block; without a middle to compare with, since finding one costs

@@ -170,7 +170,7 @@ fn has_step(times: &[i64], step: u64) -> bool {
     let mut parts = earlier.chunks(pack::GROUP).zip(later.chunks(pack::GROUP));
     parts.all(|(earlier, later)| {
         let differs = |(earlier, later): (&i64, &i64)| later.wrapping_sub(*earlier) as u64 ^ step;
-        wide(|| earlier.iter().zip(later).map(differs).fold(0, |any, differs| any | differs)) == 0
+        wide((), |()| earlier.iter().zip(later).map(differs).fold(0, |any, differs| any | differs)) == 0
     })
 }
 
