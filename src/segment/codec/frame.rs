@@ -39,7 +39,7 @@ pub const MEASURED_COUNT_MIN: usize = 32;
 /// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
 const MEASURED_COUNT: usize = 128;
 /// So few exceptions of a cut are not looked at for a window.
-const PLAIN_EXCEPTIONS_END: usize = 64;
+const PLAIN_EXCEPTIONS_END: usize = WINDOW_COUNT_MIN;
 /// What a nested frame costs beyond its codes.
 const NESTED_BITS: usize = 24;
 
@@ -111,13 +111,7 @@ impl Cut {
     }
 
     fn write_plain<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
-        // Half is added, so that what is below the base is below.
-        let (min, max) = wide((), |()| {
-            codes.iter_mut().fold((C::HALF, C::HALF), |(min, max), code| {
-                *code = code.plus(C::HALF);
-                (min.min(*code), max.max(*code))
-            })
-        });
+        let (min, max) = wide(&mut *codes, centre);
         let width = bit_length(max.minus(min).into());
         // Wider ones may suit a window, which is not looked for here.
         if !(width..=width + 1).contains(&self.width) {
@@ -138,7 +132,7 @@ impl Cut {
             let mut bits = wide((), |()| bits_where(part, |code| code > code_max));
             while bits != 0 {
                 let place = bits.trailing_zeros();
-                exceptions.push(part[place as usize].signed());
+                exceptions.push(part[place as usize]);
                 if kind == Kind::Listed {
                     places.push(first + place);
                 }
@@ -153,23 +147,42 @@ impl Cut {
         if kind == Kind::Listed {
             varint::put(out, places.len() as u64);
             Frame::plain(&gaps(&places)).write(out);
-            write_exceptions(&exceptions, out);
+            write_exceptions(&mut exceptions, out);
             pack(codes, width, out);
         } else {
             pack(codes, width, out);
-            write_exceptions(&exceptions, out);
+            write_exceptions(&mut exceptions, out);
         }
         true
     }
 }
 
-/// Exceptions of a cut.
-fn write_exceptions(exceptions: &[i64], out: &mut Vec<u8>) {
-    if exceptions.len() < PLAIN_EXCEPTIONS_END {
-        Frame::plain(exceptions).write(out);
-    } else {
-        Frame::nested(exceptions, 1).write_nested(1, out);
+/// Exceptions of a cut, which take no longer than needed: they are few, and mostly have no scale.
+fn write_exceptions<C: Code>(exceptions: &mut [C], out: &mut Vec<u8>) {
+    if exceptions.len() >= PLAIN_EXCEPTIONS_END {
+        let exceptions: Vec<i64> = exceptions.iter().map(|code| code.signed()).collect();
+        return Frame::nested(&exceptions, 1).write_nested(1, out);
     }
+    let (min, max) = centre(exceptions);
+    exceptions.iter_mut().for_each(|code| *code = code.minus(min));
+    let (base, range) = (min.minus(C::HALF).signed(), max.minus(min));
+    if exceptions.iter().any(|&code| code.into() == 1) {
+        put_head(Kind::Plain as u32, bit_length(range.into()), 1, base, out);
+        return pack(exceptions, bit_length(range.into()), out);
+    }
+    let exceptions: Vec<i64> = exceptions.iter().map(|&code| base.wrapping_add(code.into() as i64)).collect();
+    Frame::plain(&exceptions).write(out);
+}
+
+/// Adds half of the codes to each, so that negative ones are below the others; answers the smallest and the largest.
+#[inline(always)]
+fn centre<C: Code>(codes: &mut [C]) -> (C, C) {
+    let (mut min, mut max) = (C::HALF.minus(C::of(1)).plus(C::HALF), C::of(0));
+    for code in codes {
+        *code = code.plus(C::HALF);
+        (min, max) = (min.min(*code), max.max(*code));
+    }
+    (min, max)
 }
 
 /// Codes of either size: most columns are within 32 bits of any value, which are twice as many in a vector, and compare

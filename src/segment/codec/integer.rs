@@ -63,7 +63,7 @@ pub struct Habit {
 }
 
 /// Blocks coded by one look.
-const HABIT_BLOCKS: u8 = 31;
+const HABIT_BLOCKS: u8 = 15;
 /// Shorter blocks are no ground for one.
 const HABIT_COUNT_MIN: usize = 64;
 

@@ -469,6 +469,52 @@ proptest! {
     }
 
     #[test]
+    fn what_a_habit_is_not_made_for_reads_back(
+        far in prop_oneof![
+            Just(0), Just(1 << 29), Just(1 << 30), Just((1 << 31) - 1), Just(1 << 31), Just(1 << 32), Just(1 << 62),
+            Just(i64::MAX), any::<i64>(),
+        ],
+        blocks in proptest::collection::vec(
+            (0_u64..u64::MAX, 64_usize..200, 1_u64..40, proptest::collection::vec((0_usize..200, -3_i64..4), 0..9)),
+            2..6,
+        ),
+        jumps in any::<bool>(),
+    ) {
+        let mut hints = Hints::default();
+        for (seed, count, noise, outliers) in blocks {
+            let mut random = Random(seed);
+            let mut level = 0_i64;
+            let mut next = || {
+                let step = random.below(noise) - noise as i64 / 2;
+                level = if jumps { step } else { level.wrapping_add(step) };
+                level
+            };
+            let mut values: Vec<i64> = (0..count).map(|_| next()).collect();
+            for (index, times) in outliers {
+                values[index % count] = values[index % count].wrapping_add(far.wrapping_mul(times));
+            }
+            for values in [Values::Unsigned(values.iter().map(|&value| value as u64).collect()), Values::Integer(values)] {
+                let mut bytes = Vec::new();
+                encode_with(&mut hints, &values, &mut bytes);
+                assert_same(&decode(values.field_type(), &bytes, count).unwrap(), &values);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_32_bits_are_packed_as_those_of_64(
+        values in proptest::collection::vec(any::<u32>(), 0..400),
+        width in 0_u32..=32,
+    ) {
+        let narrow: Vec<u32> = values.iter().map(|value| value & pack::mask(width) as u32).collect();
+        let wide: Vec<u64> = narrow.iter().map(|&value| value.into()).collect();
+        let mut packed = [Vec::new(), Vec::new()];
+        pack::pack(&narrow, width, &mut packed[0]);
+        pack::pack(&wide, width, &mut packed[1]);
+        prop_assert_eq!(&packed[0], &packed[1]);
+    }
+
+    #[test]
     fn every_shape_of_integers_reads_back(values in shaped()) {
         check_integers(values);
     }
