@@ -109,7 +109,9 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
             out.push(RAW);
             out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         } else {
-            if form != SLOPE && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
+            // A sample may be wrong once, but not for all blocks that follow.
+            let is_sure = || form == DELTA || form != SLOPE && frame.bytes() * 8 <= frame::plain_bits(&deltas);
+            if effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN && is_sure() {
                 let changes = share_of_changes(run_count - 1, values.len());
                 *habit = frame.cut().map(|cut| Habit { form, cut, changes, blocks_left: HABIT_BLOCKS });
             }
