@@ -99,7 +99,8 @@ impl Cut {
             }
             far
         });
-        if far < 1 << 31 {
+        // In wider windows what is below the base would not be an exception.
+        if far < 1 << 31 && self.width < u32::BITS {
             return self.write_codes(base, &mut codes, out);
         }
         self.write_codes(base, &mut distances.map(|distance| distance as u64).collect::<Vec<u64>>(), out)

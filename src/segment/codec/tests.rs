@@ -316,6 +316,23 @@ fn what_blocks_teach_each_other_costs_little_where_they_differ() {
 }
 
 #[test]
+fn a_wide_habit_meets_near_values_below_its_base() {
+    for width in 28..40 {
+        let mut hints = Hints::default();
+        let mut random = Random(11);
+        let far = |random: &mut Random| {
+            if random.below(20) == 0 { i64::MAX - random.below(1 << 30) } else { random.below(1 << 31) << width >> 31 }
+        };
+        let blocks = [(0..300).map(|_| far(&mut random)).collect(), (0..300).map(|index| -(index % 7) - 1).collect()];
+        for values in blocks.map(|values: Vec<i64>| Values::Integer(values)) {
+            let mut bytes = Vec::new();
+            encode_with(&mut hints, &values, &mut bytes);
+            assert_same(&values, &decode(FieldType::Integer, &bytes, 300).unwrap());
+        }
+    }
+}
+
+#[test]
 fn hints_of_another_column_do_no_harm() {
     let mut hints = Hints::default();
     for values in [vec![0.125; 40], vec![1e300, 0.1], vec![12.5, 7.25, 1e22], vec![], vec![f64::NAN; 3]] {
