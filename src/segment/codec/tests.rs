@@ -510,7 +510,8 @@ proptest! {
             for (index, times) in outliers {
                 values[index % count] = values[index % count].wrapping_add(far.wrapping_mul(times));
             }
-            for values in [Values::Unsigned(values.iter().map(|&value| value as u64).collect()), Values::Integer(values)] {
+            let unsigned = values.iter().map(|&value| value as u64).collect();
+            for values in [Values::Unsigned(unsigned), Values::Integer(values)] {
                 let mut bytes = Vec::new();
                 encode_with(&mut hints, &values, &mut bytes);
                 assert_same(&decode(values.field_type(), &bytes, count).unwrap(), &values);

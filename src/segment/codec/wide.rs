@@ -1,8 +1,8 @@
 //! Loops over values in the widest vectors of the machine: the build is for every x86-64, whose vectors hold two values
 //! and neither compare them nor take the smaller one.
 //!
-//! [`wide`] has its work compiled twice. That works as far as the compiler puts the work into it: for plain loops, where
-//! they are long as functions with `inline(always)`.
+//! [`wide`] has its work compiled twice. That works as far as the compiler puts the work into it: for plain loops;
+//! long ones are functions with `inline(always)`.
 
 /// What `work` makes of `given`, in a loop that calls nothing.
 #[inline(always)]
