@@ -263,8 +263,8 @@ pub struct BuiltPage {
 }
 
 impl PageBuilder {
-    /// Adds a block; `columns` are those of its layout.
-    pub fn add(&mut self, entry: &BlockEntry, columns: &[&Column], hints: &[codec::Hints]) {
+    /// Adds a block; `columns` are those of its layout, each with its hints.
+    pub fn add<'a>(&mut self, entry: &BlockEntry, columns: impl Iterator<Item = (&'a Column, &'a codec::Hints)>) {
         if self.count == 0 {
             self.first_series = entry.series;
             self.before = EntryBefore { series: entry.series, ..EntryBefore::default() };
@@ -277,7 +277,7 @@ impl PageBuilder {
         varint::put_signed(&mut self.bytes, span.wrapping_sub(self.before.span));
         varint::put(&mut self.bytes, u64::from(entry.bytes));
         if entry.rows as usize >= SUMMARY_ROWS_MIN {
-            for (column, hints) in columns.iter().zip(hints) {
+            for (column, hints) in columns {
                 let summary = summarize(column).expect("a column of a block has a value");
                 encode_summary(&summary, entry.rows, hints, &mut self.bytes);
             }
@@ -308,7 +308,7 @@ impl PageBuilder {
 }
 
 /// Smallest, largest, first and last of some values; `None` of none.
-fn extremes<T: Copy + PartialOrd>(column: &Column, values: &[T]) -> Option<Extremes<T>> {
+fn extremes<T: Copy + PartialOrd + Default>(column: &Column, values: &[T]) -> Option<Extremes<T>> {
     if column.valid.is_none() {
         return extremes_of_all(values);
     }
@@ -318,21 +318,34 @@ fn extremes<T: Copy + PartialOrd>(column: &Column, values: &[T]) -> Option<Extre
     Some(present.fold(start, |so_far, value| Extremes { last: value, ..so_far.with(value) }))
 }
 
-fn extremes_of_all<T: Copy + PartialOrd>(values: &[T]) -> Option<Extremes<T>> {
+/// Compared side by side, since each comparison waits for the one before.
+const LANES: usize = 16;
+
+fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extremes<T>> {
     let (&first, &last) = (values.first()?, values.last()?);
     let start = Extremes { min: first, max: first, first, last };
-    // Four parts side by side, since each comparison waits for the one before; joined in their order, so that of equal
-    // ones the first still counts.
-    let part = values.len() / 4;
-    let (mut parts, (fourth, rest)) = ([start; 4], values[part * 3..].split_at(part));
-    for (index, &last) in fourth.iter().enumerate() {
-        let four = [values[index], values[part + index], values[2 * part + index], last];
-        for (part, value) in parts.iter_mut().zip(four) {
-            *part = part.with(value);
+    let (rows, rest) = values.as_chunks();
+    let (mins, maxs) = codec::wide((first, rows), of_lanes);
+    let found = rest.iter().chain(&mins).chain(&maxs).fold(start, |so_far, &value| so_far.with(value));
+    // Equal ones are the same but for the zeros of floats, of which the first counts.
+    let first_of = |extreme: T| {
+        let same = |value: &&T| **value == extreme;
+        if extreme == T::default() { values.iter().find(same).copied().unwrap_or(extreme) } else { extreme }
+    };
+    Some(Extremes { min: first_of(found.min), max: first_of(found.max), ..found })
+}
+
+/// Smallest and largest of each lane.
+#[inline(always)]
+fn of_lanes<T: Copy + PartialOrd>((first, rows): (T, &[[T; LANES]])) -> ([T; LANES], [T; LANES]) {
+    let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
+    for row in rows {
+        for lane in 0..LANES {
+            mins[lane] = if row[lane] < mins[lane] { row[lane] } else { mins[lane] };
+            maxs[lane] = if row[lane] > maxs[lane] { row[lane] } else { maxs[lane] };
         }
     }
-    let joined = parts.iter().fold(start, |so_far, part| so_far.with(part.min).with(part.max));
-    Some(rest.iter().fold(joined, |so_far, &value| so_far.with(value)))
+    (mins, maxs)
 }
 
 impl<T: Copy + PartialOrd> Extremes<T> {
@@ -351,14 +364,14 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     // Rows without a value hold zero and add nothing.
     let values = match &column.values {
         Values::Float(values) => SummaryValues::Float(extremes(column, values)?),
-        Values::Integer(values) => SummaryValues::Integer(
-            extremes(column, values)?,
-            values.iter().fold(0, |sum, value| sum.wrapping_add(*value)),
-        ),
-        Values::Unsigned(values) => SummaryValues::Unsigned(
-            extremes(column, values)?,
-            values.iter().fold(0, |sum, value| sum.wrapping_add(*value)),
-        ),
+        Values::Integer(values) => {
+            let sum = codec::wide(values, |values| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
+            SummaryValues::Integer(extremes(column, values)?, sum)
+        }
+        Values::Unsigned(values) => {
+            let sum = codec::wide(values, |values| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
+            SummaryValues::Unsigned(extremes(column, values)?, sum)
+        }
         Values::Boolean(values) => SummaryValues::Boolean(extremes(column, values)?),
         Values::String(_) => SummaryValues::String,
     };

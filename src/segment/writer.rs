@@ -61,6 +61,8 @@ pub struct SegmentWriter<P: Disk> {
     hints: Vec<codec::Hints>,
     layouts: Vec<Box<[u32]>>,
     layout_ids: HashMap<Box<[u32]>, u32>,
+    /// That of the last block, which mostly is that of the next.
+    last_layout: u32,
     /// A column, for its length to be known before it is put down.
     coded: Vec<u8>,
     page: PageBuilder,
@@ -90,7 +92,7 @@ impl<P: Disk> SegmentWriter<P> {
             platform: platform.clone(),
             file: platform.create(path).await?,
             id,
-            pending: Vec::new(),
+            pending: Vec::with_capacity(BUFFER_BYTES),
             written: 0,
             fields: Vec::new(),
             field_ids: HashMap::new(),
@@ -99,6 +101,7 @@ impl<P: Disk> SegmentWriter<P> {
             hints: Vec::new(),
             layouts: Vec::new(),
             layout_ids: HashMap::new(),
+            last_layout: 0,
             coded: Vec::new(),
             page: PageBuilder::default(),
             pages: Vec::new(),
@@ -172,15 +175,11 @@ impl<P: Disk> SegmentWriter<P> {
     }
 
     fn add_block(&mut self, series: SeriesId, ids: &[u32], rows: &RowBlock) {
-        let present = ids.iter().zip(&rows.columns);
-        let present =
-            present.filter_map(|(id, column)| Some((*id, column.as_ref().filter(|column| has_value(column))?)));
-        let (ids, columns): (Vec<u32>, Vec<&Column>) = present.unzip();
-        let layout = self.layout(&ids);
+        let layout = self.layout(ids, rows);
         let offset = self.bytes();
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; 4]);
-        self.encode_block(&ids, &columns, &rows.times);
+        self.encode_block(ids, rows);
         let checksum = checksum(self.id, offset, &self.pending[start + 4..]);
         self.pending[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         let entry = BlockEntry {
@@ -191,10 +190,12 @@ impl<P: Disk> SegmentWriter<P> {
             offset,
             bytes: (self.pending.len() - start) as u32,
         };
-        let hints: Vec<codec::Hints> = ids.iter().map(|&id| self.hints[id as usize]).collect();
-        self.page.add(&entry, &columns, &hints);
+        let hints = &self.hints;
+        self.page.add(&entry, present(ids, rows).map(|(id, column)| (column, &hints[id as usize])));
         self.range = TimeRange { min: self.range.min.min(entry.range.min), max: self.range.max.max(entry.range.max) };
-        self.series.insert(series.0);
+        if self.blocks == 0 || self.last_series != series.0 {
+            self.series.insert(series.0);
+        }
         self.last_series = series.0;
         self.blocks += 1;
         self.rows += rows.times.len() as u64;
@@ -210,14 +211,14 @@ impl<P: Disk> SegmentWriter<P> {
         all.saves()
     }
 
-    fn encode_block(&mut self, ids: &[u32], columns: &[&Column], times: &[i64]) {
+    fn encode_block(&mut self, ids: &[u32], rows: &RowBlock) {
         let SegmentWriter { hints, pending, coded, .. } = self;
         coded.clear();
-        codec::encode_times(times, coded);
+        codec::encode_times(&rows.times, coded);
         varint::put_bytes(pending, coded);
-        for (id, column) in ids.iter().zip(columns) {
+        for (id, column) in present(ids, rows) {
             coded.clear();
-            codec::encode_with(&mut hints[*id as usize], &column.values, coded);
+            codec::encode_with(&mut hints[id as usize], &column.values, coded);
             // A column that has a value in every row needs no map of them, however it came.
             let valid = column.valid.as_ref().filter(|valid| valid.contains(&false));
             if let Some(valid) = valid {
@@ -230,14 +231,19 @@ impl<P: Disk> SegmentWriter<P> {
         }
     }
 
-    fn layout(&mut self, ids: &[u32]) -> u32 {
-        if let Some(&layout) = self.layout_ids.get(ids) {
-            return layout;
+    fn layout(&mut self, ids: &[u32], rows: &RowBlock) -> u32 {
+        let ids = || present(ids, rows).map(|(id, _)| id);
+        let last = self.layouts.get(self.last_layout as usize);
+        if last.is_some_and(|last| last.iter().copied().eq(ids())) {
+            return self.last_layout;
         }
-        let layout = self.layouts.len() as u32;
-        self.layouts.push(ids.into());
-        self.layout_ids.insert(ids.into(), layout);
-        layout
+        let ids: Box<[u32]> = ids().collect();
+        let next = self.layouts.len() as u32;
+        self.last_layout = *self.layout_ids.entry(ids).or_insert_with_key(|ids| {
+            self.layouts.push(ids.clone());
+            next
+        });
+        self.last_layout
     }
 
     fn end_page(&mut self) {
@@ -327,6 +333,12 @@ impl<P: Disk> SegmentWriter<P> {
     }
 }
 
-fn has_value(column: &Column) -> bool {
+/// The columns with a value, and their ids.
+fn present<'a>(ids: &'a [u32], rows: &'a RowBlock) -> impl Iterator<Item = (u32, &'a Column)> {
+    let present = |(id, column): (&u32, &'a Option<Column>)| Some((*id, column.as_ref().filter(has_value)?));
+    ids.iter().zip(&rows.columns).filter_map(present)
+}
+
+fn has_value(column: &&Column) -> bool {
     column.valid.as_ref().is_none_or(|valid| valid.contains(&true))
 }

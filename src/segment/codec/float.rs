@@ -23,6 +23,7 @@ use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
 use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
+use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
@@ -47,10 +48,12 @@ const EXCEPTION_SHARE: usize = 8;
 
 pub fn encode(effort: Effort, hints: &mut Hints, values: &[f64], out: &mut Vec<u8>) {
     // Mostly all are decimals with as many places as in the block before.
-    if let Some(exponent) = hints.exponent
-        && missed(values, POWERS[exponent as usize]) == 0
-    {
-        return write_decimal(effort, hints, exponent, &integers(values, POWERS[exponent as usize]), out);
+    if let Some(exponent) = hints.exponent {
+        let mut integers = vec![0; values.len()];
+        let power = POWERS[exponent as usize];
+        if wide((values, power, &mut integers[..]), all_integers) {
+            return write_decimal(effort, hints, exponent, &integers, out);
+        }
     }
     if let Some(exponent) = find_exponent(hints, values)
         && encode_decimal(effort, hints, values, exponent, out)
@@ -60,7 +63,18 @@ pub fn encode(effort: Effort, hints: &mut Hints, values: &[f64], out: &mut Vec<u
     hints.exponent = None;
     out.push(BITS);
     let ordered: Vec<i64> = values.iter().map(|value| in_order(value.to_bits() as i64)).collect();
-    integer::encode(effort, &ordered, out);
+    integer::encode_next(effort, &mut hints.habit, &ordered, out);
+}
+
+/// The integers of all values; whether all read back.
+#[inline(always)]
+fn all_integers((values, power, integers): (&[f64], f64, &mut [i64])) -> bool {
+    let mut missed = 0;
+    for (integer, &value) in integers.iter_mut().zip(values) {
+        *integer = as_integer(value, power);
+        missed |= u64::from(!reads_back(value, power));
+    }
+    missed == 0
 }
 
 /// Bits of floats compare as integers once those of negative ones are turned round; its own inverse.
@@ -69,6 +83,7 @@ fn in_order(bits: i64) -> i64 {
 }
 
 /// Out of range answers some integer; it does not count as read back.
+#[inline(always)]
 fn as_integer(value: f64, power: f64) -> i64 {
     // Rounds to even, since at this size a float has no room for a fraction; no instruction for it is everywhere.
     (value * power + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i64
@@ -80,6 +95,7 @@ fn integers(values: &[f64], power: f64) -> Vec<i64> {
 
 /// Whether the integer of a value gives the value, bit for bit. Without a conversion from integer to float, which is no
 /// vector instruction on most machines.
+#[inline(always)]
 fn reads_back(value: f64, power: f64) -> bool {
     let rounded = (value * power + ROUNDING) - ROUNDING;
     (rounded.abs() < INTEGER_END) & ((rounded / power).to_bits() == value.to_bits())
@@ -92,18 +108,19 @@ fn missed(values: &[f64], power: f64) -> usize {
 
 /// The exponent of the block before when it still does, else the smallest that misses the fewest of a sample.
 fn find_exponent(hints: &Hints, values: &[f64]) -> Option<u8> {
-    let missed = |exponent: u8| {
+    // No more than so many are counted.
+    let missed = |exponent: u8, end: usize| {
         let power = POWERS[exponent as usize];
-        sample(values.len()).filter(|&index| !reads_back(values[index], power)).count()
+        sample(values.len()).filter(|&index| !reads_back(values[index], power)).take(end).count()
     };
     if let Some(exponent) = hints.exponent
-        && missed(exponent) == 0
+        && missed(exponent, 1) == 0
     {
         return Some(exponent);
     }
     let mut best = (sample(values.len()).count() / EXCEPTION_SHARE + 1, None);
     for exponent in 0..POWERS.len() as u8 {
-        let count = missed(exponent);
+        let count = missed(exponent, best.0);
         if count < best.0 {
             best = (count, Some(exponent));
         }

@@ -17,12 +17,12 @@
 
 use crate::segment::codec::dense;
 use crate::segment::codec::dense::Dense;
-use crate::segment::codec::pack::GROUP;
 use crate::segment::codec::pack::mask;
 use crate::segment::codec::pack::pack;
 use crate::segment::codec::pack::packed_bytes;
 use crate::segment::codec::pack::unpack;
 use crate::segment::codec::sample;
+use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
@@ -35,9 +35,11 @@ const WINDOW_COUNT_MIN: usize = 16;
 /// A range so short is counted value by value.
 const COUNTED_RANGE: usize = 64;
 /// A longer range of fewer values is not measured.
-const MEASURED_COUNT_MIN: usize = 32;
+pub const MEASURED_COUNT_MIN: usize = 32;
 /// In a longer range so many values, evenly spread, are measured: all would cost more than the rest of the encoder.
 const MEASURED_COUNT: usize = 128;
+/// So few exceptions of a cut are not looked at for a window.
+const PLAIN_EXCEPTIONS_END: usize = WINDOW_COUNT_MIN;
 /// What a nested frame costs beyond its codes.
 const NESTED_BITS: usize = 24;
 
@@ -83,89 +85,185 @@ pub const SHARE_PARTS: usize = 256;
 pub const SHARE_SLACK: usize = SHARE_PARTS / 8;
 
 impl Cut {
-    /// Appends the differences of neighbours as a frame, if it suits them as well as those that it was made for and
-    /// they are not all the same; answers how many are not 0.
-    pub fn write_differences(self, values: &[i64], out: &mut Vec<u8>) -> Option<usize> {
-        let step = values.get(1)?.wrapping_sub(values[0]);
-        let count = values.len() - 1;
-        if values.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) == step) {
-            return None;
+    /// Appends `count` values as a frame, if it suits them as well as those that it was made for.
+    pub fn write(self, count: usize, values: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) -> bool {
+        // Plain frames are cut anew, so any value near the others is a start.
+        let base = if self.kind == Kind::Plain { values.clone().next().unwrap_or(0) } else { self.base };
+        let distances = values.map(|value| value.wrapping_sub(base));
+        let mut codes = vec![0_u32; count];
+        let far = wide((), |()| {
+            let mut far = 0;
+            for (code, distance) in codes.iter_mut().zip(distances.clone()) {
+                *code = distance as u32;
+                far |= distance.wrapping_add(1 << 30) as u64;
+            }
+            far
+        });
+        // In wider windows what is below the base would not be an exception.
+        if far < 1 << 31 && self.width < u32::BITS {
+            return self.write_codes(base, &mut codes, out);
         }
+        self.write_codes(base, &mut distances.map(|distance| distance as u64).collect::<Vec<u64>>(), out)
+    }
+
+    /// As [`Cut::write`]; `codes` are the distances to `base`.
+    fn write_codes<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
+        if self.kind == Kind::Plain { self.write_plain(base, codes, out) } else { self.write_window(codes, out) }
+    }
+
+    fn write_plain<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
+        let (min, max) = wide(&mut *codes, centre);
+        let width = bit_length(max.minus(min).into());
+        // Wider ones may suit a window, which is not looked for here.
+        if !(width..=width + 1).contains(&self.width) {
+            return false;
+        }
+        wide((), |()| codes.iter_mut().for_each(|code| *code = code.minus(min)));
+        put_head(Kind::Plain as u32, width, 1, base.wrapping_add(min.minus(C::HALF).signed()), out);
+        pack(codes, width, out);
+        true
+    }
+
+    fn write_window<C: Code>(self, codes: &mut [C], out: &mut Vec<u8>) -> bool {
         let Cut { base, kind, width, .. } = self;
-        let (code_max, zero) = (code_max(kind, width), base.wrapping_neg() as u64);
-        let start = out.len();
+        let exceptions_max = codes.len() * (self.exceptions + SHARE_SLACK) / SHARE_PARTS;
+        let (code_max, mark) = (C::of(code_max(kind, width)), C::of(mark(kind, width)));
+        let (mut exceptions, mut places) = (Vec::with_capacity(exceptions_max), Vec::new());
+        for (first, part) in (0..).step_by(PART).zip(codes.chunks_mut(PART)) {
+            let mut bits = wide((), |()| bits_where(part, |code| code > code_max));
+            while bits != 0 {
+                let place = bits.trailing_zeros();
+                exceptions.push(part[place as usize]);
+                if kind == Kind::Listed {
+                    places.push(first + place);
+                }
+                bits &= bits - 1;
+            }
+            wide((), |()| part.iter_mut().for_each(|code| *code = if *code > code_max { mark } else { *code }));
+        }
+        if exceptions.len() > exceptions_max {
+            return false;
+        }
         put_head(kind as u32, width, 1, base, out);
-        let head_end = out.len();
-        let (mut exceptions, mut places) = (Vec::new(), Vec::new());
-        let (mut used, mut changes) = (0, 0);
-        let mut group = [0; GROUP];
-        // Group by group, so that there is no vector of all codes.
-        for first in (0..count).step_by(GROUP) {
-            let codes = &mut group[..GROUP.min(count - first)];
-            for (code, pair) in codes.iter_mut().zip(values[first..].windows(2)) {
-                *code = pair[1].wrapping_sub(pair[0]).wrapping_sub(base) as u64;
-                used |= *code;
-                changes += u64::from(*code != zero);
-            }
-            if kind != Kind::Plain {
-                // Without a branch: which values are exceptions cannot be foretold.
-                let (mut here, mut exception_count) = ([0_u8; GROUP], 0);
-                for (index, &code) in (0..).zip(codes.iter()) {
-                    here[exception_count % GROUP] = index;
-                    exception_count += usize::from(code > code_max);
-                }
-                for &place in &here[..exception_count] {
-                    let code = &mut codes[usize::from(place)];
-                    exceptions.push(std::mem::replace(code, mark(kind, width)) as i64);
-                    places.push(first as u32 + u32::from(place));
-                }
-            }
-            pack(codes, width, out);
-        }
-        if !self.suits((exceptions.len() * SHARE_PARTS).div_ceil(count), used) {
-            out.truncate(start);
-            return None;
-        }
-        let codes_end = out.len();
         if kind == Kind::Listed {
             varint::put(out, places.len() as u64);
             Frame::plain(&gaps(&places)).write(out);
+            write_exceptions(&mut exceptions, out);
+            pack(codes, width, out);
+        } else {
+            pack(codes, width, out);
+            write_exceptions(&mut exceptions, out);
         }
-        if kind != Kind::Plain {
-            Frame::nested(&exceptions, 1).write_nested(1, out);
-        }
-        if kind == Kind::Listed {
-            // There the codes come last.
-            out[head_end..].rotate_left(codes_end - head_end);
-        }
-        Some(changes as usize)
-    }
-
-    /// Whether it suits values of which this share are exceptions, and which use these bits.
-    fn suits(self, exceptions: usize, used: u64) -> bool {
-        match self.kind {
-            // Not much wider than they need, either.
-            Kind::Plain => (bit_length(used)..=bit_length(used) + 1).contains(&self.width),
-            Kind::Escaped | Kind::Listed => exceptions <= self.exceptions + SHARE_SLACK,
-        }
-    }
-
-    fn is_exception(self, value: i64) -> bool {
-        value.wrapping_sub(self.base) as u64 > code_max(self.kind, self.width)
-    }
-
-    fn exceptions_of(self, values: &[i64]) -> usize {
-        let count = values.iter().map(|&value| u64::from(self.is_exception(value))).sum::<u64>();
-        (count as usize * SHARE_PARTS).div_ceil(values.len().max(1))
+        true
     }
 }
 
+/// Exceptions of a cut, which take no longer than needed: they are few, and mostly have no scale.
+fn write_exceptions<C: Code>(exceptions: &mut [C], out: &mut Vec<u8>) {
+    if exceptions.len() >= PLAIN_EXCEPTIONS_END {
+        let exceptions: Vec<i64> = exceptions.iter().map(|code| code.signed()).collect();
+        return Frame::nested(&exceptions, 1).write_nested(1, out);
+    }
+    let (min, max) = centre(exceptions);
+    exceptions.iter_mut().for_each(|code| *code = code.minus(min));
+    let (base, range) = (min.minus(C::HALF).signed(), max.minus(min));
+    if exceptions.iter().any(|&code| code.into() == 1) {
+        put_head(Kind::Plain as u32, bit_length(range.into()), 1, base, out);
+        return pack(exceptions, bit_length(range.into()), out);
+    }
+    let exceptions: Vec<i64> = exceptions.iter().map(|&code| base.wrapping_add(code.into() as i64)).collect();
+    Frame::plain(&exceptions).write(out);
+}
+
+/// Adds half of the codes to each, so that negative ones are below the others; answers the smallest and the largest.
+#[inline(always)]
+fn centre<C: Code>(codes: &mut [C]) -> (C, C) {
+    let (mut min, mut max) = (C::HALF.minus(C::of(1)).plus(C::HALF), C::of(0));
+    for code in codes {
+        *code = code.plus(C::HALF);
+        (min, max) = (min.min(*code), max.max(*code));
+    }
+    (min, max)
+}
+
+/// Codes of either size: most columns are within 32 bits of any value, which are twice as many in a vector, and compare
+/// there on every machine.
+trait Code: Copy + Ord + Into<u64> {
+    /// Half of them are smaller.
+    const HALF: Self;
+    /// Its low bits.
+    fn of(code: u64) -> Self;
+    fn signed(self) -> i64;
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+}
+
+impl Code for u32 {
+    const HALF: u32 = 1 << 31;
+
+    fn of(code: u64) -> u32 {
+        code as u32
+    }
+
+    fn signed(self) -> i64 {
+        i64::from(self as i32)
+    }
+
+    fn plus(self, other: u32) -> u32 {
+        self.wrapping_add(other)
+    }
+
+    fn minus(self, other: u32) -> u32 {
+        self.wrapping_sub(other)
+    }
+}
+
+impl Code for u64 {
+    const HALF: u64 = 1 << 63;
+
+    fn of(code: u64) -> u64 {
+        code
+    }
+
+    fn signed(self) -> i64 {
+        self as i64
+    }
+
+    fn plus(self, other: u64) -> u64 {
+        self.wrapping_add(other)
+    }
+
+    fn minus(self, other: u64) -> u64 {
+        self.wrapping_sub(other)
+    }
+}
+
+/// Codes whose places are found at once.
+const PART: usize = 64;
+
+/// Where among at most [`PART`] codes it holds, a bit each.
+#[inline(always)]
+fn bits_where<C: Code>(codes: &[C], holds: impl Fn(C) -> bool) -> u64 {
+    // Bytes first, which become vectors; then the eight low bits of eight bytes at a time go to the top byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut flags = [0_u8; PART];
+    flags.iter_mut().zip(codes).for_each(|(flag, &code)| *flag = u8::from(holds(code)));
+    let eights = flags.as_chunks::<8>().0.iter().map(|eight| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56);
+    (0..).step_by(8).zip(eights).fold(0, |bits, (shift, eight)| bits | eight << shift)
+}
+
 impl Frame {
-    /// How it is cut, if others can be cut so; `values` are its own.
-    pub fn cut(&self, values: &[i64]) -> Option<Cut> {
+    /// How it is cut, if others can be cut so.
+    pub fn cut(&self) -> Option<Cut> {
         let Window { kind, width, start, .. } = self.window;
-        let cut = Cut { base: self.base.wrapping_add(start as i64), kind, width, exceptions: 0 };
-        (self.scale == 1).then(|| Cut { exceptions: cut.exceptions_of(values), ..cut })
+        let code_max = code_max(kind, width);
+        let is_exception = |quotient: &u64| u64::from(quotient.wrapping_sub(start) > code_max);
+        let exceptions = match kind {
+            Kind::Plain => 0,
+            _ => self.quotients.iter().map(is_exception).sum::<u64>() as usize,
+        };
+        let exceptions = (exceptions * SHARE_PARTS).div_ceil(self.quotients.len().max(1));
+        (self.scale == 1).then_some(Cut { base: self.base.wrapping_add(start as i64), kind, width, exceptions })
     }
 
     /// Looks at the values.
@@ -273,6 +371,12 @@ fn code_max(kind: Kind, width: u32) -> u64 {
 /// What stands for an exception among the codes.
 fn mark(kind: Kind, width: u32) -> u64 {
     if kind == Kind::Escaped { mask(width) } else { 0 }
+}
+
+/// Bits of `values` in a frame of no exceptions.
+pub fn plain_bits(values: &[i64]) -> usize {
+    let (base, largest) = bounds(values);
+    values.len() * bit_length(largest.wrapping_sub(base) as u64) as usize
 }
 
 /// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
@@ -499,9 +603,12 @@ impl Divisor {
 
 /// The greatest common divisor; 1 when all are 0.
 pub fn common_divisor(values: &[u64]) -> u64 {
+    // The first few settle it for most columns, often without a division.
+    if values.iter().take(16).any(|&value| value == 1) {
+        return 1;
+    }
     let mut divisor = 0;
     let mut rest = values.iter();
-    // The first few settle it for most columns.
     for &value in rest.by_ref().take(8) {
         divisor = greatest_common_divisor(value, divisor);
         if divisor == 1 {

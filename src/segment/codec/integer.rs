@@ -26,6 +26,7 @@ use crate::segment::codec::frame::SHARE_SLACK;
 use crate::segment::codec::frame::bit_length;
 use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
+use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
 
@@ -50,11 +51,12 @@ const SLOPE_DIGITS_END: u64 = 10_000;
 /// What stands before the codes of a frame, at most about.
 const HEAD_BYTES: usize = 16;
 
-/// What a block of differences leaves to the next block of its column, which mostly is much alike.
+/// What a block leaves to the next block of its column, which mostly is much alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Habit {
+    form: u8,
     cut: Cut,
-    /// Share of the differences that are not 0.
+    /// Share of the values that are not as the one before.
     changes: usize,
     /// Blocks that may still follow it: a better form shall not be missed for long.
     blocks_left: u8,
@@ -96,21 +98,9 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     }
     let slope = slope(values);
     let (form, frame) = choose(values, &deltas, slope);
-    let put_head = |out: &mut Vec<u8>| {
-        out.push(form);
-        match form {
-            OFFSET => {}
-            DELTA => varint::put_signed(out, first),
-            SLOPE => varint::put_signed(out, slope),
-            _ => {
-                varint::put_signed(out, first);
-                varint::put_signed(out, step);
-            }
-        }
-    };
     let mut dense = Vec::new();
     let has_dense = effort == Effort::Cold && {
-        put_head(&mut dense);
+        put_head(form, first, step, slope, &mut dense);
         frame.write_dense(DENSE_SAVES.into(), &mut dense)
     };
     if !has_runs || out.len() - start > frame.bytes() {
@@ -119,12 +109,13 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
             out.push(RAW);
             out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         } else {
-            if form == DELTA && effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN {
+            // A sample may be wrong once, but not for all blocks that follow.
+            let is_sure = || form == DELTA || form != SLOPE && frame.bytes() * 8 <= frame::plain_bits(&deltas);
+            if effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN && is_sure() {
                 let changes = share_of_changes(run_count - 1, values.len());
-                let cut = frame.cut(&deltas);
-                *habit = cut.map(|cut| Habit { cut, changes, blocks_left: HABIT_BLOCKS });
+                *habit = frame.cut().map(|cut| Habit { form, cut, changes, blocks_left: HABIT_BLOCKS });
             }
-            put_head(out);
+            put_head(form, first, step, slope, out);
             frame.write(out);
         }
     }
@@ -134,27 +125,57 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
     }
 }
 
-/// Appends the values with differences cut as those of the block before, if they are alike; else the habit is given up.
+/// Appends the values in the form of the block before, if they are alike; else the habit is given up.
 fn encode_by_habit(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) -> bool {
     let Some(mut known) = habit.take() else { return false };
-    if known.blocks_left == 0 || values.len() < HABIT_COUNT_MIN {
+    if known.blocks_left == 0 || values.len() < HABIT_COUNT_MIN || !known.suits(values) {
         return false;
     }
     let start = out.len();
-    out.push(DELTA);
-    varint::put_signed(out, values[0]);
-    let changes = known.cut.write_differences(values, out);
-    let is_alike = changes.is_some_and(|changes| {
-        let share = share_of_changes(changes, values.len());
-        share.abs_diff(known.changes) <= SHARE_SLACK && (changes + 1) * RUN_LENGTH_MIN > values.len()
-    });
-    if !is_alike {
+    let (count, step) = (values.len(), values[1].wrapping_sub(values[0]));
+    let deltas = values.iter().zip(&values[1..]).map(|(earlier, later)| later.wrapping_sub(*earlier));
+    put_head(known.form, values[0], step, 0, out);
+    let is_written = match known.form {
+        OFFSET => known.cut.write(count, values.iter().copied(), out),
+        DELTA => known.cut.write(count - 1, deltas, out),
+        _ => {
+            let twice = deltas.clone().zip(deltas.skip(1)).map(|(earlier, later)| later.wrapping_sub(earlier));
+            known.cut.write(count - 2, twice, out)
+        }
+    };
+    if is_written {
+        known.blocks_left -= 1;
+        *habit = Some(known);
+    } else {
         out.truncate(start);
-        return false;
     }
-    known.blocks_left -= 1;
-    *habit = Some(known);
-    true
+    is_written
+}
+
+impl Habit {
+    /// Whether as many values change as those that it comes from, so that they are no runs and no even steps.
+    fn suits(&self, values: &[i64]) -> bool {
+        let neighbours = values.iter().zip(&values[1..]);
+        let changes = wide((), |()| neighbours.map(|(earlier, later)| u64::from(earlier != later)).sum::<u64>());
+        let share = share_of_changes(changes as usize, values.len());
+        let step = values[1].wrapping_sub(values[0]);
+        share.abs_diff(self.changes) <= SHARE_SLACK
+            && (changes as usize + 1) * RUN_LENGTH_MIN > values.len()
+            && values.windows(2).any(|pair| pair[1].wrapping_sub(pair[0]) != step)
+    }
+}
+
+fn put_head(form: u8, first: i64, step: i64, slope: i64, out: &mut Vec<u8>) {
+    out.push(form);
+    match form {
+        OFFSET => {}
+        DELTA => varint::put_signed(out, first),
+        SLOPE => varint::put_signed(out, slope),
+        _ => {
+            varint::put_signed(out, first);
+            varint::put_signed(out, step);
+        }
+    }
 }
 
 fn share_of_changes(changes: usize, count: usize) -> usize {
@@ -190,7 +211,10 @@ fn slope(values: &[i64]) -> i64 {
 
 /// The form with the shortest numbers in a sample; where two are close, the shorter of the two as they will be written.
 fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
-    let level = |index: usize| values[index].wrapping_sub(slope.wrapping_mul(index as i64));
+    if values.len() < frame::MEASURED_COUNT_MIN {
+        return choose_of_few(values, deltas, slope);
+    }
+    let level = |index: usize| level(values, slope, index);
     let twice = |index: usize| deltas[index + 1].wrapping_sub(deltas[index]);
     let mut forms = [
         (spread(values.len(), |index| values[index]), OFFSET),
@@ -215,6 +239,26 @@ fn choose(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
         }
     }
     (first, chosen)
+}
+
+/// As [`choose`], by how far all are apart.
+fn choose_of_few(values: &[i64], deltas: &[i64], slope: i64) -> (u8, Frame) {
+    let (mut twice, mut levels) = ([0; frame::MEASURED_COUNT_MIN], [0; frame::MEASURED_COUNT_MIN]);
+    let twice = &mut twice[..deltas.len() - 1];
+    let neighbours = deltas.iter().zip(&deltas[1..]);
+    twice.iter_mut().zip(neighbours).for_each(|(twice, (earlier, later))| *twice = later.wrapping_sub(*earlier));
+    // Without a slope it is the offset form.
+    let levels = &mut levels[..if slope == 0 { 0 } else { values.len() }];
+    levels.iter_mut().enumerate().for_each(|(index, value)| *value = level(values, slope, index));
+    let form_count = if slope == 0 { 3 } else { 4 };
+    let forms = [(OFFSET, values, 0), (DELTA, deltas, 1), (TWICE, twice, 2), (SLOPE, levels, 1)];
+    let bits = |(_, values, head): &(u8, &[i64], usize)| frame::plain_bits(values) + head * 8;
+    let (form, values, _) = forms.into_iter().take(form_count).min_by_key(bits).expect("there are forms");
+    (form, Frame::of(values))
+}
+
+fn level(values: &[i64], slope: i64, index: usize) -> i64 {
+    values[index].wrapping_sub(slope.wrapping_mul(index as i64))
 }
 
 /// Bits that sampled values are apart, far ones in the block; without a middle to compare with, since finding one costs

@@ -29,16 +29,18 @@ pub fn mask(width: u32) -> u64 {
 }
 
 /// Appends `values`, all of which fit `width` bits.
-pub fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
+pub fn pack<C: Copy + Into<u64>>(values: &[C], width: u32, out: &mut Vec<u8>) {
     if width == 0 {
         return;
     }
     let (groups, tail) = values.as_chunks::<GROUP>();
     let pack_group = pack_of(width);
+    let mut words = [0; WORDS];
     for group in groups {
-        let mut words = [0; WORDS];
         pack_group(group, &mut words, width);
-        words[..LANES * width as usize].iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        let start = out.len();
+        out.resize(start + LANES * 8 * width as usize, 0);
+        out[start..].as_chunks_mut().0.iter_mut().zip(words).for_each(|(bytes, word)| *bytes = word.to_le_bytes());
     }
     pack_tail(tail, width, out);
 }
@@ -63,7 +65,7 @@ pub fn unpack(bytes: &[u8], width: u32, values: &mut [u64]) {
     unpack_tail(tail_bytes, width, tail);
 }
 
-fn pack_tail(values: &[u64], width: u32, out: &mut Vec<u8>) {
+fn pack_tail<C: Copy + Into<u64>>(values: &[C], width: u32, out: &mut Vec<u8>) {
     let (mut word, mut filled) = (0_u64, 0);
     let mut push = |value: u64, width: u32| {
         word |= value << filled;
@@ -74,14 +76,18 @@ fn pack_tail(values: &[u64], width: u32, out: &mut Vec<u8>) {
             word = if filled == 0 { 0 } else { value >> (width - filled) };
         }
     };
-    // Four at once while they fit: each push waits for the one before.
+    // Four or eight at once while they fit: each push waits for the one before.
     let (fours, rest) = if width <= 16 { values.as_chunks::<4>() } else { (&[][..], values) };
-    for [first, second, third, fourth] in fours {
-        let pairs = (first | second << width, third | fourth << width);
-        push(pairs.0 | pairs.1 << (2 * width), 4 * width);
+    let (eights, fours) = if width <= 8 { fours.as_chunks::<2>() } else { (&[][..], fours) };
+    for eight in eights {
+        let [low, high] = eight.map(|four| join(four.map(Into::into), width));
+        push(low | high << (4 * width), 8 * width);
+    }
+    for four in fours {
+        push(join(four.map(Into::into), width), 4 * width);
     }
     for &value in rest {
-        push(value, width);
+        push(value.into(), width);
     }
     out.extend_from_slice(&word.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
@@ -102,26 +108,44 @@ fn unpack_tail(bytes: &[u8], width: u32, values: &mut [u64]) {
     }
 }
 
-type PackGroup = fn(&[u64; GROUP], &mut [u64; WORDS], u32);
+type PackGroup<C> = fn(&[C; GROUP], &mut [u64; WORDS], u32);
 type UnpackGroup = fn(&[u64; WORDS], &mut [u64; GROUP], u32);
 
 #[inline(always)]
-fn pack_group(values: &[u64; GROUP], words: &mut [u64; WORDS], width: u32) {
+fn pack_group<C: Copy + Into<u64>>(values: &[C; GROUP], words: &mut [u64; WORDS], width: u32) {
+    let value = |place: usize, lane: usize| -> u64 { values[place * LANES + lane].into() };
+    if width > 16 {
+        return fill(PLACES, width, value, words);
+    }
+    // Four at once while they fit a word: only so are most shifts constants.
+    let four = |index: usize, lane: usize| join(std::array::from_fn(|part| value(index * 4 + part, lane)), width);
+    fill(PLACES / 4, 4 * width, four, words);
+}
+
+/// Fills the words of the lanes from `count` items of each.
+#[inline(always)]
+fn fill(count: usize, width: u32, item: impl Fn(usize, usize) -> u64, words: &mut [u64; WORDS]) {
     let mut filling = [0; LANES];
-    for place in 0..PLACES {
+    for place in 0..count {
         let bit = place * width as usize;
         let (word, shift) = (bit / 64, bit as u32 % 64);
         for lane in 0..LANES {
-            let value = values[place * LANES + lane];
-            filling[lane] |= value << shift;
+            let item = item(place, lane);
+            filling[lane] |= item << shift;
             words[word * LANES + lane] = filling[lane];
             if shift + width >= 64 {
                 // Twice, since a shift by 64 is not one.
-                filling[lane] = value >> (63 - shift) >> 1;
+                filling[lane] = item >> (63 - shift) >> 1;
                 words[(word + 1) * LANES + lane] = filling[lane];
             }
         }
     }
+}
+
+/// Four values of at most 16 bits, as one of four times the width.
+#[inline(always)]
+fn join([first, second, third, fourth]: [u64; 4], width: u32) -> u64 {
+    first | second << width | (third | fourth << width) << (2 * width)
 }
 
 #[inline(always)]
@@ -153,7 +177,7 @@ macro_rules! by_width {
     };
 }
 
-fn pack_of(width: u32) -> PackGroup {
+fn pack_of<C: Copy + Into<u64>>(width: u32) -> PackGroup<C> {
     by_width!(width, pack_group)
 }
 

@@ -316,6 +316,23 @@ fn what_blocks_teach_each_other_costs_little_where_they_differ() {
 }
 
 #[test]
+fn a_wide_habit_meets_near_values_below_its_base() {
+    for width in 28..40 {
+        let mut hints = Hints::default();
+        let mut random = Random(11);
+        let far = |random: &mut Random| {
+            if random.below(20) == 0 { i64::MAX - random.below(1 << 30) } else { random.below(1 << 31) << width >> 31 }
+        };
+        let blocks = [(0..300).map(|_| far(&mut random)).collect(), (0..300).map(|index| -(index % 7) - 1).collect()];
+        for values in blocks.map(|values: Vec<i64>| Values::Integer(values)) {
+            let mut bytes = Vec::new();
+            encode_with(&mut hints, &values, &mut bytes);
+            assert_same(&values, &decode(FieldType::Integer, &bytes, 300).unwrap());
+        }
+    }
+}
+
+#[test]
 fn hints_of_another_column_do_no_harm() {
     let mut hints = Hints::default();
     for values in [vec![0.125; 40], vec![1e300, 0.1], vec![12.5, 7.25, 1e22], vec![], vec![f64::NAN; 3]] {
@@ -466,6 +483,53 @@ proptest! {
             encode_with(&mut hints, &values, &mut bytes);
             assert_same(&decode(FieldType::Integer, &bytes, block.len()).unwrap(), &values);
         }
+    }
+
+    #[test]
+    fn what_a_habit_is_not_made_for_reads_back(
+        far in prop_oneof![
+            Just(0), Just(1 << 29), Just(1 << 30), Just((1 << 31) - 1), Just(1 << 31), Just(1 << 32), Just(1 << 62),
+            Just(i64::MAX), any::<i64>(),
+        ],
+        blocks in proptest::collection::vec(
+            (0_u64..u64::MAX, 64_usize..200, 1_u64..40, proptest::collection::vec((0_usize..200, -3_i64..4), 0..9)),
+            2..6,
+        ),
+        jumps in any::<bool>(),
+    ) {
+        let mut hints = Hints::default();
+        for (seed, count, noise, outliers) in blocks {
+            let mut random = Random(seed);
+            let mut level = 0_i64;
+            let mut next = || {
+                let step = random.below(noise) - noise as i64 / 2;
+                level = if jumps { step } else { level.wrapping_add(step) };
+                level
+            };
+            let mut values: Vec<i64> = (0..count).map(|_| next()).collect();
+            for (index, times) in outliers {
+                values[index % count] = values[index % count].wrapping_add(far.wrapping_mul(times));
+            }
+            let unsigned = values.iter().map(|&value| value as u64).collect();
+            for values in [Values::Unsigned(unsigned), Values::Integer(values)] {
+                let mut bytes = Vec::new();
+                encode_with(&mut hints, &values, &mut bytes);
+                assert_same(&decode(values.field_type(), &bytes, count).unwrap(), &values);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_32_bits_are_packed_as_those_of_64(
+        values in proptest::collection::vec(any::<u32>(), 0..400),
+        width in 0_u32..=32,
+    ) {
+        let narrow: Vec<u32> = values.iter().map(|value| value & pack::mask(width) as u32).collect();
+        let wide: Vec<u64> = narrow.iter().map(|&value| value.into()).collect();
+        let mut packed = [Vec::new(), Vec::new()];
+        pack::pack(&narrow, width, &mut packed[0]);
+        pack::pack(&wide, width, &mut packed[1]);
+        prop_assert_eq!(&packed[0], &packed[1]);
     }
 
     #[test]
