@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use crate::memtable::order::Order;
 use crate::model::FieldType;
+use crate::stdx::wide::wide;
 
 /// The rows of a chunk. Of the word that names series and sequence only the sequence is left: the order has the series.
 #[derive(Debug)]
@@ -89,7 +90,8 @@ impl Codes {
     /// Of those bits of the values that `kept` has, in the order of `rows`.
     fn of(values: &[u64], rows: &[u32], bias: u64, kept: u64) -> Codes {
         let first = values[0].wrapping_add(bias);
-        let differing = values.iter().fold(0, |differing, value| differing | (value.wrapping_add(bias) ^ first)) & kept;
+        let differ = |all, value: &u64| all | (value.wrapping_add(bias) ^ first);
+        let differing = wide(values, |values| values.iter().fold(0, differ)) & kept;
         let shift = if differing == 0 { 0 } else { differing.trailing_zeros() };
         let mask = u64::MAX.unbounded_shr(differing.leading_zeros()) >> shift << shift;
         let codes = rows.iter().map(|&row| (values[row as usize].wrapping_add(bias) & mask) >> shift);

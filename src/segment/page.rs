@@ -26,6 +26,7 @@ use crate::segment::VERSION_2;
 use crate::segment::codec;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::stdx::wide::wide;
 
 /// A block with fewer rows is decoded as quickly as its summary would be looked up.
 pub const SUMMARY_ROWS_MIN: usize = 64;
@@ -325,7 +326,7 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
     let (&first, &last) = (values.first()?, values.last()?);
     let start = Extremes { min: first, max: first, first, last };
     let (rows, rest) = values.as_chunks();
-    let (mins, maxs) = codec::wide((first, rows), of_lanes);
+    let (mins, maxs) = wide((first, rows), of_lanes);
     let found = rest.iter().chain(&mins).chain(&maxs).fold(start, |so_far, &value| so_far.with(value));
     // Equal ones are the same but for the zeros of floats, of which the first counts.
     let first_of = |extreme: T| {
@@ -365,11 +366,11 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     let values = match &column.values {
         Values::Float(values) => SummaryValues::Float(extremes(column, values)?),
         Values::Integer(values) => {
-            let sum = codec::wide(values, |values| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
+            let sum = wide(values, |values| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
             SummaryValues::Integer(extremes(column, values)?, sum)
         }
         Values::Unsigned(values) => {
-            let sum = codec::wide(values, |values| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
+            let sum = wide(values, |values| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
             SummaryValues::Unsigned(extremes(column, values)?, sum)
         }
         Values::Boolean(values) => SummaryValues::Boolean(extremes(column, values)?),

@@ -9,3 +9,4 @@ pub mod pdqsort;
 pub mod seeded;
 pub mod spread;
 pub mod varint;
+pub mod wide;

@@ -23,9 +23,9 @@ use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
 use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
-use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::stdx::wide::wide;
 
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;

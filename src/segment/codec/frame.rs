@@ -22,9 +22,9 @@ use crate::segment::codec::pack::pack;
 use crate::segment::codec::pack::packed_bytes;
 use crate::segment::codec::pack::unpack;
 use crate::segment::codec::sample;
-use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::stdx::wide::wide;
 
 const KIND_STEP: u32 = 65;
 const KIND_DENSE: u32 = 3;

@@ -26,9 +26,9 @@ use crate::segment::codec::frame::SHARE_SLACK;
 use crate::segment::codec::frame::bit_length;
 use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
-use crate::segment::codec::wide;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::stdx::wide::wide;
 
 const RAW: u8 = 0;
 const STEP: u8 = 1;

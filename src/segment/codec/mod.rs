@@ -22,14 +22,12 @@ mod dense;
 mod ans;
 mod pack;
 mod bits;
-mod wide;
-
-pub use wide::wide;
 
 use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::TimeRange;
 use crate::model::Values;
+use crate::stdx::wide::wide;
 
 /// A column does not follow its format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -22,3 +22,27 @@ pub fn wide<T, R>(given: T, work: impl FnOnce(T) -> R) -> R {
 unsafe fn with_avx2<T, R>(given: T, work: impl FnOnce(T) -> R) -> R {
     work(given)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn either_form_of_a_loop_answers_the_same(mut values in proptest::collection::vec(any::<i64>(), 0..100)) {
+            let work = |values: &mut [i64]| {
+                values.iter_mut().fold((0, i64::MAX), |(sum, min), value| {
+                    *value = value.wrapping_sub(7);
+                    (value.wrapping_add(sum), min.min(*value))
+                })
+            };
+            let mut twin = values.clone();
+            prop_assert_eq!(wide(&mut values[..], work), work(&mut twin));
+            prop_assert_eq!(values, twin);
+        }
+    }
+}
