@@ -46,7 +46,7 @@ use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::stdx::bitset::BitSet;
 
-/// Words of a full chunk, a megabyte: each of its columns fits a second-level cache, and sealing it takes a millisecond.
+/// Words of a full chunk, a megabyte: each of its columns fits a second-level cache, and it is sealed in a millisecond.
 const CHUNK_WORDS: usize = 128 << 10;
 /// Rows of a full chunk, if its words are not more.
 const CHUNK_ROWS_MIN: usize = 64;
