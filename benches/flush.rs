@@ -210,7 +210,7 @@ async fn flush(disk: &MemoryDisk, memtable: &Memtable) -> io::Result<u64> {
     let mut writer = SegmentWriter::create(disk, Path::new("1.seg"), ID, Effort::Hot).await?;
     let mut cursor = FlushCursor::new(memtable);
     while let Some(rows) = cursor.next(memtable) {
-        writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;
+        writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, rows.block).await?;
     }
     Ok(writer.finish().await?.bytes)
 }

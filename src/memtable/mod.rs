@@ -38,6 +38,7 @@ use crate::batch::Rows;
 use crate::batch::SeriesRef;
 use crate::memtable::order::Order;
 use crate::memtable::sealed::Sealed;
+use crate::memtable::sealed::Word;
 use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::FieldValue;
@@ -136,7 +137,7 @@ fn make_room(chunks: &mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> isize {
 
 /// Rows of a full chunk.
 fn chunk_rows(stride: usize) -> usize {
-    if cfg!(test) { 8 } else { (CHUNK_WORDS / stride).max(CHUNK_ROWS_MIN) }
+    if cfg!(test) { 16 } else { (CHUNK_WORDS / stride).max(CHUNK_ROWS_MIN) }
 }
 
 impl Chunk {
@@ -166,13 +167,14 @@ impl Chunk {
         }
     }
 
-    /// Appends a word of each row at some positions.
-    fn extend(&self, slot: usize, positions: Range<usize>, into: &mut Vec<u64>) {
+    /// A word of each row at some positions, and up to [`STEP`](sealed::STEP) others behind them.
+    #[inline(always)]
+    fn copy<T: Word>(&self, slot: usize, positions: Range<usize>, into: &mut [T]) {
         match &self.sealed {
-            Some(sealed) => sealed.extend(slot, positions, into),
+            Some(sealed) => sealed.copy(slot, positions, into),
             None => {
                 let (column, rows) = (self.column(slot), &self.order().rows()[positions]);
-                into.extend(rows.iter().map(|&row| column[row as usize]));
+                into.iter_mut().zip(rows).for_each(|(into, &row)| *into = T::of(column[row as usize]));
             }
         }
     }

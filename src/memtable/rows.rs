@@ -10,6 +10,8 @@ use crate::memtable::SERIES;
 use crate::memtable::TIME;
 use crate::memtable::VALUES;
 use crate::memtable::order::Order;
+use crate::memtable::sealed::STEP;
+use crate::memtable::sealed::Word;
 use crate::model::Bytes;
 use crate::model::Column;
 use crate::model::FieldType;
@@ -17,6 +19,7 @@ use crate::model::RowBlock;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::model::Values;
+use crate::stdx::wide::wide;
 
 /// Moves a row, on average, after which rows count as out of order.
 const SORT_MOVES: usize = 4;
@@ -49,7 +52,7 @@ pub struct SeriesRows<'a> {
     /// Field of each column of `block`.
     pub fields: Cow<'a, [(Bytes, FieldType)]>,
     /// The rows, ascending.
-    pub block: RowBlock,
+    pub block: &'a RowBlock,
 }
 
 impl Memtable {
@@ -68,7 +71,9 @@ impl Memtable {
         if let Some(arena) = self.only_arena(series, &runs) {
             let slot =
                 |name: &Bytes| arena.fields.iter().position(|field| field.0 == *name).map(|index| index + VALUES);
-            return arena.block(&runs, fields.iter().map(slot));
+            let mut block = RowBlock::default();
+            arena.fill(&runs, fields.iter().map(slot), &mut block);
+            return block;
         }
         let refs = self.sorted_refs(series, &runs);
         let columns: Vec<(Bytes, Option<FieldType>)> =
@@ -238,34 +243,57 @@ impl Chunk {
 }
 
 impl Arena {
-    /// The rows of some runs of one series, ascending, of equal times the last; for each column the slot that holds
-    /// it, if there is one. Each row of a layout has all of its fields.
-    fn block(&self, runs: &[Run], slots: impl Iterator<Item = Option<usize>>) -> RowBlock {
-        let arrived: Vec<Timestamp> = self.gather(runs, TIME).into_iter().map(|word| word as i64).collect();
+    /// Makes `block` the rows of some runs of one series, ascending, of equal times the last; for each column the slot
+    /// that holds it, if there is one. Each row of a layout has all of its fields.
+    fn fill(&self, runs: &[Run], slots: impl Iterator<Item = Option<usize>>, block: &mut RowBlock) {
+        let RowBlock { times, columns } = block;
+        self.gather(runs, TIME, times);
         // Runs are in the order of arrival, and so are rows of one time in a run.
-        let picks = if arrived.is_sorted_by(|left, right| left < right) { None } else { Some(newest(&arrived)) };
-        let columns = slots.map(|slot| Some(self.column(runs, slot?, picks.as_deref()))).collect();
-        RowBlock { times: picked(arrived, picks.as_deref()), columns }
-    }
-
-    fn column(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>) -> Column {
-        let words = || picked(self.gather(runs, slot), picks).into_iter();
-        let values = match self.fields[slot - VALUES].1 {
-            FieldType::Float => Values::Float(words().map(f64::from_bits).collect()),
-            FieldType::Integer => Values::Integer(words().map(|word| word as i64).collect()),
-            FieldType::Unsigned => Values::Unsigned(words().collect()),
-            FieldType::Boolean => Values::Boolean(words().map(|word| word != 0).collect()),
-            FieldType::String => Values::String(picked(self.gather_strings(runs, slot), picks)),
-        };
-        Column { values, valid: None }
-    }
-
-    fn gather(&self, runs: &[Run], slot: usize) -> Vec<u64> {
-        let mut words = Vec::with_capacity(runs.iter().map(|run| run.positions.len()).sum());
-        for run in runs {
-            self.chunks[run.chunk as usize].extend(slot, run.positions.clone(), &mut words);
+        let picks = if is_ascending(times) { None } else { Some(newest(times)) };
+        pick(times, picks.as_deref());
+        let mut count = 0;
+        for (column, slot) in slots.enumerate() {
+            if column == columns.len() {
+                columns.push(None);
+            }
+            match slot {
+                Some(slot) => self.fill_column(runs, slot, picks.as_deref(), &mut columns[column]),
+                None => columns[column] = None,
+            }
+            count += 1;
         }
-        words
+        columns.truncate(count);
+    }
+
+    fn fill_column(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>, into: &mut Option<Column>) {
+        let field_type = self.fields[slot - VALUES].1;
+        // What it held of another series is room for these.
+        let column = into.take().filter(|column| column.values.field_type() == field_type);
+        let mut values = column.map_or_else(|| Values::new(field_type), |column| column.values);
+        match &mut values {
+            Values::Float(values) => self.gather_picks(runs, slot, picks, values),
+            Values::Integer(values) => self.gather_picks(runs, slot, picks, values),
+            Values::Unsigned(values) => self.gather_picks(runs, slot, picks, values),
+            Values::Boolean(values) => self.gather_picks(runs, slot, picks, values),
+            Values::String(values) => {
+                *values = self.gather_strings(runs, slot);
+                pick(values, picks);
+            }
+        }
+        *into = Some(Column { values, valid: None });
+    }
+
+    fn gather_picks<T: Word>(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>, into: &mut Vec<T>) {
+        self.gather(runs, slot, into);
+        pick(into, picks);
+    }
+
+    /// Makes `into` the words of all rows of some runs.
+    fn gather<T: Word>(&self, runs: &[Run], slot: usize, into: &mut Vec<T>) {
+        let count: usize = runs.iter().map(|run| run.positions.len()).sum();
+        into.resize(count + STEP, T::default());
+        wide((&self.chunks[..], runs, slot, &mut into[..]), copy_runs);
+        into.truncate(count);
     }
 
     fn gather_strings(&self, runs: &[Run], slot: usize) -> Vec<Bytes> {
@@ -285,11 +313,24 @@ fn newest(times: &[Timestamp]) -> Vec<u32> {
     places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1).collect()
 }
 
-fn picked<T: Clone>(values: Vec<T>, picks: Option<&[u32]>) -> Vec<T> {
-    match picks {
-        Some(picks) => picks.iter().map(|&place| values[place as usize].clone()).collect(),
-        None => values,
+#[inline(always)]
+fn copy_runs<T: Word>((chunks, runs, slot, mut into): (&[Chunk], &[Run], usize, &mut [T])) {
+    for run in runs {
+        chunks[run.chunk as usize].copy(slot, run.positions.clone(), into);
+        into = &mut into[run.positions.len()..];
     }
+}
+
+/// Leaves those at some places, if not all.
+fn pick<T: Clone>(values: &mut Vec<T>, picks: Option<&[u32]>) {
+    if let Some(picks) = picks {
+        *values = picks.iter().map(|&place| values[place as usize].clone()).collect();
+    }
+}
+
+fn is_ascending(times: &[Timestamp]) -> bool {
+    let neighbours = times.iter().zip(times.get(1..).unwrap_or_default());
+    !wide((), |()| neighbours.fold(false, |any, (earlier, later)| any | (earlier >= later)))
 }
 
 /// Where an arena's rows hold each column, if they do.
@@ -338,6 +379,8 @@ pub struct FlushCursor {
     walks: Vec<Vec<Walk>>,
     /// Those of a series.
     runs: Vec<Run>,
+    /// Its rows, and room for those of the next.
+    block: RowBlock,
 }
 
 /// How far a chunk has been walked: its next series, and how many came before.
@@ -359,7 +402,8 @@ impl FlushCursor {
         let mut series: Vec<u32> = memtable.series.iter().collect();
         series.reverse();
         let walks = |arena: &Arena| arena.chunks.iter().map(|chunk| Walk::at(chunk.order(), 0)).collect();
-        FlushCursor { series, walks: memtable.arenas.iter().map(walks).collect(), runs: Vec::new() }
+        let walks = memtable.arenas.iter().map(walks).collect();
+        FlushCursor { series, walks, runs: Vec::new(), block: RowBlock::default() }
     }
 
     /// Sorts one chunk that has not been sorted; whether there was one. Done ahead, so that each step stays short.
@@ -369,16 +413,17 @@ impl FlushCursor {
     }
 
     /// The next series with all its rows; one that was deleted has none and is passed over.
-    pub fn next<'a>(&mut self, memtable: &'a Memtable) -> Option<SeriesRows<'a>> {
+    pub fn next<'a>(&'a mut self, memtable: &'a Memtable) -> Option<SeriesRows<'a>> {
         loop {
             let series = self.series.pop()?;
-            if let Some(rows) = self.rows_of(memtable, series) {
-                return Some(rows);
+            if let Some((measurement, fields)) = self.fill(memtable, series) {
+                return Some(SeriesRows { series, measurement, fields, block: &self.block });
             }
         }
     }
 
-    fn rows_of<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<SeriesRows<'a>> {
+    /// Makes `block` the rows of the next series; its measurement and fields, if it has a row.
+    fn fill<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<(&'a Bytes, Cow<'a, [(Bytes, FieldType)]>)> {
         self.runs.clear();
         for (arena, (chunks, walks)) in (0..).zip(memtable.arenas.iter().zip(&mut self.walks)) {
             for (chunk, walk) in (0..).zip(walks) {
@@ -390,16 +435,15 @@ impl FlushCursor {
             }
         }
         if let Some(arena) = memtable.only_arena(series, &self.runs) {
-            let block = arena.block(&self.runs, (VALUES..arena.stride()).map(Some));
-            let (measurement, fields) = (&arena.measurement, Cow::Borrowed(&arena.fields[..]));
-            return Some(SeriesRows { series, measurement, fields, block });
+            arena.fill(&self.runs, (VALUES..arena.stride()).map(Some), &mut self.block);
+            return Some((&arena.measurement, Cow::Borrowed(&arena.fields)));
         }
         let refs = memtable.sorted_refs(series, &self.runs);
         let measurement = &memtable.arenas[refs.first()?.arena as usize].measurement;
         let fields = all_fields(memtable, &refs);
         let columns: Vec<_> = fields.iter().map(|(name, field_type)| (name.clone(), Some(*field_type))).collect();
-        let block = memtable.joined_block(&refs, &columns);
-        Some(SeriesRows { series, measurement, fields: Cow::Owned(fields), block })
+        self.block = memtable.joined_block(&refs, &columns);
+        Some((measurement, Cow::Owned(fields)))
     }
 }
 

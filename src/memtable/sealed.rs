@@ -31,6 +31,7 @@ struct Codes {
     codes: Width,
 }
 
+/// Codes, and behind them [`STEP`] more that mean nothing.
 #[derive(Debug)]
 enum Width {
     /// All values are the base.
@@ -69,21 +70,59 @@ impl Sealed {
         base.wrapping_add(codes.at(position) << shift)
     }
 
-    /// Appends a word of each row at some positions.
-    pub fn extend(&self, slot: usize, positions: Range<usize>, into: &mut Vec<u64>) {
+    /// A word of each row at some positions, and up to [`STEP`] others behind them.
+    #[inline(always)]
+    pub fn copy<T: Word>(&self, slot: usize, positions: Range<usize>, into: &mut [T]) {
         let Codes { base, shift, codes } = &self.columns[slot];
         match codes {
-            Width::Same => into.resize(into.len() + positions.len(), *base),
-            Width::One(codes) => extend(&codes[positions], *base, *shift, into),
-            Width::Two(codes) => extend(&codes[positions], *base, *shift, into),
-            Width::Four(codes) => extend(&codes[positions], *base, *shift, into),
-            Width::Eight(codes) => extend(&codes[positions], *base, *shift, into),
+            Width::Same => into[..positions.len()].fill(T::of(*base)),
+            Width::One(codes) => copy(codes, positions, *base, *shift, into),
+            Width::Two(codes) => copy(codes, positions, *base, *shift, into),
+            Width::Four(codes) => copy(codes, positions, *base, *shift, into),
+            Width::Eight(codes) => copy(codes, positions, *base, *shift, into),
         }
     }
 }
 
-fn extend<T: Copy + Into<u64>>(codes: &[T], base: u64, shift: u32, into: &mut Vec<u64>) {
-    into.extend(codes.iter().map(|&code| base.wrapping_add(code.into() << shift)));
+/// Codes taken at once: most pieces are short, and the rest of a loop over vectors would cost as much as the loop.
+pub const STEP: usize = 8;
+
+#[inline(always)]
+fn copy<C: Copy + Into<u64>, T: Word>(codes: &[C], positions: Range<usize>, base: u64, shift: u32, into: &mut [T]) {
+    let steps = positions.len().div_ceil(STEP);
+    let (codes, into) = (&codes[positions.start..][..steps * STEP], &mut into[..steps * STEP]);
+    for (into, codes) in into.as_chunks_mut::<STEP>().0.iter_mut().zip(codes.as_chunks::<STEP>().0) {
+        *into = codes.map(|code| T::of(base.wrapping_add(code.into() << shift)));
+    }
+}
+
+/// What a word of a row stands for.
+pub trait Word: Copy + Default {
+    fn of(word: u64) -> Self;
+}
+
+impl Word for u64 {
+    fn of(word: u64) -> u64 {
+        word
+    }
+}
+
+impl Word for i64 {
+    fn of(word: u64) -> i64 {
+        word as i64
+    }
+}
+
+impl Word for f64 {
+    fn of(word: u64) -> f64 {
+        f64::from_bits(word)
+    }
+}
+
+impl Word for bool {
+    fn of(word: u64) -> bool {
+        word != 0
+    }
 }
 
 impl Codes {
@@ -102,6 +141,7 @@ impl Codes {
 impl Width {
     /// No code is larger than `max`.
     fn of(codes: impl Iterator<Item = u64>, max: u64) -> Width {
+        let codes = codes.chain([0; STEP]);
         match max {
             0 => Width::Same,
             1..0x100 => Width::One(codes.map(|code| code as u8).collect()),
@@ -163,9 +203,10 @@ mod tests {
             let sealed = Sealed { columns: Box::new(columns) };
             for (slot, kept) in [u64::MAX, u32::MAX.into()].into_iter().enumerate() {
                 let expected: Vec<u64> = values.iter().rev().map(|value| value & kept).collect();
-                let mut all = vec![7];
-                sealed.extend(slot, 0..values.len(), &mut all);
-                prop_assert_eq!(&all[1..], &expected);
+                let positions = values.len() / 3..values.len();
+                let mut some = vec![7_u64; positions.len() + STEP];
+                sealed.copy(slot, positions.clone(), &mut some);
+                prop_assert_eq!(&some[..positions.len()], &expected[positions]);
                 prop_assert!((0..values.len()).all(|position| sealed.word(position, slot) == expected[position]));
             }
         }
@@ -177,10 +218,11 @@ mod tests {
             let rows: Vec<u32> = (0..values.len() as u32).collect();
             Codes::of(values, &rows, if is_signed { SIGNED_BIAS } else { 0 }, u64::MAX).codes.bytes()
         };
+        let rows = |count: usize| count + STEP;
         assert_eq!(bytes(&[5; 3], false), 0);
-        assert_eq!(bytes(&[-80_i64 as u64, 160], true), 2);
-        assert_eq!(bytes(&[-20_000_i64 as u64, 40_000], true), 4);
-        assert_eq!(bytes(&[1_000_000_000, 2_000_000_000], false), 8);
-        assert_eq!(bytes(&[1.0_f64.to_bits(), 1.5_f64.to_bits(), 3.75_f64.to_bits()], false), 6);
+        assert_eq!(bytes(&[-80_i64 as u64, 160], true), rows(2));
+        assert_eq!(bytes(&[-20_000_i64 as u64, 40_000], true), 2 * rows(2));
+        assert_eq!(bytes(&[1_000_000_000, 2_000_000_000], false), 4 * rows(2));
+        assert_eq!(bytes(&[1.0_f64.to_bits(), 1.5_f64.to_bits(), 3.75_f64.to_bits()], false), 2 * rows(3));
     }
 }

@@ -324,38 +324,54 @@ const LANES: usize = 16;
 
 fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extremes<T>> {
     let (&first, &last) = (values.first()?, values.last()?);
-    let start = Extremes { min: first, max: first, first, last };
-    let (rows, rest) = values.as_chunks();
-    let (mins, maxs) = wide((first, rows), of_lanes);
-    let found = rest.iter().chain(&mins).chain(&maxs).fold(start, |so_far, &value| so_far.with(value));
+    let (min, max) = match values.last_chunk() {
+        // Those that it has twice change nothing.
+        Some(end) => wide((first, values.as_chunks().0, end), of_lanes),
+        None => values.iter().fold((first, first), |(min, max), &value| (smaller(value, min), larger(value, max))),
+    };
     // Equal ones are the same but for the zeros of floats, of which the first counts.
     let first_of = |extreme: T| {
         let same = |value: &&T| **value == extreme;
         if extreme == T::default() { values.iter().find(same).copied().unwrap_or(extreme) } else { extreme }
     };
-    Some(Extremes { min: first_of(found.min), max: first_of(found.max), ..found })
+    Some(Extremes { min: first_of(min), max: first_of(max), first, last })
 }
 
-/// Smallest and largest of each lane.
+/// Smallest and largest of some rows and the last one.
 #[inline(always)]
-fn of_lanes<T: Copy + PartialOrd>((first, rows): (T, &[[T; LANES]])) -> ([T; LANES], [T; LANES]) {
+fn of_lanes<T: Copy + PartialOrd>((first, rows, end): (T, &[[T; LANES]], &[T; LANES])) -> (T, T) {
     let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
-    for row in rows {
+    for row in rows.iter().chain([end]) {
         for lane in 0..LANES {
-            mins[lane] = if row[lane] < mins[lane] { row[lane] } else { mins[lane] };
-            maxs[lane] = if row[lane] > maxs[lane] { row[lane] } else { maxs[lane] };
+            mins[lane] = smaller(row[lane], mins[lane]);
+            maxs[lane] = larger(row[lane], maxs[lane]);
         }
     }
-    (mins, maxs)
+    let mut lanes = LANES;
+    while lanes > 1 {
+        lanes /= 2;
+        for lane in 0..lanes {
+            mins[lane] = smaller(mins[lane + lanes], mins[lane]);
+            maxs[lane] = larger(maxs[lane + lanes], maxs[lane]);
+        }
+    }
+    (mins[0], maxs[0])
+}
+
+/// The second unless the first is smaller.
+#[inline(always)]
+fn smaller<T: PartialOrd>(value: T, min: T) -> T {
+    if value < min { value } else { min }
+}
+
+#[inline(always)]
+fn larger<T: PartialOrd>(value: T, max: T) -> T {
+    if value > max { value } else { max }
 }
 
 impl<T: Copy + PartialOrd> Extremes<T> {
     fn with(self, value: T) -> Extremes<T> {
-        Extremes {
-            min: if value < self.min { value } else { self.min },
-            max: if value > self.max { value } else { self.max },
-            ..self
-        }
+        Extremes { min: smaller(value, self.min), max: larger(value, self.max), ..self }
     }
 }
 

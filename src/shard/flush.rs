@@ -191,7 +191,7 @@ impl<P: Disk + Clock> Engine<P> {
         let mut writer = SegmentWriter::create(&self.platform, path, id, Effort::Hot).await?;
         let mut cursor = FlushCursor::new(memtable);
         while let Some(rows) = cursor.next(memtable) {
-            writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, &rows.block).await?;
+            writer.add(SeriesId(rows.series), rows.measurement, &rows.fields, rows.block).await?;
             self.platform.yield_now().await;
         }
         // Those too whose points were all deleted: they stay known as long as their measurement.

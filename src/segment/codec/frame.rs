@@ -69,14 +69,22 @@ pub struct Frame {
     window: Window,
 }
 
-/// How a frame was cut, for the next one of the same column.
+/// How a frame and its exceptions were cut, for the next one of the same column.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
+    own: Level,
+    /// That of the exceptions, if they have been looked at.
+    exceptions: Option<Level>,
+}
+
+/// How a frame was cut.
+#[derive(Clone, Copy, Debug)]
+struct Level {
     base: i64,
     kind: Kind,
     width: u32,
     /// Exceptions of [`SHARE_PARTS`] values.
-    exceptions: usize,
+    share: usize,
 }
 
 /// Parts in which shares of the values are counted.
@@ -86,9 +94,9 @@ pub const SHARE_SLACK: usize = SHARE_PARTS / 8;
 
 impl Cut {
     /// Appends `count` values as a frame, if it suits them as well as those that it was made for.
-    pub fn write(self, count: usize, values: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) -> bool {
+    pub fn write(&mut self, count: usize, values: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) -> bool {
         // Plain frames are cut anew, so any value near the others is a start.
-        let base = if self.kind == Kind::Plain { values.clone().next().unwrap_or(0) } else { self.base };
+        let base = if self.own.kind == Kind::Plain { values.clone().next().unwrap_or(0) } else { self.own.base };
         let distances = values.map(|value| value.wrapping_sub(base));
         let mut codes = vec![0_u32; count];
         let far = wide((), |()| {
@@ -100,15 +108,32 @@ impl Cut {
             far
         });
         // In wider windows what is below the base would not be an exception.
-        if far < 1 << 31 && self.width < u32::BITS {
+        if far < 1 << 31 && self.own.width < u32::BITS {
             return self.write_codes(base, &mut codes, out);
         }
         self.write_codes(base, &mut distances.map(|distance| distance as u64).collect::<Vec<u64>>(), out)
     }
 
     /// As [`Cut::write`]; `codes` are the distances to `base`.
-    fn write_codes<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
-        if self.kind == Kind::Plain { self.write_plain(base, codes, out) } else { self.write_window(codes, out) }
+    fn write_codes<C: Code>(&mut self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
+        self.own.write(base, codes, |exceptions, out| write_exceptions(&mut self.exceptions, exceptions, out), out)
+    }
+}
+
+impl Level {
+    /// Appends `codes`, the distances to `base`, as a frame, if it suits them; `nested` writes the exceptions.
+    fn write<C: Code>(
+        self,
+        base: i64,
+        codes: &mut [C],
+        nested: impl FnOnce(&mut [C], &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if self.kind == Kind::Plain {
+            self.write_plain(base, codes, out)
+        } else {
+            self.write_window(codes, nested, out)
+        }
     }
 
     fn write_plain<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
@@ -124,9 +149,14 @@ impl Cut {
         true
     }
 
-    fn write_window<C: Code>(self, codes: &mut [C], out: &mut Vec<u8>) -> bool {
-        let Cut { base, kind, width, .. } = self;
-        let exceptions_max = codes.len() * (self.exceptions + SHARE_SLACK) / SHARE_PARTS;
+    fn write_window<C: Code>(
+        self,
+        codes: &mut [C],
+        nested: impl FnOnce(&mut [C], &mut Vec<u8>),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Level { base, kind, width, .. } = self;
+        let exceptions_max = codes.len() * (self.share + SHARE_SLACK) / SHARE_PARTS;
         let (code_max, mark) = (C::of(code_max(kind, width)), C::of(mark(kind, width)));
         let (mut exceptions, mut places) = (Vec::with_capacity(exceptions_max), Vec::new());
         for (first, part) in (0..).step_by(PART).zip(codes.chunks_mut(PART)) {
@@ -148,22 +178,34 @@ impl Cut {
         if kind == Kind::Listed {
             varint::put(out, places.len() as u64);
             Frame::plain(&gaps(&places)).write(out);
-            write_exceptions(&mut exceptions, out);
+            nested(&mut exceptions, out);
             pack(codes, width, out);
         } else {
             pack(codes, width, out);
-            write_exceptions(&mut exceptions, out);
+            nested(&mut exceptions, out);
         }
         true
     }
 }
 
-/// Exceptions of a cut, which take no longer than needed: they are few, and mostly have no scale.
-fn write_exceptions<C: Code>(exceptions: &mut [C], out: &mut Vec<u8>) {
-    if exceptions.len() >= PLAIN_EXCEPTIONS_END {
-        let exceptions: Vec<i64> = exceptions.iter().map(|code| code.signed()).collect();
-        return Frame::nested(&exceptions, 1).write_nested(1, out);
+/// Appends the exceptions of a cut, in the way of those before if they are alike; few ones take no longer than needed.
+fn write_exceptions<C: Code>(known: &mut Option<Level>, exceptions: &mut [C], out: &mut Vec<u8>) {
+    if exceptions.len() < PLAIN_EXCEPTIONS_END {
+        return write_few(exceptions, out);
     }
+    if let Some(level) = known.filter(C::suits) {
+        let base = if level.kind == Kind::Plain { 0 } else { level.base };
+        let mut codes: Vec<C> = exceptions.iter().map(|code| code.minus(C::of(base as u64))).collect();
+        if level.write(base, &mut codes, write_few, out) {
+            return;
+        }
+    }
+    let exceptions: Vec<i64> = exceptions.iter().map(|code| code.signed()).collect();
+    *known = Frame::nested(&exceptions, 1).write_nested(1, out).map(|cut| cut.own);
+}
+
+/// Appends a few exceptions, which mostly have no scale, as a plain frame.
+fn write_few<C: Code>(exceptions: &mut [C], out: &mut Vec<u8>) {
     let (min, max) = centre(exceptions);
     exceptions.iter_mut().for_each(|code| *code = code.minus(min));
     let (base, range) = (min.minus(C::HALF).signed(), max.minus(min));
@@ -186,11 +228,18 @@ fn centre<C: Code>(codes: &mut [C]) -> (C, C) {
     (min, max)
 }
 
+/// Whether it is within a quarter of the 32-bit numbers of 0: so are codes of that size, and then their difference is one.
+fn is_near(distance: i64) -> bool {
+    distance.wrapping_add(1 << 30) as u64 >> 31 == 0
+}
+
 /// Codes of either size: most columns are within 32 bits of any value, which are twice as many in a vector, and compare
 /// there on every machine.
 trait Code: Copy + Ord + Into<u64> {
     /// Half of them are smaller.
     const HALF: Self;
+    /// Whether no distance of codes to the base of a level is too far for one, and no code of its window too wide.
+    fn suits(level: &Level) -> bool;
     /// Its low bits.
     fn of(code: u64) -> Self;
     fn signed(self) -> i64;
@@ -200,6 +249,10 @@ trait Code: Copy + Ord + Into<u64> {
 
 impl Code for u32 {
     const HALF: u32 = 1 << 31;
+
+    fn suits(level: &Level) -> bool {
+        is_near(level.base) && level.width < u32::BITS
+    }
 
     fn of(code: u64) -> u32 {
         code as u32
@@ -220,6 +273,10 @@ impl Code for u32 {
 
 impl Code for u64 {
     const HALF: u64 = 1 << 63;
+
+    fn suits(_: &Level) -> bool {
+        true
+    }
 
     fn of(code: u64) -> u64 {
         code
@@ -253,19 +310,6 @@ fn bits_where<C: Code>(codes: &[C], holds: impl Fn(C) -> bool) -> u64 {
 }
 
 impl Frame {
-    /// How it is cut, if others can be cut so.
-    pub fn cut(&self) -> Option<Cut> {
-        let Window { kind, width, start, .. } = self.window;
-        let code_max = code_max(kind, width);
-        let is_exception = |quotient: &u64| u64::from(quotient.wrapping_sub(start) > code_max);
-        let exceptions = match kind {
-            Kind::Plain => 0,
-            _ => self.quotients.iter().map(is_exception).sum::<u64>() as usize,
-        };
-        let exceptions = (exceptions * SHARE_PARTS).div_ceil(self.quotients.len().max(1));
-        (self.scale == 1).then_some(Cut { base: self.base.wrapping_add(start as i64), kind, width, exceptions })
-    }
-
     /// Looks at the values.
     pub fn of(values: &[i64]) -> Frame {
         Frame::nested(values, 0)
@@ -321,31 +365,38 @@ impl Frame {
         true
     }
 
-    /// Appends it.
-    pub fn write(self, out: &mut Vec<u8>) {
-        self.write_nested(0, out);
+    /// Appends it; how it was cut, if others can be cut so.
+    pub fn write(self, out: &mut Vec<u8>) -> Option<Cut> {
+        self.write_nested(0, out)
     }
 
-    fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) {
+    fn write_nested(mut self, depth: u32, out: &mut Vec<u8>) -> Option<Cut> {
         let Window { kind, width, start, .. } = self.window;
+        let base = self.base.wrapping_add(start as i64);
+        let cut = |share, exceptions| Cut { own: Level { base, kind, width, share }, exceptions };
+        let has_cut = self.scale == 1;
         self.write_head(kind as u32, width, start, out);
         if kind == Kind::Plain {
-            return pack(&self.quotients, width, out);
+            pack(&self.quotients, width, out);
+            return has_cut.then(|| cut(0, None));
         }
         self.quotients.iter_mut().for_each(|quotient| *quotient = quotient.wrapping_sub(start));
         let code_max = code_max(kind, width);
         let places = places_where(&self.quotients, |code| code > code_max);
         let exceptions = take_exceptions(&mut self.quotients, &places, mark(kind, width));
         let nested = Frame::nested(&exceptions, depth + 1);
-        if kind == Kind::Listed {
+        let nested = if kind == Kind::Listed {
             varint::put(out, places.len() as u64);
             Frame::plain(&gaps(&places)).write(out);
-            nested.write_nested(depth + 1, out);
+            let nested = nested.write_nested(depth + 1, out);
             pack(&self.quotients, width, out);
+            nested
         } else {
             pack(&self.quotients, width, out);
-            nested.write_nested(depth + 1, out);
-        }
+            nested.write_nested(depth + 1, out)
+        };
+        let share = (places.len() * SHARE_PARTS).div_ceil(self.quotients.len());
+        has_cut.then(|| cut(share, nested.map(|nested| nested.own)))
     }
 
     fn write_head(&self, kind: u32, width: u32, start: u64, out: &mut Vec<u8>) {

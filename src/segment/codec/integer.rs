@@ -63,7 +63,7 @@ pub struct Habit {
 }
 
 /// Blocks coded by one look.
-const HABIT_BLOCKS: u8 = 15;
+const HABIT_BLOCKS: u8 = 31;
 /// Shorter blocks are no ground for one.
 const HABIT_COUNT_MIN: usize = 64;
 
@@ -111,12 +111,13 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
         } else {
             // A sample may be wrong once, but not for all blocks that follow.
             let is_sure = || form == DELTA || form != SLOPE && frame.bytes() * 8 <= frame::plain_bits(&deltas);
-            if effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN && is_sure() {
-                let changes = share_of_changes(run_count - 1, values.len());
-                *habit = frame.cut().map(|cut| Habit { form, cut, changes, blocks_left: HABIT_BLOCKS });
-            }
+            let is_habit = effort == Effort::Hot && !has_runs && values.len() >= HABIT_COUNT_MIN && is_sure();
             put_head(form, first, step, slope, out);
-            frame.write(out);
+            let cut = frame.write(out);
+            if is_habit {
+                let changes = share_of_changes(run_count - 1, values.len());
+                *habit = cut.map(|cut| Habit { form, cut, changes, blocks_left: HABIT_BLOCKS });
+            }
         }
     }
     if has_dense && dense.len() * 100 <= (out.len() - start) * (100 - usize::from(DENSE_SAVES)) {
