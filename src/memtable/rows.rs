@@ -19,6 +19,7 @@ use crate::model::RowBlock;
 use crate::model::TimeRange;
 use crate::model::Timestamp;
 use crate::model::Values;
+use crate::stdx::wide::Work;
 use crate::stdx::wide::wide;
 
 /// Moves a row, on average, after which rows count as out of order.
@@ -292,7 +293,7 @@ impl Arena {
     fn gather<T: Word>(&self, runs: &[Run], slot: usize, into: &mut Vec<T>) {
         let count: usize = runs.iter().map(|run| run.positions.len()).sum();
         into.resize(count + STEP, T::default());
-        wide((&self.chunks[..], runs, slot, &mut into[..]), copy_runs);
+        wide(Copying { chunks: &self.chunks, runs, slot, into: &mut into[..] });
         into.truncate(count);
     }
 
@@ -313,11 +314,25 @@ fn newest(times: &[Timestamp]) -> Vec<u32> {
     places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1).collect()
 }
 
-#[inline(always)]
-fn copy_runs<T: Word>((chunks, runs, slot, mut into): (&[Chunk], &[Run], usize, &mut [T])) {
-    for run in runs {
-        chunks[run.chunk as usize].copy(slot, run.positions.clone(), into);
-        into = &mut into[run.positions.len()..];
+/// The words of some runs, one after the other.
+struct Copying<'a, T> {
+    chunks: &'a [Chunk],
+    runs: &'a [Run],
+    slot: usize,
+    /// Longer than they are, by [`STEP`].
+    into: &'a mut [T],
+}
+
+impl<T: Word> Work for Copying<'_, T> {
+    type Answer = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut into = self.into;
+        for run in self.runs {
+            self.chunks[run.chunk as usize].copy(self.slot, run.positions.clone(), into);
+            into = &mut into[run.positions.len()..];
+        }
     }
 }
 
@@ -330,7 +345,7 @@ fn pick<T: Clone>(values: &mut Vec<T>, picks: Option<&[u32]>) {
 
 fn is_ascending(times: &[Timestamp]) -> bool {
     let neighbours = times.iter().zip(times.get(1..).unwrap_or_default());
-    !wide((), |()| neighbours.fold(false, |any, (earlier, later)| any | (earlier >= later)))
+    !wide(|| neighbours.fold(false, |any, (earlier, later)| any | (earlier >= later)))
 }
 
 /// Where an arena's rows hold each column, if they do.

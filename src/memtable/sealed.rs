@@ -130,7 +130,7 @@ impl Codes {
     fn of(values: &[u64], rows: &[u32], bias: u64, kept: u64) -> Codes {
         let first = values[0].wrapping_add(bias);
         let differ = |all, value: &u64| all | (value.wrapping_add(bias) ^ first);
-        let differing = wide(values, |values| values.iter().fold(0, differ)) & kept;
+        let differing = wide(|| values.iter().fold(0, differ)) & kept;
         let shift = if differing == 0 { 0 } else { differing.trailing_zeros() };
         let mask = u64::MAX.unbounded_shr(differing.leading_zeros()) >> shift << shift;
         let codes = rows.iter().map(|&row| (values[row as usize].wrapping_add(bias) & mask) >> shift);

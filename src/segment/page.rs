@@ -326,7 +326,7 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
     let (&first, &last) = (values.first()?, values.last()?);
     let (min, max) = match values.last_chunk() {
         // Those that it has twice change nothing.
-        Some(end) => wide((first, values.as_chunks().0, end), of_lanes),
+        Some(end) => wide(|| of_lanes(first, values.as_chunks().0, end)),
         None => values.iter().fold((first, first), |(min, max), &value| (smaller(value, min), larger(value, max))),
     };
     // Equal ones are the same but for the zeros of floats, of which the first counts.
@@ -337,9 +337,31 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
     Some(Extremes { min: first_of(min), max: first_of(max), first, last })
 }
 
+/// What [`extremes`] answers, and the sum, if all are near each other: 32-bit numbers have instructions for it.
+fn near_extremes(column: &Column, values: &[i64]) -> Option<(Extremes<i64>, i64)> {
+    let (&first, &last) = (values.first()?, values.last()?);
+    if column.valid.is_some() {
+        return None;
+    }
+    let (far, min, max, sum) = wide(|| of_near(first, values));
+    // Nor are they on both sides of the end of the integers.
+    let (min, max) = (first.checked_add(min.into())?, first.checked_add(max.into())?);
+    (far >> u32::BITS == 0).then_some((Extremes { min, max, first, last }, sum))
+}
+
+/// Whether one is far from the first: a bit above the low 32; how far the smallest and the largest are; the sum.
+#[inline(always)]
+fn of_near(first: i64, values: &[i64]) -> (u64, i32, i32, i64) {
+    values.iter().fold((0, 0, 0, 0), |(far, min, max, sum), value| {
+        let distance = value.wrapping_sub(first);
+        let far = far | distance.wrapping_add(1 << 31) as u64;
+        (far, min.min(distance as i32), max.max(distance as i32), sum.wrapping_add(*value))
+    })
+}
+
 /// Smallest and largest of some rows and the last one.
 #[inline(always)]
-fn of_lanes<T: Copy + PartialOrd>((first, rows, end): (T, &[[T; LANES]], &[T; LANES])) -> (T, T) {
+fn of_lanes<T: Copy + PartialOrd>(first: T, rows: &[[T; LANES]], end: &[T; LANES]) -> (T, T) {
     let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
     for row in rows.iter().chain([end]) {
         for lane in 0..LANES {
@@ -381,12 +403,15 @@ pub fn summarize(column: &Column) -> Option<Summary> {
     // Rows without a value hold zero and add nothing.
     let values = match &column.values {
         Values::Float(values) => SummaryValues::Float(extremes(column, values)?),
-        Values::Integer(values) => {
-            let sum = wide(values, |values| values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value)));
-            SummaryValues::Integer(extremes(column, values)?, sum)
-        }
+        Values::Integer(values) => match near_extremes(column, values) {
+            Some((extremes, sum)) => SummaryValues::Integer(extremes, sum),
+            None => {
+                let sum = values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value));
+                SummaryValues::Integer(extremes(column, values)?, sum)
+            }
+        },
         Values::Unsigned(values) => {
-            let sum = wide(values, |values| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
+            let sum = wide(|| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value)));
             SummaryValues::Unsigned(extremes(column, values)?, sum)
         }
         Values::Boolean(values) => SummaryValues::Boolean(extremes(column, values)?),

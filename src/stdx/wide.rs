@@ -1,26 +1,76 @@
 //! Loops over values in the widest vectors of the machine: the build is for every x86-64, whose vectors hold two values
 //! and neither compare them nor take the smaller one.
 //!
-//! [`wide`] has its work compiled twice. That works as far as the compiler puts the work into it: for plain loops;
-//! long ones are functions with `inline(always)`.
+//! [`wide`] has its work compiled twice. That works as far as the compiler puts the work into it: always that of a
+//! [`Work`] whose `run` is `inline(always)`, and that of a closure if it is short; nothing that they call.
 
-/// What `work` makes of `given`, in a loop that calls nothing.
-#[inline(always)]
-pub fn wide<T, R>(given: T, work: impl FnOnce(T) -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the machine has AVX2.
-        return unsafe { with_avx2(given, work) };
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::AtomicU8;
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::Ordering;
+
+/// A loop that calls nothing: a closure, or what is too long for one.
+pub trait Work {
+    /// What comes of it.
+    type Answer;
+
+    /// Does it.
+    fn run(self) -> Self::Answer;
+}
+
+impl<R, F: FnOnce() -> R> Work for F {
+    type Answer = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
     }
-    work(given)
+}
+
+/// Does some work.
+#[inline(always)]
+pub fn wide<W: Work>(work: W) -> W::Answer {
+    #[cfg(target_arch = "x86_64")]
+    if has_both() {
+        // SAFETY: the machine has both.
+        return unsafe { with_both(work) };
+    }
+    work.run()
 }
 
 /// # Safety
-/// The machine has AVX2.
+/// The machine has AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn with_avx2<T, R>(given: T, work: impl FnOnce(T) -> R) -> R {
-    work(given)
+#[target_feature(enable = "avx2,fma")]
+unsafe fn with_both<W: Work>(work: W) -> W::Answer {
+    work.run()
+}
+
+/// Whether the machine has AVX2 and FMA. Asked once: a loop is often no longer than the questions.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn has_both() -> bool {
+    match HAS_BOTH.load(Ordering::Relaxed) {
+        UNKNOWN => ask(),
+        answer => answer == YES,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+static HAS_BOTH: AtomicU8 = AtomicU8::new(UNKNOWN);
+#[cfg(target_arch = "x86_64")]
+const UNKNOWN: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+const NO: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const YES: u8 = 2;
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+fn ask() -> bool {
+    let has_both = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+    HAS_BOTH.store(if has_both { YES } else { NO }, Ordering::Relaxed);
+    has_both
 }
 
 #[cfg(test)]
@@ -29,20 +79,30 @@ mod tests {
 
     use super::*;
 
+    struct Shift<'a>(&'a mut [i64]);
+
+    impl Work for Shift<'_> {
+        type Answer = (i64, i64);
+
+        #[inline(always)]
+        fn run(self) -> (i64, i64) {
+            self.0.iter_mut().fold((0, i64::MAX), |(sum, min), value| {
+                *value = value.wrapping_sub(7);
+                (value.wrapping_add(sum), min.min(*value))
+            })
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn either_form_of_a_loop_answers_the_same(mut values in proptest::collection::vec(any::<i64>(), 0..100)) {
-            let work = |values: &mut [i64]| {
-                values.iter_mut().fold((0, i64::MAX), |(sum, min), value| {
-                    *value = value.wrapping_sub(7);
-                    (value.wrapping_add(sum), min.min(*value))
-                })
-            };
-            let mut twin = values.clone();
-            prop_assert_eq!(wide(&mut values[..], work), work(&mut twin));
-            prop_assert_eq!(values, twin);
+            let (mut plain, mut closed) = (values.clone(), values.clone());
+            let expected = Shift(&mut plain).run();
+            prop_assert_eq!(wide(Shift(&mut values)), expected);
+            prop_assert_eq!(wide(|| Shift(&mut closed).run()), expected);
+            prop_assert_eq!((&values, &closed), (&plain, &plain));
         }
     }
 }

@@ -15,6 +15,7 @@
 //! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
 //! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
 
+use crate::segment::codec::Room;
 use crate::segment::codec::dense;
 use crate::segment::codec::dense::Dense;
 use crate::segment::codec::pack::mask;
@@ -94,12 +95,19 @@ pub const SHARE_SLACK: usize = SHARE_PARTS / 8;
 
 impl Cut {
     /// Appends `count` values as a frame, if it suits them as well as those that it was made for.
-    pub fn write(&mut self, count: usize, values: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) -> bool {
+    pub fn write(
+        &mut self,
+        room: &mut Room,
+        count: usize,
+        values: impl Iterator<Item = i64> + Clone,
+        out: &mut Vec<u8>,
+    ) -> bool {
         // Plain frames are cut anew, so any value near the others is a start.
         let base = if self.own.kind == Kind::Plain { values.clone().next().unwrap_or(0) } else { self.own.base };
         let distances = values.map(|value| value.wrapping_sub(base));
-        let mut codes = vec![0_u32; count];
-        let far = wide((), |()| {
+        let Room { codes, exceptions, .. } = room;
+        codes.resize(count, 0);
+        let far = wide(|| {
             let mut far = 0;
             for (code, distance) in codes.iter_mut().zip(distances.clone()) {
                 *code = distance as u32;
@@ -109,14 +117,16 @@ impl Cut {
         });
         // In wider windows what is below the base would not be an exception.
         if far < 1 << 31 && self.own.width < u32::BITS {
-            return self.write_codes(base, &mut codes, out);
+            return self.write_codes(base, codes, exceptions, out);
         }
-        self.write_codes(base, &mut distances.map(|distance| distance as u64).collect::<Vec<u64>>(), out)
+        let mut codes: Vec<u64> = distances.map(|distance| distance as u64).collect();
+        self.write_codes(base, &mut codes, &mut Vec::new(), out)
     }
 
-    /// As [`Cut::write`]; `codes` are the distances to `base`.
-    fn write_codes<C: Code>(&mut self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
-        self.own.write(base, codes, |exceptions, out| write_exceptions(&mut self.exceptions, exceptions, out), out)
+    /// As [`Cut::write`]; `codes` are the distances to `base`, `exceptions` room for some.
+    fn write_codes<C: Code>(&mut self, base: i64, codes: &mut [C], exceptions: &mut Vec<C>, out: &mut Vec<u8>) -> bool {
+        let nested = |exceptions: &mut [C], out: &mut Vec<u8>| write_exceptions(&mut self.exceptions, exceptions, out);
+        self.own.write(base, codes, exceptions, nested, out)
     }
 }
 
@@ -126,24 +136,24 @@ impl Level {
         self,
         base: i64,
         codes: &mut [C],
+        exceptions: &mut Vec<C>,
         nested: impl FnOnce(&mut [C], &mut Vec<u8>),
         out: &mut Vec<u8>,
     ) -> bool {
-        if self.kind == Kind::Plain {
-            self.write_plain(base, codes, out)
-        } else {
-            self.write_window(codes, nested, out)
+        match self.kind {
+            Kind::Plain => self.write_plain(base, codes, out),
+            _ => self.write_window(codes, exceptions, nested, out),
         }
     }
 
     fn write_plain<C: Code>(self, base: i64, codes: &mut [C], out: &mut Vec<u8>) -> bool {
-        let (min, max) = wide(&mut *codes, centre);
+        let (min, max) = wide(|| centre(codes));
         let width = bit_length(max.minus(min).into());
         // Wider ones may suit a window, which is not looked for here.
         if !(width..=width + 1).contains(&self.width) {
             return false;
         }
-        wide((), |()| codes.iter_mut().for_each(|code| *code = code.minus(min)));
+        wide(|| codes.iter_mut().for_each(|code| *code = code.minus(min)));
         put_head(Kind::Plain as u32, width, 1, base.wrapping_add(min.minus(C::HALF).signed()), out);
         pack(codes, width, out);
         true
@@ -152,15 +162,17 @@ impl Level {
     fn write_window<C: Code>(
         self,
         codes: &mut [C],
+        exceptions: &mut Vec<C>,
         nested: impl FnOnce(&mut [C], &mut Vec<u8>),
         out: &mut Vec<u8>,
     ) -> bool {
         let Level { base, kind, width, .. } = self;
         let exceptions_max = codes.len() * (self.share + SHARE_SLACK) / SHARE_PARTS;
         let (code_max, mark) = (C::of(code_max(kind, width)), C::of(mark(kind, width)));
-        let (mut exceptions, mut places) = (Vec::with_capacity(exceptions_max), Vec::new());
+        let mut places = Vec::new();
+        exceptions.clear();
         for (first, part) in (0..).step_by(PART).zip(codes.chunks_mut(PART)) {
-            let mut bits = wide((), |()| bits_where(part, |code| code > code_max));
+            let mut bits = wide(|| bits_where(part, |code| code > code_max));
             while bits != 0 {
                 let place = bits.trailing_zeros();
                 exceptions.push(part[place as usize]);
@@ -169,7 +181,7 @@ impl Level {
                 }
                 bits &= bits - 1;
             }
-            wide((), |()| part.iter_mut().for_each(|code| *code = if *code > code_max { mark } else { *code }));
+            wide(|| part.iter_mut().for_each(|code| *code = if *code > code_max { mark } else { *code }));
         }
         if exceptions.len() > exceptions_max {
             return false;
@@ -178,11 +190,11 @@ impl Level {
         if kind == Kind::Listed {
             varint::put(out, places.len() as u64);
             Frame::plain(&gaps(&places)).write(out);
-            nested(&mut exceptions, out);
+            nested(exceptions, out);
             pack(codes, width, out);
         } else {
             pack(codes, width, out);
-            nested(&mut exceptions, out);
+            nested(exceptions, out);
         }
         true
     }
@@ -196,7 +208,7 @@ fn write_exceptions<C: Code>(known: &mut Option<Level>, exceptions: &mut [C], ou
     if let Some(level) = known.filter(C::suits) {
         let base = if level.kind == Kind::Plain { 0 } else { level.base };
         let mut codes: Vec<C> = exceptions.iter().map(|code| code.minus(C::of(base as u64))).collect();
-        if level.write(base, &mut codes, write_few, out) {
+        if level.write(base, &mut codes, &mut Vec::new(), write_few, out) {
             return;
         }
     }

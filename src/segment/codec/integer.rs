@@ -16,6 +16,7 @@
 use crate::segment::codec::CodecError;
 use crate::segment::codec::DENSE_SAVES;
 use crate::segment::codec::Effort;
+use crate::segment::codec::Room;
 use crate::segment::codec::SAMPLE_COUNT;
 use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
@@ -68,19 +69,26 @@ const HABIT_BLOCKS: u8 = 31;
 const HABIT_COUNT_MIN: usize = 64;
 
 pub fn encode(effort: Effort, values: &[i64], out: &mut Vec<u8>) {
-    encode_form(effort, values, true, &mut None, out);
+    encode_form(effort, values, true, &mut None, &mut Room::default(), out);
 }
 
 /// As [`encode`], with what the column's hot block before left, and leaves it to the next.
-pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) {
-    encode_form(effort, values, true, habit, out);
+pub fn encode_next(effort: Effort, habit: &mut Option<Habit>, room: &mut Room, values: &[i64], out: &mut Vec<u8>) {
+    encode_form(effort, values, true, habit, room, out);
 }
 
-fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut Option<Habit>, out: &mut Vec<u8>) {
+fn encode_form(
+    effort: Effort,
+    values: &[i64],
+    runs_allowed: bool,
+    habit: &mut Option<Habit>,
+    room: &mut Room,
+    out: &mut Vec<u8>,
+) {
     let Some(&first) = values.first() else {
         return out.push(RAW);
     };
-    if effort == Effort::Hot && encode_by_habit(habit, values, out) {
+    if effort == Effort::Hot && encode_by_habit(habit, room, values, out) {
         return;
     }
     let deltas = differences(values);
@@ -127,7 +135,7 @@ fn encode_form(effort: Effort, values: &[i64], runs_allowed: bool, habit: &mut O
 }
 
 /// Appends the values in the form of the block before, if they are alike; else the habit is given up.
-fn encode_by_habit(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>) -> bool {
+fn encode_by_habit(habit: &mut Option<Habit>, room: &mut Room, values: &[i64], out: &mut Vec<u8>) -> bool {
     let Some(mut known) = habit.take() else { return false };
     if known.blocks_left == 0 || values.len() < HABIT_COUNT_MIN || !known.suits(values) {
         return false;
@@ -137,11 +145,11 @@ fn encode_by_habit(habit: &mut Option<Habit>, values: &[i64], out: &mut Vec<u8>)
     let deltas = values.iter().zip(&values[1..]).map(|(earlier, later)| later.wrapping_sub(*earlier));
     put_head(known.form, values[0], step, 0, out);
     let is_written = match known.form {
-        OFFSET => known.cut.write(count, values.iter().copied(), out),
-        DELTA => known.cut.write(count - 1, deltas, out),
+        OFFSET => known.cut.write(room, count, values.iter().copied(), out),
+        DELTA => known.cut.write(room, count - 1, deltas, out),
         _ => {
             let twice = deltas.clone().zip(deltas.skip(1)).map(|(earlier, later)| later.wrapping_sub(earlier));
-            known.cut.write(count - 2, twice, out)
+            known.cut.write(room, count - 2, twice, out)
         }
     };
     if is_written {
@@ -157,7 +165,7 @@ impl Habit {
     /// Whether as many values change as those that it comes from, so that they are no runs and no even steps.
     fn suits(&self, values: &[i64]) -> bool {
         let neighbours = values.iter().zip(&values[1..]);
-        let changes = wide((), |()| neighbours.map(|(earlier, later)| u64::from(earlier != later)).sum::<u64>());
+        let changes = wide(|| neighbours.map(|(earlier, later)| u64::from(earlier != later)).sum::<u64>());
         let share = share_of_changes(changes as usize, values.len());
         let step = values[1].wrapping_sub(values[0]);
         share.abs_diff(self.changes) <= SHARE_SLACK
@@ -193,7 +201,7 @@ fn encode_runs(effort: Effort, values: &[i64], run_count: usize, out: &mut Vec<u
     let runs = || values.chunk_by(|left, right| left == right);
     let heads: Vec<i64> = runs().map(|run| run[0]).collect();
     let lengths: Vec<i64> = runs().map(|run| run.len() as i64).collect();
-    encode_form(effort, &heads, false, &mut None, out);
+    encode_form(effort, &heads, false, &mut None, &mut Room::default(), out);
     Frame::of(&lengths).write(out);
 }
 

@@ -23,6 +23,8 @@ mod ans;
 mod pack;
 mod bits;
 
+use std::cell::Cell;
+
 use crate::model::Bytes;
 use crate::model::FieldType;
 use crate::model::TimeRange;
@@ -98,6 +100,19 @@ impl Hints {
     }
 }
 
+/// Room for a column on its way to bits, kept from one to the next.
+#[derive(Default)]
+struct Room {
+    integers: Vec<i64>,
+    codes: Vec<u32>,
+    exceptions: Vec<u32>,
+}
+
+thread_local! {
+    /// Columns are coded one at a time.
+    static ROOM: Cell<Room> = const { Cell::new(Room { integers: Vec::new(), codes: Vec::new(), exceptions: Vec::new() }) };
+}
+
 /// Appends the values of one column.
 pub fn encode(values: &Values, out: &mut Vec<u8>) {
     encode_with(&mut Hints::default(), values, out);
@@ -126,16 +141,21 @@ pub fn encode_with(hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
 }
 
 fn encode_column(effort: Effort, hints: &mut Hints, values: &Values, out: &mut Vec<u8>) {
+    let mut room = ROOM.take();
     match values {
-        Values::Float(values) => float::encode(effort, hints, values, out),
-        Values::Integer(values) => integer::encode_next(effort, &mut hints.habit, values, out),
+        Values::Float(values) => float::encode(effort, hints, &mut room, values, out),
+        Values::Integer(values) => integer::encode_next(effort, &mut hints.habit, &mut room, values, out),
         Values::Unsigned(values) => {
-            let signed: Vec<i64> = values.iter().map(|&value| value as i64).collect();
-            integer::encode_next(effort, &mut hints.habit, &signed, out);
+            let mut signed = std::mem::take(&mut room.integers);
+            signed.clear();
+            signed.extend(values.iter().map(|&value| value as i64));
+            integer::encode_next(effort, &mut hints.habit, &mut room, &signed, out);
+            room.integers = signed;
         }
         Values::Boolean(values) => bits::encode(values, out),
         Values::String(values) => text::encode(effort, values, out),
     }
+    ROOM.set(room);
 }
 
 /// The `count` values of a column of `field_type`.
@@ -168,7 +188,7 @@ fn has_step(times: &[i64], step: u64) -> bool {
     let mut parts = earlier.chunks(pack::GROUP).zip(later.chunks(pack::GROUP));
     parts.all(|(earlier, later)| {
         let differs = |(earlier, later): (&i64, &i64)| later.wrapping_sub(*earlier) as u64 ^ step;
-        wide((), |()| earlier.iter().zip(later).map(differs).fold(0, |any, differs| any | differs)) == 0
+        wide(|| earlier.iter().zip(later).map(differs).fold(0, |any, differs| any | differs)) == 0
     })
 }
 
