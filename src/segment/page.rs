@@ -26,6 +26,7 @@ use crate::segment::VERSION_2;
 use crate::segment::codec;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
+use crate::stdx::wide::Work;
 use crate::stdx::wide::wide;
 
 /// A block with fewer rows is decoded as quickly as its summary would be looked up.
@@ -326,7 +327,7 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
     let (&first, &last) = (values.first()?, values.last()?);
     let (min, max) = match values.last_chunk() {
         // Those that it has twice change nothing.
-        Some(end) => wide(|| of_lanes(first, values.as_chunks().0, end)),
+        Some(end) => wide(Lanes { first, rows: values.as_chunks().0, end }),
         None => values.iter().fold((first, first), |(min, max), &value| (smaller(value, min), larger(value, max))),
     };
     // Equal ones are the same but for the zeros of floats, of which the first counts.
@@ -337,47 +338,47 @@ fn extremes_of_all<T: Copy + PartialOrd + Default>(values: &[T]) -> Option<Extre
     Some(Extremes { min: first_of(min), max: first_of(max), first, last })
 }
 
-/// What [`extremes`] answers, and the sum, if all are near each other: 32-bit numbers have instructions for it.
+/// What [`extremes`] answers, and the sum, if all rows have a value and these are near each other.
 fn near_extremes(column: &Column, values: &[i64]) -> Option<(Extremes<i64>, i64)> {
-    let (&first, &last) = (values.first()?, values.last()?);
     if column.valid.is_some() {
         return None;
     }
-    let (far, min, max, sum) = wide(|| of_near(first, values));
-    // Nor are they on both sides of the end of the integers.
+    let (&first, &last) = (values.first()?, values.last()?);
+    let codec::Near { min, max, sum } = codec::near(values)?;
+    // Where they are on both sides of the end of the integers the smallest is not the nearest below.
     let (min, max) = (first.checked_add(min.into())?, first.checked_add(max.into())?);
-    (far >> u32::BITS == 0).then_some((Extremes { min, max, first, last }, sum))
-}
-
-/// Whether one is far from the first: a bit above the low 32; how far the smallest and the largest are; the sum.
-#[inline(always)]
-fn of_near(first: i64, values: &[i64]) -> (u64, i32, i32, i64) {
-    values.iter().fold((0, 0, 0, 0), |(far, min, max, sum), value| {
-        let distance = value.wrapping_sub(first);
-        let far = far | distance.wrapping_add(1 << 31) as u64;
-        (far, min.min(distance as i32), max.max(distance as i32), sum.wrapping_add(*value))
-    })
+    Some((Extremes { min, max, first, last }, sum))
 }
 
 /// Smallest and largest of some rows and the last one.
-#[inline(always)]
-fn of_lanes<T: Copy + PartialOrd>(first: T, rows: &[[T; LANES]], end: &[T; LANES]) -> (T, T) {
-    let (mut mins, mut maxs) = ([first; LANES], [first; LANES]);
-    for row in rows.iter().chain([end]) {
-        for lane in 0..LANES {
-            mins[lane] = smaller(row[lane], mins[lane]);
-            maxs[lane] = larger(row[lane], maxs[lane]);
+struct Lanes<'a, T> {
+    first: T,
+    rows: &'a [[T; LANES]],
+    end: &'a [T; LANES],
+}
+
+impl<T: Copy + PartialOrd> Work for Lanes<'_, T> {
+    type Answer = (T, T);
+
+    #[inline(always)]
+    fn run(self) -> (T, T) {
+        let (mut mins, mut maxs) = ([self.first; LANES], [self.first; LANES]);
+        for row in self.rows.iter().chain([self.end]) {
+            for lane in 0..LANES {
+                mins[lane] = smaller(row[lane], mins[lane]);
+                maxs[lane] = larger(row[lane], maxs[lane]);
+            }
         }
-    }
-    let mut lanes = LANES;
-    while lanes > 1 {
-        lanes /= 2;
-        for lane in 0..lanes {
-            mins[lane] = smaller(mins[lane + lanes], mins[lane]);
-            maxs[lane] = larger(maxs[lane + lanes], maxs[lane]);
+        let mut lanes = LANES;
+        while lanes > 1 {
+            lanes /= 2;
+            for lane in 0..lanes {
+                mins[lane] = smaller(mins[lane + lanes], mins[lane]);
+                maxs[lane] = larger(maxs[lane + lanes], maxs[lane]);
+            }
         }
+        (mins[0], maxs[0])
     }
-    (mins[0], maxs[0])
 }
 
 /// The second unless the first is smaller.
@@ -624,6 +625,20 @@ mod tests {
             let gappy = Column { valid: Some(vec![true; values.len()]), ..whole.clone() };
             // The one with gaps goes value by value.
             prop_assert_eq!(extremes(&whole, &values).map(bits), extremes(&gappy, &values).map(bits));
+        }
+
+        #[test]
+        fn integers_near_each_other_are_summed_up_as_any_also_at_the_end_of_the_integers(
+            base in prop_oneof![Just(0), Just(i64::MAX), any::<i64>()],
+            spread in prop_oneof![Just(9), Just(i64::from(i32::MAX)), Just(1 << 32)],
+            steps in proptest::collection::vec(-1.0..1.0, 1..40),
+        ) {
+            let values: Vec<i64> =
+                steps.iter().map(|step| base.wrapping_add((step * spread as f64) as i64)).collect();
+            let whole = Column { values: Values::Integer(values), valid: None };
+            let gappy = Column { valid: Some(vec![true; whole.values.len()]), ..whole.clone() };
+            // The one with gaps goes value by value.
+            prop_assert_eq!(summarize(&whole), summarize(&gappy));
         }
     }
 }

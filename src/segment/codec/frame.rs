@@ -15,9 +15,11 @@
 //! The window of codes is chosen by counting, never by trying: exactly when the range is short, else by the bit lengths
 //! of the distances to the smallest and to a middle value. The scale is the greatest common divisor.
 
+use crate::segment::codec::Near;
 use crate::segment::codec::Room;
 use crate::segment::codec::dense;
 use crate::segment::codec::dense::Dense;
+use crate::segment::codec::near;
 use crate::segment::codec::pack::mask;
 use crate::segment::codec::pack::pack;
 use crate::segment::codec::pack::packed_bytes;
@@ -445,11 +447,7 @@ pub fn plain_bits(values: &[i64]) -> usize {
 /// The smallest and the largest, or across the end of the integers where all are near it; 0 of none.
 fn bounds(values: &[i64]) -> (i64, i64) {
     let origin = values.first().copied().unwrap_or(0);
-    // Most columns are within 32 bits of any value; those compare in vectors on every machine, 64-bit ones on some.
-    let far = values.iter().fold(0, |far, value| far | (value.wrapping_sub(origin).wrapping_add(1 << 31) as u64 >> 32));
-    if far == 0 {
-        let near = values.iter().map(|value| value.wrapping_sub(origin) as i32);
-        let (min, max) = near.fold((0, 0), |(min, max), value| (value.min(min), value.max(max)));
+    if let Some(Near { min, max, .. }) = near(values) {
         return (origin.wrapping_add(i64::from(min)), origin.wrapping_add(i64::from(max)));
     }
     (values.iter().copied().min().unwrap_or(0), values.iter().copied().max().unwrap_or(0))

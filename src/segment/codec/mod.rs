@@ -210,6 +210,32 @@ pub fn decode_times(bytes: &[u8], range: TimeRange, count: usize) -> Result<Vec<
     Ok(times)
 }
 
+/// Values as distances from the first of them, of 32 bits: such compare many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Near {
+    /// The smallest distance, not above 0.
+    pub min: i32,
+    /// The largest, not below 0.
+    pub max: i32,
+    /// Of the values, wrapping.
+    pub sum: i64,
+}
+
+/// How far values are apart, if that is less than 2^31, as with most columns. A distance may go across the end of the
+/// integers.
+pub fn near(values: &[i64]) -> Option<Near> {
+    let origin = values.first().copied().unwrap_or(0);
+    let (far, near) = wide(|| {
+        let start = (0, Near { min: 0, max: 0, sum: 0 });
+        values.iter().fold(start, |(far, Near { min, max, sum }), &value| {
+            let distance = value.wrapping_sub(origin);
+            let (min, max) = (min.min(distance as i32), max.max(distance as i32));
+            (far | distance.wrapping_add(1 << 31) as u64, Near { min, max, sum: sum.wrapping_add(value) })
+        })
+    });
+    (far >> u32::BITS == 0).then_some(near)
+}
+
 /// Four values as integers over a power of ten, which they are again when divided by it; and which power. `hints` are
 /// those of their block.
 pub fn decimals(hints: &Hints, values: &[f64; 4]) -> Option<(u8, [i64; 4])> {
