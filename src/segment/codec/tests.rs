@@ -333,6 +333,27 @@ fn a_wide_habit_meets_near_values_below_its_base() {
 }
 
 #[test]
+fn exceptions_of_a_block_read_back_whatever_those_of_the_block_before_were() {
+    for far in [1_i64 << 20, 1 << 29, 1 << 31, 1 << 33, 1 << 62] {
+        let mut hints = Hints::default();
+        let mut random = Random(13);
+        for number in 0..40 {
+            // Enough of them to be a frame of their own, far away in each other block; some are between.
+            let distance = 500 + if number % 2 == 0 { far } else { 0 };
+            let mut next = || match random.below(20) {
+                0..4 => distance + random.below(90),
+                4 => random.below(distance as u64),
+                _ => random.below(3),
+            };
+            let values = Values::Integer((0..300).map(|_| next()).collect());
+            let mut bytes = Vec::new();
+            encode_with(&mut hints, &values, &mut bytes);
+            assert_same(&values, &decode(FieldType::Integer, &bytes, 300).unwrap());
+        }
+    }
+}
+
+#[test]
 fn hints_of_another_column_do_no_harm() {
     let mut hints = Hints::default();
     for values in [vec![0.125; 40], vec![1e300, 0.1], vec![12.5, 7.25, 1e22], vec![], vec![f64::NAN; 3]] {
