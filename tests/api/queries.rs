@@ -1,6 +1,7 @@
 //! Answers that depend on shard groups: as recorded from InfluxDB 1.8.10.
 
 use crate::harness::Server;
+use crate::harness::query_target;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -52,4 +53,27 @@ fn many_series_at_one_instant_are_all_shown() {
     let rows = rows.as_array().expect("rows");
     let hosts: BTreeSet<&str> = rows.iter().filter_map(|row| row[2].as_str()).collect();
     assert_eq!((rows.len(), hosts.len()), (40_000, 40_000));
+}
+
+#[test]
+fn a_seasonal_forecast_is_that_of_stock_to_the_last_digit() {
+    let server = Server::start();
+    server.create("d");
+    let values = [53.04, 58.37, 57.43, 53.61, 60.51, 62.42, 57.5, 55.61, 53.35];
+    let line = |(minute, value): (i64, f64)| format!("m v={value} {}\n", minute * 60_000_000_000);
+    assert_eq!(server.write("d", &(0..).zip(values).map(line).collect::<String>()).status, 204);
+    // As text: digits count.
+    let forecast = |seasons: u32| {
+        let of = format!("holt_winters(first(v), 3, {seasons})");
+        let text = format!("SELECT {of} FROM m WHERE time >= 0 AND time < 9m GROUP BY time(1m)");
+        String::from_utf8(server.request("POST", &query_target("d", &text), &[], None).body).expect("JSON is text")
+    };
+    let expected = [
+        (3, ["57.98253182939125", "57.984861674774145", "57.98338028046708"]),
+        (6, ["57.84035729510288", "57.94478069010695", "57.872944987159244"]),
+    ];
+    for (seasons, expected) in expected {
+        let found = forecast(seasons);
+        assert!(expected.iter().all(|value| found.contains(value)), "{found}");
+    }
 }

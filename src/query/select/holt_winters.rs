@@ -139,13 +139,14 @@ fn guess(known: &[f64], seasons: usize) -> Vec<f64> {
         }
         return start;
     }
-    let count = seasons as f64;
+    // Products with the inverse, not quotients: they differ in the last bit, and the fit with them in some more.
+    let (share, step_share) = (1.0 / seasons as f64, 1.0 / (seasons * seasons) as f64);
     for (index, value) in known.iter().take(seasons).enumerate() {
         if !value.is_nan() {
-            start[LEVEL] += value / count;
+            start[LEVEL] += share * value;
         }
         if let Some(later) = known.get(seasons + index).filter(|later| !later.is_nan() && !value.is_nan()) {
-            start[LEVEL + 1] += (later - value) / (count * count);
+            start[LEVEL + 1] += step_share * (later - value);
         }
     }
     for (index, value) in known.iter().take(seasons).enumerate() {
