@@ -311,7 +311,9 @@ impl Arena {
 fn newest(times: &[Timestamp]) -> Vec<u32> {
     let mut places: Vec<(Timestamp, u32)> = times.iter().copied().zip(0..).collect();
     sort(&mut places, |place| place.0);
-    places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1).collect()
+    let mut picks = Vec::with_capacity(places.len());
+    picks.extend(places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1));
+    picks
 }
 
 /// The words of some runs, one after the other.
