@@ -64,8 +64,8 @@ use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
 const VERSION: u32 = 4;
-/// Read, not written: entries of pages have all their numbers and whole summaries (see page.rs), and a column of decimals
-/// without exceptions says that there are none (see codec/float.rs).
+/// Read, not written: entries of pages have all their numbers and whole summaries (see page.rs), and a column of
+/// decimals without exceptions says that there are none (see codec/float.rs).
 const VERSION_3: u32 = 3;
 /// Read, not written, as version 3, but: times stand for themselves, those of even steps take bytes; summaries are
 /// columns of four values; a column begins with twice the length of its values, plus 1 if gaps follow.

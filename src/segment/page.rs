@@ -14,8 +14,9 @@
 //! four     min signed | max, first, last, each less min: varint                                (all of it wraps)
 //! ```
 //!
-//! A change that is not there is 0, and so are rows without a value; places that are not there are those said last in the
-//! page. So mostly a byte and the change of its length are all that is said of a block before the numbers of its columns.
+//! A change that is not there is 0, and so are rows without a value; places that are not there are those said last in
+//! the page. So mostly a byte and the change of its length are all that is said of a block before the numbers of its
+//! columns.
 //!
 //! In memory and in files of version 3 the summary of a column is whole: rows without a value varint | places u8, of
 //! floats | numbers.
@@ -135,8 +136,8 @@ impl Page {
         (start..start + count).filter(overlaps).map(|index| Block { page: self.clone(), index })
     }
 
-    /// Reads a page whose checksum holds. Its blocks are at `blocks`, its first series is `series`; `version`, `layouts`
-    /// and `fields` are those of the segment.
+    /// Reads a page whose checksum holds. Its blocks are at `blocks`, its first series is `series`; `version`,
+    /// `layouts` and `fields` are those of the segment.
     pub fn decode(
         version: u32,
         body: &[u8],
