@@ -23,7 +23,7 @@
 //!
 //! Times of even steps have no bytes: the page knows the first, the last and how many. What packing saves, in percent,
 //! is a guess of how much less the columns would take if written with more effort ([`codec::Effort`]); 0 where that was
-//! done, and in files of version 2, which are read too (`VERSION_2`).
+//! done, and in files of version 2. Those are read too, and those of version 3 (`VERSION_2`, `VERSION_3`).
 //!
 //! A block holds at most [`BLOCK_ROWS_MAX`] rows of one series; all its columns share the one time column. Checksums of
 //! blocks, pages and index also cover shard, number and position, so that a sound block in a wrong place is noticed. A
@@ -63,9 +63,12 @@ use crate::model::Bytes;
 use crate::model::FieldType;
 
 const MAGIC: [u8; 8] = *b"millseg\x01";
-const VERSION: u32 = 3;
-/// Read, not written: times stand for themselves, those of even steps take bytes; summaries are columns of four values;
-/// a column begins with twice the length of its values, plus 1 if gaps follow.
+const VERSION: u32 = 4;
+/// Read, not written: entries of pages have all their numbers and whole summaries (see page.rs), and a column of
+/// decimals without exceptions says that there are none (see codec/float.rs).
+const VERSION_3: u32 = 3;
+/// Read, not written, as version 3, but: times stand for themselves, those of even steps take bytes; summaries are
+/// columns of four values; a column begins with twice the length of its values, plus 1 if gaps follow.
 const VERSION_2: u32 = 2;
 const FOOTER_BYTES: usize = 80;
 /// Before the content of a block and of a page.

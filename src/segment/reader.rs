@@ -27,6 +27,7 @@ use crate::segment::MAGIC;
 use crate::segment::SegmentId;
 use crate::segment::VERSION;
 use crate::segment::VERSION_2;
+use crate::segment::VERSION_3;
 use crate::segment::cache::PageCache;
 use crate::segment::checksum;
 use crate::segment::codec;
@@ -59,7 +60,7 @@ pub enum SegmentError {
         what: &'static str,
     },
     /// Written by another version that is not read here.
-    #[error("{path}: segment format {version} is none that this program reads, {VERSION_2} or {VERSION}")]
+    #[error("{path}: segment format {version} is none that this program reads, {VERSION_2} to {VERSION}")]
     Version {
         /// The file.
         path: String,
@@ -271,8 +272,7 @@ impl<P: Disk> Segment<P> {
         let bytes = self.read_checked(place.offset, place.bytes as usize, "page checksum").await?;
         let Index { layouts, fields, .. } = &self.index;
         let body = &bytes[CHECKSUM_BYTES..];
-        let page = Page::decode(self.version, body, place.blocks, place.first_series, layouts, fields);
-        let page = page.filter(|page| page.blocks_end() == place.offset);
+        let page = Page::decode(self.version, body, place.blocks..place.offset, place.first_series, layouts, fields);
         let page = Rc::new(page.ok_or_else(|| self.damaged(place.offset, "page"))?);
         self.cache.keep_page(self.number, number as u32, page.clone());
         Ok(page)
@@ -499,7 +499,7 @@ impl Footer {
         if magic != MAGIC {
             return Err(damaged("not a segment"));
         }
-        if ![VERSION_2, VERSION].contains(&footer.version) {
+        if ![VERSION_2, VERSION_3, VERSION].contains(&footer.version) {
             return Err(SegmentError::Version { path: path.to_owned(), version: footer.version });
         }
         Ok(footer)

@@ -196,43 +196,55 @@ fn a_whole_segment_in_the_place_of_another_one_is_damage() {
     });
 }
 
-/// Two series of a hundred rows each, with fields d, f, i, b and t, as the last build that wrote version 2 left them.
-const VERSION_2_FILE: &[u8] = include_bytes!("version2.seg");
+/// Fields d, f, i, b and t of series 0 and 1, as the last builds that wrote these versions left them; version 3 has
+/// twenty rows of b and t of series 7, too.
+const STORED_FILES: [(&[u8], &[u32]); 2] =
+    [(include_bytes!("version2.seg"), &[0, 1]), (include_bytes!("version3.seg"), &[0, 1, 7])];
+const STORED_NAMES: [&str; 5] = ["d", "f", "i", "b", "t"];
+
+fn stored_rows(series: u32) -> RowBlock {
+    let time = |index: i64| index * 10_000_000_000 + if series == 0 { 0 } else { index * index % 7 };
+    let all = |values| Some(Column { values, valid: None });
+    let valid: Vec<bool> = (0..100).map(|index| index % 2 == 0).collect();
+    let text = |index: usize| if valid[index] { format!("text {}", index % 4) } else { String::new() };
+    let text = Values::String((0..100).map(|index| name(&text(index))).collect());
+    let rows = RowBlock {
+        times: (0..100).map(|index| 1_700_000_000_000_000_000 + time(index)).collect(),
+        columns: vec![
+            all(Values::Float((0..100).map(|index| f64::from(index * index % 101) / 100.0).collect())),
+            all(Values::Float((0..100).map(|index| f64::from(index) / 3.0).collect())),
+            all(Values::Integer((0..100).map(|index| index * 7 - 50).collect())),
+            all(Values::Boolean((0..100).map(|index| index % 3 == 0).collect())),
+            Some(Column { values: text, valid: Some(valid) }),
+        ],
+    };
+    if series < 7 {
+        return rows;
+    }
+    let RowBlock { times, columns } = rows.slice(0..20);
+    RowBlock { times, columns: (0..).zip(columns).map(|(index, column)| column.filter(|_| index > 2)).collect() }
+}
 
 #[test]
-fn a_segment_of_version_2_reads_as_it_was_written() {
-    on_disk(async |disk, path| {
-        std::fs::write(&path, VERSION_2_FILE).unwrap();
-        let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
-        assert_eq!(segment.packing_saves(), 0);
-        let times = [|index: i64| index * 10_000_000_000, |index: i64| index * 10_000_000_000 + index * index % 7];
-        let names = ["d", "f", "i", "b", "t"].map(name);
-        for (series, time) in (0..).zip(times) {
-            let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
-            let found = segment.read(&blocks[0], &names).await.unwrap();
-            let times: Vec<i64> = (0..100).map(|index| 1_700_000_000_000_000_000 + time(index)).collect();
-            assert_eq!((blocks.len(), &found.times), (1, &times));
-            let all = |values| Some(Column { values, valid: None });
-            let valid: Vec<bool> = (0..100).map(|index| index % 2 == 0).collect();
-            let text = |index: usize| if valid[index] { format!("text {}", index % 4) } else { String::new() };
-            let columns = [
-                all(Values::Float((0..100).map(|index| f64::from(index * index % 101) / 100.0).collect())),
-                all(Values::Float((0..100).map(|index| f64::from(index) / 3.0).collect())),
-                all(Values::Integer((0..100).map(|index| index * 7 - 50).collect())),
-                all(Values::Boolean((0..100).map(|index| index % 3 == 0).collect())),
-                Some(Column {
-                    values: Values::String((0..100).map(|index| name(&text(index))).collect()),
-                    valid: Some(valid.clone()),
-                }),
-            ];
-            assert_eq!(found.columns, columns);
-            let summary = segment.summary(&blocks[0], &names).unwrap();
-            let expected: Vec<_> = columns.iter().flatten().map(summarize).collect();
-            assert_eq!(summary.columns, expected);
-            let examined = segment.examine(&blocks[0]).await.unwrap();
-            assert_eq!(examined.times, times);
-        }
-    });
+fn a_segment_of_an_earlier_version_reads_as_it_was_written() {
+    for (file, series) in STORED_FILES {
+        on_disk(async |disk, path| {
+            std::fs::write(&path, file).unwrap();
+            let segment = Segment::<RealDisk>::open(&disk, &path, &PageCache::new(1 << 20)).await.unwrap();
+            assert!(segment.series().iter().eq(series.iter().copied()));
+            let names = STORED_NAMES.map(name);
+            for &series in series {
+                let expected = stored_rows(series);
+                let blocks = segment.blocks_of(SeriesId(series), TimeRange::ALWAYS).await.unwrap();
+                assert_eq!(blocks.len(), 1);
+                assert_eq!(segment.read(&blocks[0], &names).await.unwrap(), expected);
+                let summary = segment.summary(&blocks[0], &names).map(|summary| summary.columns);
+                let summaries = expected.columns.iter().map(|column| column.as_ref().and_then(summarize)).collect();
+                assert_eq!(summary, (expected.times.len() == 100).then_some(summaries));
+                assert_eq!(segment.examine(&blocks[0]).await.unwrap().times, expected.times);
+            }
+        });
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Floats, bit for bit.
 //!
 //! ```text
-//! decimal  exponent u8 | exception count varint | [gaps between exceptions: frame | their bits, 8 bytes each]
+//! 0        decimal: exponent u8 | exception count varint | [gaps between exceptions: frame | their bits, 8 bytes each]
 //!          | integers                                     value = integer / 10^exponent, correctly rounded
-//! bits     the bits as integers, in the order of the floats
+//! 1        bits: the bits as integers, in the order of the floats
+//! 2 and on decimal: integers; the exponent is what is above 2, and there are no exceptions
 //! ```
 //!
 //! Decimal is ALP's idea: floats that people and sensors send are decimals of few digits, so they are integers over a
@@ -22,7 +23,6 @@ use crate::segment::codec::check_count;
 use crate::segment::codec::frame;
 use crate::segment::codec::frame::Frame;
 use crate::segment::codec::integer;
-use crate::segment::codec::name_in;
 use crate::segment::codec::sample;
 use crate::stdx::varint;
 use crate::stdx::varint::Reader;
@@ -30,9 +30,10 @@ use crate::stdx::wide::wide;
 
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;
-/// By mode.
+/// The mode of decimals with exponent 0 and no exceptions; in segments of version 3 those are of the mode above.
+const ALL_DECIMAL: u8 = 2;
+/// Decimal and bits; the same where the integers are dense.
 const NAMES: [&str; 2] = ["decimal", "bits"];
-/// By mode, where the integers are dense.
 const DENSE_NAMES: [&str; 2] = ["decimal-dense", "bits-dense"];
 
 /// Powers of ten that a float holds exactly.
@@ -216,7 +217,7 @@ fn write_decimal(
     integers: &[i64],
     out: &mut Vec<u8>,
 ) {
-    out.extend_from_slice(&[DECIMAL, exponent, 0]);
+    out.push(ALL_DECIMAL + exponent);
     integer::encode_next(effort, &mut hints.habit, room, integers, out);
 }
 
@@ -245,19 +246,28 @@ pub fn decode(bytes: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
             let float = |bits: i64| f64::from_bits(in_order(bits) as u64);
             Ok(integer::decode(body, count)?.into_iter().map(float).collect())
         }
-        _ => Err(CodecError("bad floats")),
+        _ => {
+            let power = POWERS.get(usize::from(mode - ALL_DECIMAL)).ok_or(CodecError("bad floats"))?;
+            Ok(quotients(&integer::decode(body, count)?, *power))
+        }
     }
+}
+
+fn quotients(integers: &[i64], power: f64) -> Vec<f64> {
+    integers.iter().map(|&integer| integer as f64 / power).collect()
 }
 
 /// What coded floats are called.
 pub fn name(coded: &[u8]) -> &'static str {
-    let mut reader = Reader::new(coded);
-    if reader.u8() == Some(DECIMAL) {
+    let (mode, integers) = match coded {
         // Only columns without exceptions are looked through: theirs would have to be read.
-        reader.take(2);
-    }
-    let names = if integer::name(reader.rest()).ends_with("dense") { &DENSE_NAMES } else { &NAMES };
-    name_in(names, coded)
+        [DECIMAL, _, _, rest @ ..] => (DECIMAL, rest),
+        [BITS, rest @ ..] => (BITS, rest),
+        [_, rest @ ..] => (DECIMAL, rest),
+        [] => return "unknown",
+    };
+    let names = if integer::name(integers).ends_with("dense") { &DENSE_NAMES } else { &NAMES };
+    names[usize::from(mode)]
 }
 
 fn decode_decimal(body: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
@@ -269,8 +279,7 @@ fn decode_decimal(body: &[u8], count: usize) -> Result<Vec<f64>, CodecError> {
         Some((power, gaps, reader.take(exception_count * 8)?))
     };
     let (power, gaps, bits) = head().ok_or(CodecError("bad floats"))?;
-    let integers = integer::decode(reader.rest(), count)?;
-    let mut values: Vec<f64> = integers.into_iter().map(|integer| integer as f64 / power).collect();
+    let mut values = quotients(&integer::decode(reader.rest(), count)?, power);
     let mut next = 0_usize;
     for (&gap, bits) in gaps.iter().zip(bits.as_chunks::<8>().0) {
         let place = usize::try_from(gap).ok().and_then(|gap| next.checked_add(gap));

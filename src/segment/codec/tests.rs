@@ -229,6 +229,34 @@ fn a_dense_column_is_called_so() {
     }
 }
 
+#[test]
+fn decimals_without_exceptions_take_one_byte_more_than_their_integers() {
+    for (places, power) in [(0, 1.0), (2, 100.0), (9, 1e9)] {
+        let integers: Vec<i64> = (0..500).map(|index| index * index % 1009).collect();
+        let floats = Values::Float(integers.iter().map(|&integer| integer as f64 / power).collect());
+        let (mut coded, mut bytes) = (Vec::new(), Vec::new());
+        encode(&floats, &mut coded);
+        encode(&Values::Integer(integers), &mut bytes);
+        assert_eq!(coded[0], 2 + places);
+        assert_eq!(coded[1..], bytes);
+        assert_eq!(name(FieldType::Float, &coded), "decimal");
+        // As version 3 has them.
+        let earlier = [&[0, places, 0], &bytes[..]].concat();
+        assert_same(&floats, &decode(FieldType::Float, &earlier, 500).unwrap());
+        assert_eq!(name(FieldType::Float, &earlier), "decimal");
+    }
+}
+
+#[test]
+fn floats_of_a_mode_that_no_power_has_are_refused() {
+    let mut bytes = Vec::new();
+    encode(&Values::Integer((0..10).collect()), &mut bytes);
+    for mode in 0..=u8::MAX {
+        let decoded = decode(FieldType::Float, &[&[mode], &bytes[..]].concat(), 10);
+        assert_eq!(decoded.is_ok(), (1..25).contains(&mode), "{mode}");
+    }
+}
+
 fn check_times(times: &[i64]) -> usize {
     let mut bytes = Vec::new();
     encode_times(times, &mut bytes);
