@@ -43,6 +43,9 @@ struct RowRef {
     position: u32,
 }
 
+/// Those of an arena, or of several.
+type Fields<'a> = Cow<'a, [(Bytes, FieldType)]>;
+
 /// All rows of one series, for a flush.
 #[derive(Debug)]
 pub struct SeriesRows<'a> {
@@ -51,7 +54,7 @@ pub struct SeriesRows<'a> {
     /// Its measurement.
     pub measurement: &'a Bytes,
     /// Field of each column of `block`.
-    pub fields: Cow<'a, [(Bytes, FieldType)]>,
+    pub fields: Fields<'a>,
     /// The rows, ascending.
     pub block: &'a RowBlock,
 }
@@ -440,7 +443,7 @@ impl FlushCursor {
     }
 
     /// Makes `block` the rows of the next series; its measurement and fields, if it has a row.
-    fn fill<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<(&'a Bytes, Cow<'a, [(Bytes, FieldType)]>)> {
+    fn fill<'a>(&mut self, memtable: &'a Memtable, series: u32) -> Option<(&'a Bytes, Fields<'a>)> {
         self.runs.clear();
         for (arena, (chunks, walks)) in (0..).zip(memtable.arenas.iter().zip(&mut self.walks)) {
             for (chunk, walk) in (0..).zip(walks) {

@@ -123,9 +123,9 @@ fn reads_back(value: f64, power: f64) -> bool {
 /// As [`reads_back`], without the division that takes longer than all else; where it says yes that does too.
 ///
 /// The integer over the power rounds to the value if it is less than half a step of the value's neighbours away. Times
-/// the power: `integer - value * power`, exact when multiplied and subtracted at once, is less than half a step times the
-/// power. That holds below powers of two too, where the neighbour is half as far: these times a power of ten up to 10^22
-/// are integers, or further from one than that.
+/// the power: `integer - value * power`, exact when multiplied and subtracted at once, is less than half a step times
+/// the power. That holds below powers of two too, where the neighbour is half as far: these times a power of ten up to
+/// 10^22 are integers, or further from one than that.
 #[inline(always)]
 fn surely_reads_back(value: f64, power: f64) -> bool {
     let rounded = (value * power + ROUNDING) - ROUNDING;

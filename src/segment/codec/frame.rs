@@ -242,7 +242,7 @@ fn centre<C: Code>(codes: &mut [C]) -> (C, C) {
     (min, max)
 }
 
-/// Whether it is within a quarter of the 32-bit numbers of 0: so are codes of that size, and then their difference is one.
+/// Whether it is within a quarter of the 32-bit numbers of 0. So are codes of that size: their difference is one too.
 fn is_near(distance: i64) -> bool {
     distance.wrapping_add(1 << 30) as u64 >> 31 == 0
 }
