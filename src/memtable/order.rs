@@ -92,7 +92,14 @@ impl Order {
 
     /// The positions of a series.
     pub fn positions_of(&self, series: u32) -> Range<usize> {
-        self.series.binary_search(&series).map_or(0..0, |index| self.positions_at(index))
+        let Some(guess) = self.series.first().and_then(|first| series.checked_sub(*first)) else { return 0..0 };
+        // Where ids have no gaps; else it is before that.
+        let guess = guess as usize;
+        if self.series.get(guess) == Some(&series) {
+            return self.positions_at(guess);
+        }
+        let before = &self.series[..guess.min(self.series.len())];
+        before.binary_search(&series).map_or(0..0, |index| self.positions_at(index))
     }
 
     /// Memory held.

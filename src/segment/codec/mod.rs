@@ -110,7 +110,7 @@ struct Room {
 
 thread_local! {
     /// Columns are coded one at a time.
-    static ROOM: Cell<Room> = const { Cell::new(Room { integers: Vec::new(), codes: Vec::new(), exceptions: Vec::new() }) };
+    static ROOM: Cell<Room> = Cell::default();
 }
 
 /// Appends the values of one column.
