@@ -253,15 +253,15 @@ impl Arena {
         let RowBlock { times, columns } = block;
         self.gather(runs, TIME, times);
         // Runs are in the order of arrival, and so are rows of one time in a run.
-        let picks = if is_ascending(times) { None } else { Some(newest(times)) };
-        pick(times, picks.as_deref());
+        let picks = Picks::of(times);
+        picks.apply(times);
         let mut count = 0;
         for (column, slot) in slots.enumerate() {
             if column == columns.len() {
                 columns.push(None);
             }
             match slot {
-                Some(slot) => self.fill_column(runs, slot, picks.as_deref(), &mut columns[column]),
+                Some(slot) => self.fill_column(runs, slot, &picks, &mut columns[column]),
                 None => columns[column] = None,
             }
             count += 1;
@@ -269,7 +269,7 @@ impl Arena {
         columns.truncate(count);
     }
 
-    fn fill_column(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>, into: &mut Option<Column>) {
+    fn fill_column(&self, runs: &[Run], slot: usize, picks: &Picks, into: &mut Option<Column>) {
         let field_type = self.fields[slot - VALUES].1;
         // What it held of another series is room for these.
         let column = into.take().filter(|column| column.values.field_type() == field_type);
@@ -281,15 +281,15 @@ impl Arena {
             Values::Boolean(values) => self.gather_picks(runs, slot, picks, values),
             Values::String(values) => {
                 *values = self.gather_strings(runs, slot);
-                pick(values, picks);
+                picks.apply(values);
             }
         }
         *into = Some(Column { values, valid: None });
     }
 
-    fn gather_picks<T: Word>(&self, runs: &[Run], slot: usize, picks: Option<&[u32]>, into: &mut Vec<T>) {
+    fn gather_picks<T: Word>(&self, runs: &[Run], slot: usize, picks: &Picks, into: &mut Vec<T>) {
         self.gather(runs, slot, into);
-        pick(into, picks);
+        picks.apply(into);
     }
 
     /// Makes `into` the words of all rows of some runs.
@@ -310,13 +310,51 @@ impl Arena {
     }
 }
 
-/// The places of the times in order, of equal ones the last.
-fn newest(times: &[Timestamp]) -> Vec<u32> {
-    let mut places: Vec<(Timestamp, u32)> = times.iter().copied().zip(0..).collect();
-    sort(&mut places, |place| place.0);
-    let mut picks = Vec::with_capacity(places.len());
-    picks.extend(places.chunk_by(|left, right| left.0 == right.0).map(|equal| equal[equal.len() - 1].1));
-    picks
+/// How rows in the order of arrival become rows in the order of time, of equal times the last.
+enum Picks {
+    /// Most are where they belong, as those of several writers at one time; to which places which others go, and how
+    /// many there are.
+    Few(Vec<(u32, u32)>, usize),
+    /// The row at each place.
+    All(Vec<u32>),
+}
+
+impl Picks {
+    fn of(times: &[Timestamp]) -> Picks {
+        if is_ascending(times) {
+            return Picks::Few(Vec::new(), times.len());
+        }
+        let mut rows: Vec<(Timestamp, u32)> = times.iter().copied().zip(0..).collect();
+        sort(&mut rows, |row| row.0);
+        rows.dedup_by(|later, row| {
+            let is_same = later.0 == row.0;
+            if is_same {
+                row.1 = later.1;
+            }
+            is_same
+        });
+        let count = rows.len();
+        let moves = (0..).zip(&rows).map(|(place, row)| (place, row.1)).filter(|(place, row)| place != row);
+        let move_count = moves.clone().count();
+        if move_count > count / 2 {
+            return Picks::All(rows.iter().map(|row| row.1).collect());
+        }
+        let mut few = Vec::with_capacity(move_count);
+        few.extend(moves);
+        Picks::Few(few, count)
+    }
+
+    /// Leaves the rows that count, in order.
+    fn apply<T: Clone>(&self, values: &mut Vec<T>) {
+        match self {
+            Picks::Few(moves, count) => {
+                let moved: Vec<T> = moves.iter().map(|&(_, row)| values[row as usize].clone()).collect();
+                moves.iter().zip(moved).for_each(|(&(place, _), value)| values[place as usize] = value);
+                values.truncate(*count);
+            }
+            Picks::All(rows) => *values = rows.iter().map(|&row| values[row as usize].clone()).collect(),
+        }
+    }
 }
 
 /// The words of some runs, one after the other.
@@ -338,13 +376,6 @@ impl<T: Word> Work for Copying<'_, T> {
             self.chunks[run.chunk as usize].copy(self.slot, run.positions.clone(), into);
             into = &mut into[run.positions.len()..];
         }
-    }
-}
-
-/// Leaves those at some places, if not all.
-fn pick<T: Clone>(values: &mut Vec<T>, picks: Option<&[u32]>) {
-    if let Some(picks) = picks {
-        *values = picks.iter().map(|&place| values[place as usize].clone()).collect();
     }
 }
 
@@ -481,4 +512,30 @@ fn all_fields(memtable: &Memtable, refs: &[RowRef]) -> Vec<(Bytes, FieldType)> {
         }
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn of_each_time_the_last_row_is_left_in_order_whether_few_or_most_have_moved(
+            late in proptest::collection::vec(prop_oneof![9 => Just(0_i64), 1 => 0..5_i64], 1..200),
+            scale in 1_i64..4,
+        ) {
+            let times: Vec<i64> = (0..).zip(&late).map(|(row, late)| (row - late) * scale / 3).collect();
+            let newest: std::collections::BTreeMap<i64, usize> = times.iter().copied().zip(0..).collect();
+            let (mut rows, mut picked): (Vec<usize>, Vec<i64>) = ((0..times.len()).collect(), times.clone());
+            let picks = Picks::of(&times);
+            picks.apply(&mut rows);
+            picks.apply(&mut picked);
+            prop_assert!(picked.iter().eq(newest.keys()));
+            prop_assert!(rows.iter().eq(newest.values()));
+        }
+    }
 }
