@@ -20,6 +20,7 @@ use crate::shard::Frozen;
 use crate::shard::Pending;
 use crate::shard::PendingRecord;
 use crate::shard::Phase;
+use crate::shard::State;
 use crate::shard::WriteError;
 use crate::shard::dormant;
 use crate::shard::limits;
@@ -35,6 +36,8 @@ const COMMIT_BYTES_MAX: usize = 32 << 20;
 const RETRY_NS: u64 = 500_000_000;
 /// How often a waiter looks at its deadline, and the loop at what is due and cannot be done yet.
 const TICK_NS: u64 = 100_000_000;
+/// A deletion is flushed no later than that: compaction frees the space only of those that the manifest holds.
+const DELETED_FLUSH_NS: u64 = 60_000_000_000;
 
 type Done = oneshot::Receiver<Result<Vec<Assigned>, WriteError>>;
 
@@ -200,7 +203,7 @@ impl<P: Disk + Clock> Engine<P> {
             return if state.phase == Phase::Stopping { Step::End } else { Step::Repair };
         }
         let stopping = state.phase == Phase::Stopping;
-        let old = state.active_since_ns.is_some_and(|since| now.saturating_sub(since) >= self.options.cold_flush_ns);
+        let old = state.freeze_due_ns.is_some_and(|due| now >= due);
         let full =
             state.active_bytes >= self.options.memtable_bytes || state.active_log_bytes >= self.options.wal_bytes;
         let wanted = full || old || state.freeze_asked || (stopping && state.pending.is_empty());
@@ -223,12 +226,11 @@ impl<P: Disk + Clock> Engine<P> {
     /// How long until the clock alone gives the loop something to do; `None`: it never will.
     fn until_due(&self) -> Option<u64> {
         let state = self.state.borrow();
-        let cold = state.active_since_ns.and_then(|since| since.checked_add(self.options.cold_flush_ns));
         let sync = match self.options.durability {
             Durability::Interval(interval) if state.unsynced => state.last_sync_ns.checked_add(interval),
             _ => None,
         };
-        let due = [cold, sync].into_iter().flatten().min()?;
+        let due = [state.freeze_due_ns, sync].into_iter().flatten().min()?;
         // What is due already waits for something, such as the end of a flush.
         Some(due.checked_sub(self.platform.monotonic_ns()).filter(|pause| *pause > 0).unwrap_or(TICK_NS))
     }
@@ -306,10 +308,9 @@ impl<P: Disk + Clock> Engine<P> {
                 if let Some(shard) = state.shards.get_mut(&write.shard) {
                     shard.delete(age, deletion);
                 }
-                // So that logs of nothing but deletions are flushed some day too.
+                // So that logs of nothing but deletions are flushed too.
                 state.active_bytes += write.record.len();
-                state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
-                return;
+                return self.freeze_within(state, self.options.cold_flush_ns.min(DELETED_FLUSH_NS));
             }
         };
         let reader = Reader::of(&write.record[start..]).expect("it was read before it was queued");
@@ -322,7 +323,13 @@ impl<P: Disk + Clock> Engine<P> {
         limits::count(&state.live, key.database, revived);
         let bytes = shard.apply(key, range, &reader, assigned, |partition| &mut partition.active);
         state.active_bytes = state.active_bytes.saturating_add_signed(bytes);
-        state.active_since_ns.get_or_insert_with(|| self.platform.monotonic_ns());
+        self.freeze_within(state, self.options.cold_flush_ns);
+    }
+
+    /// What is active waits for its flush no longer than that.
+    fn freeze_within(&self, state: &mut State<P>, wait_ns: u64) {
+        let due = self.platform.monotonic_ns().checked_add(wait_ns);
+        state.freeze_due_ns = [state.freeze_due_ns, due].into_iter().flatten().min();
     }
 
     /// The log failed: nothing that waits is acknowledged, and the file is cut back to what was.
@@ -436,7 +443,7 @@ impl<P: Disk + Clock> Engine<P> {
                 log_bytes: std::mem::take(&mut state.active_log_bytes),
                 old_logs: None,
             });
-            state.active_since_ns = None;
+            state.freeze_due_ns = None;
             state.freeze_asked = false;
             state.log_name = name;
             state.log.replace(log)

@@ -274,7 +274,8 @@ struct State<P: Disk> {
     ended: u64,
     /// Written bytes of batches that are in the active memtables.
     active_bytes: usize,
-    active_since_ns: Option<u64>,
+    /// When the active memtables are frozen whatever they hold, on the monotonic clock.
+    freeze_due_ns: Option<u64>,
     frozen: Option<Frozen>,
     /// Logs of earlier runs that are to be replayed; `None` when that is done.
     scanned: Option<Rc<Scanned>>,

@@ -437,3 +437,24 @@ fn a_cold_segment_is_packed_once_and_only_where_that_saves_enough() {
         assert_eq!(engine.state.borrow().work.compactions, expected);
     }
 }
+
+#[test]
+fn the_space_of_deleted_points_comes_back_though_nothing_is_written_after_the_deletion() {
+    let mut run = Run::start(1, Some(1 << 62));
+    let mut prng = Prng::from_seed(1);
+    run.write(&mut prng);
+    run.flush();
+    let series = (0..SERIES as u32).collect();
+    let range = TimeRange::ALWAYS;
+    let deletion = Deletion { shard: 0, database: DATABASE, series: Rc::new(series), range, forgotten: Vec::new() };
+    let engine = run.engine.clone();
+    run.simulation.block_on(async move { engine.delete(vec![deletion]).await }).unwrap();
+    let engine = run.engine.clone();
+    let row_count = || -> u64 {
+        let state = engine.state.borrow();
+        let segments = state.shards[&0].partitions.values().flat_map(|partition| &partition.segments);
+        segments.map(|settled| settled.segment.rows()).sum()
+    };
+    assert!(row_count() > 0);
+    assert!(run.simulation.run_until(1_000_000, || row_count() == 0));
+}

@@ -210,7 +210,7 @@ impl<P: Disk + Clock> Engine<P> {
                 enqueued: 0,
                 ended: 0,
                 active_bytes: 0,
-                active_since_ns: None,
+                freeze_due_ns: None,
                 frozen: None,
                 scanned: None,
                 is_all_open: false,
