@@ -38,6 +38,7 @@ mod examine;
 mod merge;
 mod page;
 mod reader;
+mod summary;
 mod writer;
 
 pub use cache::PageCache;
@@ -49,13 +50,13 @@ pub use merge::Source;
 pub use page::Block;
 pub use page::BlockEntry;
 pub use page::BlockSummary;
-pub use page::Extremes;
 pub use page::Page;
-pub use page::Summary;
-pub use page::SummaryValues;
-pub use page::summarize;
 pub use reader::Segment;
 pub use reader::SegmentError;
+pub use summary::Extremes;
+pub use summary::Summary;
+pub use summary::SummaryValues;
+pub use summary::summarize;
 pub use writer::SegmentSummary;
 pub use writer::SegmentWriter;
 

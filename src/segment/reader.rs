@@ -35,7 +35,7 @@ use crate::segment::page::Block;
 use crate::segment::page::BlockEntry;
 use crate::segment::page::BlockSummary;
 use crate::segment::page::Page;
-use crate::segment::page::Summary;
+use crate::segment::summary::Summary;
 use crate::stdx::varint::Reader;
 
 /// A segment, or a block of it, cannot be read.
