@@ -19,6 +19,7 @@ mod read;
 
 pub use build::BatchBuilder;
 pub use read::BatchError;
+pub use read::IntegerRows;
 pub use read::Layout;
 pub use read::Reader;
 pub use read::Row;
@@ -55,6 +56,17 @@ pub enum SeriesRef {
     Known(SeriesId),
     /// Index into the batch's keys.
     New(u32),
+}
+
+impl SeriesRef {
+    /// Its id; `assigned` are those of the batch's keys.
+    #[inline]
+    pub fn id(self, assigned: &[SeriesId]) -> Option<SeriesId> {
+        match self {
+            SeriesRef::Known(id) => Some(id),
+            SeriesRef::New(index) => assigned.get(index as usize).copied(),
+        }
+    }
 }
 
 /// An encoded batch.

@@ -130,6 +130,41 @@ pub struct Row {
     pub time: Timestamp,
 }
 
+fn series_ref(number: u64) -> Option<SeriesRef> {
+    let index = u32::try_from(number >> 1).ok()?;
+    Some(if number & 1 == 0 { SeriesRef::Known(SeriesId(index)) } else { SeriesRef::New(index) })
+}
+
+/// Numbers read at once: they stay in the first-level cache.
+const NUMBERS: usize = 1 << 10;
+
+/// Rows of integers, read at once.
+#[derive(Debug, Default)]
+pub struct IntegerRows {
+    numbers: Vec<u64>,
+    stride: usize,
+}
+
+impl IntegerRows {
+    const SERIES: usize = 0;
+    const LAYOUT: usize = 1;
+    const TIME: usize = 2;
+    const HEAD: usize = 3;
+
+    /// Series and time of each row.
+    pub fn heads(&self) -> impl Iterator<Item = (SeriesRef, Timestamp)> {
+        let head = |row: &[u64]| Some((series_ref(row[Self::SERIES])?, row[Self::TIME] as i64));
+        self.numbers.chunks_exact(self.stride).map_while(head)
+    }
+
+    /// The value that each row has for a field.
+    pub fn values(&self, field: usize) -> impl Iterator<Item = i64> {
+        let at = Self::HEAD + field;
+        assert!(at < self.stride, "a field of the layout");
+        self.numbers.chunks_exact(self.stride).map(move |row| varint::unzigzag(row[at]))
+    }
+}
+
 /// Walks the rows: [`Rows::next_row`], then [`Rows::value`] for each field of its layout, and so on.
 #[derive(Clone, Debug)]
 pub struct Rows<'a> {
@@ -155,11 +190,30 @@ impl<'a> Rows<'a> {
             Some(head) => head,
             None => [self.rest.varint()?, self.rest.varint()?, self.rest.varint()?],
         };
-        let index = u32::try_from(series >> 1).ok()?;
         let layout = u32::try_from(layout).ok()?;
         self.last_time = self.last_time.wrapping_add(varint::unzigzag(step));
-        let series = if series & 1 == 0 { SeriesRef::Known(SeriesId(index)) } else { SeriesRef::New(index) };
-        Some(Row { series, layout, time: self.last_time })
+        Some(Row { series: series_ref(series)?, layout, time: self.last_time })
+    }
+
+    /// Makes `into` the next rows of a batch with one layout, that of `fields` integers; how many they are. At the end,
+    /// and where something is wrong with them, nothing is read: reading them one by one tells what.
+    pub fn next_integer_rows(&mut self, fields: usize, into: &mut IntegerRows) -> usize {
+        let IntegerRows { numbers, stride } = into;
+        *stride = IntegerRows::HEAD + fields;
+        let count = (self.left as usize).min(NUMBERS / *stride);
+        numbers.resize(count * *stride, 0);
+        let mut rows = Rows { left: self.left - count as u32, ..self.clone() };
+        let is_read = rows.rest.many(numbers).is_some();
+        let are_such = numbers.chunks_exact_mut(*stride).all(|row| {
+            rows.last_time = rows.last_time.wrapping_add(varint::unzigzag(row[IntegerRows::TIME]));
+            row[IntegerRows::TIME] = rows.last_time as u64;
+            row[IntegerRows::SERIES] >> 33 == 0 && row[IntegerRows::LAYOUT] == 0
+        });
+        if !is_read || !are_such {
+            return 0;
+        }
+        *self = rows;
+        count
     }
 
     /// The next `count` values of the row, all of them integers or all floats, in the bits of their type; `put` is told

@@ -33,9 +33,9 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use crate::batch::BatchError;
+use crate::batch::IntegerRows;
 use crate::batch::Reader;
 use crate::batch::Rows;
-use crate::batch::SeriesRef;
 use crate::memtable::order::Order;
 use crate::memtable::sealed::Sealed;
 use crate::memtable::sealed::Word;
@@ -53,6 +53,7 @@ const CHUNK_WORDS: usize = 128 << 10;
 const CHUNK_ROWS_MIN: usize = 64;
 /// So many times more rows have room in a chunk that was full and is small.
 const CHUNK_GROWTH: usize = 4;
+const FLUSHED_BEFORE: &str = "a memtable is flushed before 4 G rows";
 const TIME: usize = 0;
 const SERIES: usize = 1;
 const VALUES: usize = 2;
@@ -192,6 +193,30 @@ impl Chunk {
         change
     }
 
+    /// It changes when the chunk grows.
+    fn forget_order(&mut self) {
+        if self.order.get().is_some() {
+            self.order.take();
+        }
+    }
+
+    /// Takes as many rows as there are heads, of all that were read those from `start` on; there is room.
+    fn take_integers(&mut self, heads: &[Head], sequence: u32, numbers: &IntegerRows, start: usize) {
+        self.forget_order();
+        let room = self.rows..self.rows + heads.len();
+        let mut columns = self.words.chunks_exact_mut(self.capacity).map(|column| &mut column[room.clone()]);
+        if let (Some(times), Some(series)) = (columns.next(), columns.next()) {
+            times.iter_mut().zip(heads).for_each(|(word, head)| *word = head.1 as u64);
+            let words = heads.iter().zip(sequence..).map(|(head, sequence)| series_word(head.0, sequence));
+            series.iter_mut().zip(words).for_each(|(into, word)| *into = word);
+        }
+        for (field, column) in columns.enumerate() {
+            let values = numbers.values(field).skip(start);
+            column.iter_mut().zip(values).for_each(|(word, value)| *word = value as u64);
+        }
+        self.rows = room.end;
+    }
+
     /// Takes the values of a row; it counts if all are there.
     #[inline]
     fn take_row(
@@ -234,6 +259,13 @@ impl Chunk {
     }
 }
 
+/// Series and time of a row.
+type Head = (SeriesId, Timestamp);
+
+fn series_word(series: SeriesId, sequence: u32) -> u64 {
+    u64::from(series.0) << 32 | u64::from(sequence)
+}
+
 /// Keeps a string; the word that stands for it. Nothing else is a string.
 fn keep_string(strings: &mut Vec<u8>, value: FieldValue<'_>) -> u64 {
     let FieldValue::String(string) = value else { return 0 };
@@ -250,6 +282,11 @@ impl Memtable {
         let arenas: Vec<u32> = batch.layouts.iter().map(|layout| self.arena(layout)).collect();
         let mut rows = batch.rows();
         let mut times = self.times.unwrap_or(TimeRange::NEVER);
+        if let [arena] = arenas[..]
+            && self.arenas[arena as usize].only_type == Some(FieldType::Integer)
+        {
+            self.take_integers(&mut rows, arena, assigned, &mut times);
+        }
         let outcome = loop {
             match self.take_row(&mut rows, &arenas, assigned) {
                 Ok(Some(time)) => times = TimeRange { min: times.min.min(time), max: times.max.max(time) },
@@ -261,6 +298,37 @@ impl Memtable {
         outcome
     }
 
+    /// Takes rows as long as nothing is wrong with them.
+    fn take_integers(&mut self, rows: &mut Rows<'_>, arena: u32, assigned: &[SeriesId], times: &mut TimeRange) {
+        let Arena { fields, chunks, .. } = &mut self.arenas[arena as usize];
+        let mut numbers = IntegerRows::default();
+        let mut heads = Vec::new();
+        let mut ahead = rows.clone();
+        loop {
+            let count = ahead.next_integer_rows(fields.len(), &mut numbers);
+            heads.clear();
+            heads.extend(numbers.heads().take(count).map_while(|(series, time)| Some((series.id(assigned)?, time))));
+            if count == 0 || heads.len() < count {
+                return;
+            }
+            let mut taken = 0;
+            while taken < count {
+                let (chunk, change) = writable_chunk(chunks, fields);
+                let piece = taken..count.min(taken + chunk.capacity - chunk.rows);
+                chunk.take_integers(&heads[piece.clone()], self.next_sequence, &numbers, piece.start);
+                self.next_sequence = self.next_sequence.checked_add(piece.len() as u32).expect(FLUSHED_BEFORE);
+                self.bytes = self.bytes.saturating_add_signed(change);
+                taken = piece.end;
+            }
+            for &(series, time) in &heads {
+                self.series.insert(series.0);
+                *times = TimeRange { min: times.min.min(time), max: times.max.max(time) };
+            }
+            self.bytes += count * (VALUES + fields.len()) * size_of::<u64>();
+            *rows = ahead.clone();
+        }
+    }
+
     /// Takes the next row; its time.
     #[inline(always)]
     fn take_row(
@@ -270,23 +338,17 @@ impl Memtable {
         assigned: &[SeriesId],
     ) -> Result<Option<Timestamp>, BatchError> {
         let Some(row) = rows.next_row()? else { return Ok(None) };
-        let series = match row.series {
-            SeriesRef::Known(id) => id,
-            SeriesRef::New(index) => *assigned.get(index as usize).ok_or(BatchError("no such key"))?,
-        };
+        let series = row.series.id(assigned).ok_or(BatchError("no such key"))?;
         let arena = *arenas.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
         let Arena { fields, only_type, chunks, .. } = &mut self.arenas[arena as usize];
         let (chunk, change) = writable_chunk(chunks, fields);
         self.bytes = self.bytes.saturating_add_signed(change);
-        // It is forgotten when the chunk grows.
-        if chunk.order.get().is_some() {
-            chunk.order.take();
-        }
+        chunk.forget_order();
         let strings_before = chunk.strings.len();
-        let head = [row.time as u64, u64::from(series.0) << 32 | u64::from(self.next_sequence)];
+        let head = [row.time as u64, series_word(series, self.next_sequence)];
         chunk.take_row(head, rows, fields, *only_type)?;
         self.bytes += (VALUES + fields.len()) * size_of::<u64>() + chunk.strings.len() - strings_before;
-        self.next_sequence = self.next_sequence.checked_add(1).expect("a memtable is flushed before 4 G rows");
+        self.next_sequence = self.next_sequence.checked_add(1).expect(FLUSHED_BEFORE);
         self.series.insert(series.0);
         Ok(Some(row.time))
     }

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// Moves a row, on average, after which rows count as out of order.
+const SORT_MOVES: usize = 4;
+
 /// Rows by position: first those of the first series, by time, and so on.
 #[derive(Debug, Default)]
 pub struct Order {
@@ -28,12 +31,8 @@ impl Order {
         // A chunk that never goes back in time, as most do not, has each series in order of time too.
         if !times.is_sorted_by_key(|&time| time as i64) {
             for bounds in order.starts.windows(2) {
-                // Rows of a series are in order of arrival; the sort is stable, so among equal times the later arrival
-                // stays behind.
-                let rows = &mut order.rows[bounds[0] as usize..bounds[1] as usize];
-                if !rows.is_sorted_by_key(|&row| time(row)) {
-                    rows.sort_by_key(|&row| time(row));
-                }
+                // In order of arrival until now; the sort is stable, so of equal times the later arrival stays behind.
+                sort(&mut order.rows[bounds[0] as usize..bounds[1] as usize], |&row| time(row));
             }
         }
         order
@@ -120,6 +119,24 @@ impl Order {
     /// The same for rows that have been put in this order.
     pub fn of_ordered_rows(self) -> Order {
         Order { rows: Vec::new(), ..self }
+    }
+}
+
+/// Stable, for what is mostly nearly in order: writers that go side by side are not far apart.
+pub fn sort<T: Copy, K: Ord>(rows: &mut [T], key: impl Fn(&T) -> K) {
+    let mut moves_left = rows.len() * SORT_MOVES;
+    for next in 1..rows.len() {
+        let row = rows[next];
+        let mut place = next;
+        while place > 0 && key(&rows[place - 1]) > key(&row) {
+            rows[place] = rows[place - 1];
+            place -= 1;
+        }
+        rows[place] = row;
+        match moves_left.checked_sub(next - place) {
+            Some(left) => moves_left = left,
+            None => return rows.sort_by_key(key),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::memtable::SERIES;
 use crate::memtable::TIME;
 use crate::memtable::VALUES;
 use crate::memtable::order::Order;
+use crate::memtable::order::sort;
 use crate::memtable::sealed::STEP;
 use crate::memtable::sealed::Word;
 use crate::model::Bytes;
@@ -21,9 +22,6 @@ use crate::model::Timestamp;
 use crate::model::Values;
 use crate::stdx::wide::Work;
 use crate::stdx::wide::wide;
-
-/// Moves a row, on average, after which rows count as out of order.
-const SORT_MOVES: usize = 4;
 
 /// Rows of one series in a chunk that follow each other in its order.
 #[derive(Clone, Debug)]
@@ -207,25 +205,6 @@ impl Memtable {
             Values::Unsigned(values) => values.push(word),
             Values::Boolean(values) => values.push(word != 0),
             Values::String(values) => values.push(chunk.string(word).into()),
-        }
-    }
-}
-
-/// Stable, for what is mostly nearly in order: each chunk has its own in order, and writers that go side by side are
-/// not far apart.
-fn sort<T: Copy, K: Ord>(rows: &mut [T], key: impl Fn(&T) -> K) {
-    let mut moves_left = rows.len() * SORT_MOVES;
-    for next in 1..rows.len() {
-        let row = rows[next];
-        let mut place = next;
-        while place > 0 && key(&rows[place - 1]) > key(&row) {
-            rows[place] = rows[place - 1];
-            place -= 1;
-        }
-        rows[place] = row;
-        match moves_left.checked_sub(next - place) {
-            Some(left) => moves_left = left,
-            None => return rows.sort_by_key(key),
         }
     }
 }

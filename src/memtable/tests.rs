@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::BatchBuilder;
 use crate::batch::Destination;
+use crate::batch::SeriesRef;
 use crate::model::DatabaseId;
 use crate::model::GroupId;
 use crate::model::PolicyId;
@@ -149,4 +150,63 @@ fn forgotten_fields_come_back_with_the_next_row_only() {
     assert_eq!(memtable.fields().count(), 1);
     memtable.forget(b"m");
     assert_eq!(memtable.fields().count(), 0);
+}
+
+/// A batch of rows of two integers.
+fn integers(rows: &[(SeriesRef, i64, [i64; 2])]) -> Vec<u8> {
+    let destination = Destination { shard: 0, database: DatabaseId(1), policy: PolicyId(1), group: GroupId(1) };
+    let mut builder = BatchBuilder::new(destination);
+    let fields: [(&[u8], FieldType); 2] = [(b"i", FieldType::Integer), (b"j", FieldType::Integer)];
+    let layout = builder.layout(b"m", fields.into_iter());
+    for &(series, time, values) in rows {
+        builder.row(series, layout, time);
+        values.iter().for_each(|&value| builder.value(FieldValue::Integer(value)));
+    }
+    builder.finish().bytes().to_vec()
+}
+
+/// The twin of [`Memtable::apply`].
+fn apply_row_by_row(memtable: &mut Memtable, batch: &Reader<'_>, assigned: &[SeriesId]) -> Result<(), BatchError> {
+    let arenas: Vec<u32> = batch.layouts.iter().map(|layout| memtable.arena(layout)).collect();
+    let mut rows = batch.rows();
+    while let Some(time) = memtable.take_row(&mut rows, &arenas, assigned)? {
+        let times = memtable.times.unwrap_or(TimeRange::NEVER);
+        memtable.times = Some(TimeRange { min: times.min.min(time), max: times.max.max(time) });
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn integers_taken_at_once_are_those_taken_row_by_row(
+        rows in proptest::collection::vec(
+            (0_u32..3, any::<bool>(), 0_i64..300, any::<bool>(), [-200_i64..200, -20_000_i64..20_000]), 1..600),
+        changed in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let row = |&(series, is_new, time, is_far, values): &(u32, bool, i64, bool, [i64; 2])| {
+            let series = if is_new { SeriesRef::New(series) } else { SeriesRef::Known(SeriesId(series)) };
+            (series, if is_far { time << 40 } else { time }, values)
+        };
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        let mut bytes = integers(&rows);
+        if let Some((at, byte)) = &changed {
+            let head = integers(&[]).len();
+            let at = head + at.index(bytes.len() - head);
+            bytes[at] = *byte;
+        }
+        let batch = Reader::of(&bytes).unwrap();
+        // Of three keys that rows may name two are there.
+        let assigned = [SeriesId(5), SeriesId(0)];
+        let (mut at_once, mut single) = (Memtable::default(), Memtable::default());
+        prop_assert_eq!(at_once.apply(&batch, &assigned), apply_row_by_row(&mut single, &batch, &assigned));
+        let held = |memtable: &Memtable| {
+            let fields = [Bytes::from(&b"i"[..]), Bytes::from(&b"j"[..])];
+            let series: Vec<u32> = memtable.series().iter().collect();
+            let blocks: Vec<_> = series.iter().map(|&one| memtable.read(one, &fields, EVERYTHING)).collect();
+            (memtable.row_count(), memtable.time_range(), memtable.bytes(), series, blocks)
+        };
+        prop_assert_eq!(held(&at_once), held(&single));
+    }
 }

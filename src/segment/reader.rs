@@ -9,6 +9,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use futures_lite::future;
 use roaring::RoaringBitmap;
 
 use crate::disk::Disk;
@@ -36,7 +37,11 @@ use crate::segment::page::BlockEntry;
 use crate::segment::page::BlockSummary;
 use crate::segment::page::Page;
 use crate::segment::summary::Summary;
+use crate::stdx::join::join_all;
 use crate::stdx::varint::Reader;
+
+/// Pages of the index read with one that follows the page before it.
+const PAGES_AHEAD: usize = 15;
 
 /// A segment, or a block of it, cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,8 @@ pub struct Segment<P: Disk> {
     stretch: Option<RefCell<(u64, Vec<u8>)>>,
     /// The page whose block was read last: when the next one is of it too, all are read at once.
     last_page: Cell<Option<usize>>,
+    /// The page of the index asked for last.
+    last_index_page: Cell<usize>,
     /// Offsets of blocks and pages found damaged in this run.
     quarantined: RefCell<BTreeSet<u64>>,
 }
@@ -168,6 +175,7 @@ impl<P: Disk> Segment<P> {
             cache: cache.clone(),
             stretch: None,
             last_page: Cell::new(None),
+            last_index_page: Cell::new(usize::MAX),
             quarantined: RefCell::default(),
         })
     }
@@ -260,9 +268,24 @@ impl<P: Disk> Segment<P> {
 
     /// One page of its index, in the order of the file; ends with an error for a damaged one.
     pub async fn page(&self, number: usize) -> Result<Rc<Page>, SegmentError> {
+        let goes_on = self.last_index_page.replace(number).checked_add(1) == Some(number);
         if let Some(page) = self.cache.page(self.number, number as u32) {
             return Ok(page);
         }
+        if !goes_on || self.stretch.is_some() {
+            return self.read_page(number).await;
+        }
+        // Series by series: whoever reads on finds the next ones in memory. Some reads at once take hardly longer than
+        // one, above all beside the writes of a flush.
+        let page = self.read_page(number);
+        let ahead = (number + 1..self.page_count()).take(PAGES_AHEAD);
+        let ahead = ahead.filter(|&later| self.cache.page(self.number, later as u32).is_none());
+        let ahead = join_all(ahead.map(|later| self.read_page(later)));
+        future::zip(page, ahead).await.0
+    }
+
+    /// What is wrong with a page is told when it is asked for.
+    async fn read_page(&self, number: usize) -> Result<Rc<Page>, SegmentError> {
         let place = self.index.pages[number];
         if let Some(stretch) = &self.stretch {
             let bytes = (place.offset - place.blocks) as usize + place.bytes as usize;

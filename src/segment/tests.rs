@@ -131,19 +131,42 @@ fn a_sound_block_in_the_place_of_another_is_noticed() {
     });
 }
 
+/// A segment of 300 series, one of them long.
+async fn write_pages(disk: &RealDisk, path: &std::path::Path) {
+    let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
+    let mut writer = SegmentWriter::create(disk, path, ID, Effort::Hot).await.unwrap();
+    for series in (0..600).step_by(2) {
+        let count = if series == 100 { 300_000 } else { 70 };
+        writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
+    }
+    writer.finish().await.unwrap();
+}
+
+#[test]
+fn who_reads_page_after_page_finds_the_next_ones_in_memory() {
+    on_disk(async |disk, path| {
+        write_pages(&disk, &path).await;
+        let cache = PageCache::new(1 << 20);
+        let segment = Segment::<RealDisk>::open(&disk, &path, &cache).await.unwrap();
+        let kept =
+            || (0..segment.page_count()).filter(|&page| cache.page(1, page as u32).is_some()).collect::<Vec<_>>();
+        segment.page(2).await.unwrap();
+        segment.page(0).await.unwrap();
+        assert_eq!(kept(), [0, 2]);
+        segment.page(1).await.unwrap();
+        assert_eq!(kept(), (0..segment.page_count().min(17)).collect::<Vec<_>>());
+        assert!(segment.page_count() > 5);
+    });
+}
+
 #[test]
 fn series_that_fill_several_pages_are_found_whole_by_any_reader() {
     on_disk(async |disk, path| {
-        let fields = [(name("i"), FieldType::Integer), (name("f"), FieldType::Float)];
-        let mut writer = SegmentWriter::create(&disk, &path, ID, Effort::Hot).await.unwrap();
-        for series in (0..600).step_by(2) {
-            let count = if series == 100 { 300_000 } else { 70 };
-            writer.add(SeriesId(series), &name("m"), &fields, &rows(i64::from(series), count)).await.unwrap();
-        }
-        writer.finish().await.unwrap();
-        for bytes in [0, 1 << 20] {
+        write_pages(&disk, &path).await;
+        for (bytes, in_stretches) in [(0, true), (1 << 20, true), (0, false), (1 << 20, false)] {
             let cache = PageCache::new(bytes);
-            let segment = Segment::<RealDisk>::open(&disk, &path, &cache).await.unwrap().in_stretches();
+            let segment = Segment::<RealDisk>::open(&disk, &path, &cache).await.unwrap();
+            let segment = if in_stretches { segment.in_stretches() } else { segment };
             assert!(segment.page_count() > 5, "{}", segment.page_count());
             assert_eq!(segment.series().len(), 300);
             let mut count = 0;

@@ -2,6 +2,7 @@
 
 pub mod bitset;
 pub mod budget;
+pub mod join;
 pub mod notify;
 pub mod pace;
 pub mod pdqsort;

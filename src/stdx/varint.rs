@@ -1,5 +1,7 @@
 //! Variable-length integers: seven bits a byte, low bits first, the top bit says that more follow.
 
+mod many;
+
 /// Appends `value`, 1 to 10 bytes.
 #[inline]
 pub fn put(out: &mut Vec<u8>, value: u64) {

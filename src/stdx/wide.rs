@@ -49,7 +49,7 @@ unsafe fn with_both<W: Work>(work: W) -> W::Answer {
 /// Whether the machine has AVX2 and FMA. Asked once: a loop is often no longer than the questions.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn has_both() -> bool {
+pub(super) fn has_both() -> bool {
     match HAS_BOTH.load(Ordering::Relaxed) {
         UNKNOWN => ask(),
         answer => answer == YES,

@@ -1,5 +1,6 @@
 //! Reads a log back: whole frames, a torn tail, damage in between.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,8 +18,10 @@ use crate::wal::MAGIC;
 use crate::wal::WRITE_BYTES_MAX;
 
 const BLOCK: u64 = DISK_ALIGN as u64;
-/// How much of the file is read at a time.
-const READ_BYTES: usize = 1 << 20;
+/// How much of the file is read at a time: what comes is copied, and that while the processor's cache still holds it.
+const READ_BYTES: usize = 256 << 10;
+/// Reads under way at a time, for which the device need not wait for the processor.
+const READS_AHEAD: usize = 4;
 
 /// A stretch of the file that should hold frames and does not; later frames were read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,27 +216,27 @@ impl Header {
     }
 }
 
-/// A part of the file in memory. While it is used the next one is read already.
+/// A part of the file in memory. While it is used the next ones are read already.
 pub(super) struct Window<'a, F> {
     file: &'a F,
     pub size: u64,
     start: u64,
     bytes: Vec<u8>,
-    /// What follows `bytes`, begun.
-    next: Option<Reading<'a>>,
+    /// What follows `bytes`, piece after piece, begun.
+    ahead: VecDeque<Reading<'a>>,
 }
 
 type Reading<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + 'a>>;
 
 impl<'a, F: File> Window<'a, F> {
     pub async fn new(file: &'a F) -> io::Result<Window<'a, F>> {
-        Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new(), next: None })
+        Ok(Window { file, size: file.size().await?, start: 0, bytes: Vec::new(), ahead: VecDeque::new() })
     }
 
     /// Reads from the file again.
     fn forget(&mut self) {
         self.bytes.clear();
-        self.next = None;
+        self.ahead.clear();
     }
 
     /// What stands where a frame would begin; `None` when the file ends before.
@@ -264,19 +267,31 @@ impl<'a, F: File> Window<'a, F> {
 
     /// Reads on; how many bytes came.
     async fn append(&mut self) -> io::Result<usize> {
-        let found = match self.next.take() {
-            Some(next) => next.await?,
-            None => self.file.read_at(self.end(), READ_BYTES).await?,
-        };
-        self.bytes.extend_from_slice(&found);
-        if !found.is_empty() && self.end() < self.size {
-            let mut next: Reading<'a> = Box::pin(self.file.read_at(self.end(), READ_BYTES));
-            // Begins it.
-            self.next = match future::poll_once(&mut next).await {
-                Some(done) => Some(Box::pin(future::ready(done))),
-                None => Some(next),
-            };
+        self.read_ahead().await;
+        let Some(next) = self.ahead.pop_front() else { return Ok(0) };
+        let found = next.await?;
+        if found.len() < READ_BYTES {
+            // The others were to follow a whole one.
+            self.ahead.clear();
         }
+        self.bytes.extend_from_slice(&found);
+        self.read_ahead().await;
         Ok(found.len())
+    }
+
+    /// Begins to read what follows.
+    async fn read_ahead(&mut self) {
+        while self.ahead.len() < READS_AHEAD {
+            let position = self.end() + (self.ahead.len() * READ_BYTES) as u64;
+            if position >= self.size {
+                return;
+            }
+            let mut next: Reading<'a> = Box::pin(self.file.read_at(position, READ_BYTES));
+            let begun = match future::poll_once(&mut next).await {
+                Some(done) => Box::pin(future::ready(done)),
+                None => next,
+            };
+            self.ahead.push_back(begun);
+        }
     }
 }

@@ -5,10 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use crate::exec::CallSpec;
 use crate::exec::Chunk;
@@ -38,25 +35,7 @@ use crate::query::select::stream::Batch;
 use crate::query::select::stream::GroupKey;
 use crate::query::select::stream::Row;
 use crate::query::select::stream::directed;
-
-/// Runs all futures together; answers in their order.
-pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
-    std::future::poll_fn(move |context| {
-        let mut pending = false;
-        for (future, slot) in waiting.iter_mut().zip(&mut done) {
-            if slot.is_none() {
-                match future.as_mut().poll(context) {
-                    Poll::Ready(output) => *slot = Some(output),
-                    Poll::Pending => pending = true,
-                }
-            }
-        }
-        if pending { Poll::Pending } else { Poll::Ready(done.iter_mut().filter_map(Option::take).collect()) }
-    })
-    .await
-}
+use crate::stdx::join::join_all;
 
 /// Fragments, one for each measurement in output order, run one after the other on all cores.
 pub struct Gather<F> {

@@ -31,7 +31,6 @@ use crate::query::select::feed::Feed;
 use crate::query::select::feed::Leaf;
 use crate::query::select::gather;
 use crate::query::select::gather::Gather;
-use crate::query::select::gather::join_all;
 use crate::query::select::meter::Meter;
 use crate::query::select::names::Names;
 use crate::query::select::names::dimensions;
@@ -46,6 +45,7 @@ use crate::query::select::subquery::RunOrder;
 use crate::query::select::subquery::Table;
 use crate::stdx::budget::Budget;
 use crate::stdx::budget::Taken;
+use crate::stdx::join::join_all;
 use crate::stdx::pace::Pace;
 
 /// Bounds of one SELECT; 0 is none.

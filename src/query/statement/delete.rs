@@ -14,7 +14,7 @@ use crate::meta::Database;
 use crate::model::Bytes;
 use crate::model::TimeRange;
 use crate::query::fabric::Fabric;
-use crate::query::select::gather::join_all;
+use crate::stdx::join::join_all;
 
 use super::Context;
 use super::bytes;

@@ -8,7 +8,7 @@ use crate::exec::lookup::Entry;
 use crate::exec::lookup::Request;
 use crate::model::Bytes;
 use crate::query::fabric::Fabric;
-use crate::query::select::gather::join_all;
+use crate::stdx::join::join_all;
 
 /// The entries of some lookups on every core, in order, each key once.
 pub(super) struct Pages<F> {
