@@ -35,6 +35,7 @@ use millrace::exec::aggregate::Aggregate;
 use millrace::exec::aggregate::Partial;
 use millrace::exec::view::ReadAll;
 use millrace::exec::view::View;
+use millrace::memtable::CHUNK_WORDS;
 use millrace::model::DatabaseId;
 use millrace::model::FieldType;
 use millrace::model::FieldValue;
@@ -205,6 +206,7 @@ async fn open(folder: &Path) -> Rc<Engine<RealDisk>> {
         core_count: 1,
         generation: old_logs.next_generation(),
         memtable_bytes: 1 << 40,
+        chunk_words: CHUNK_WORDS,
         replay_bytes: 1 << 40,
         wal_bytes: 1 << 40,
         cold_flush_ns: u64::MAX,

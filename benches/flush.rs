@@ -27,6 +27,7 @@ use millrace::batch::SeriesRef;
 use millrace::disk::Disk;
 use millrace::disk::File;
 use millrace::disk::sim::prng::Prng;
+use millrace::memtable::CHUNK_WORDS;
 use millrace::memtable::FlushCursor;
 use millrace::memtable::Memtable;
 use millrace::model::DatabaseId;
@@ -143,7 +144,7 @@ impl Bench {
         let mut flushed = Duration::MAX;
         let mut bytes = 0;
         for round in 0..rounds {
-            let mut memtable = Memtable::default();
+            let mut memtable = Memtable::new(CHUNK_WORDS);
             applied = applied.min(rounds::fastest(1, || self.apply(&mut memtable)));
             let disk = MemoryDisk::default();
             flushed =

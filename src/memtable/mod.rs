@@ -48,9 +48,9 @@ use crate::model::Timestamp;
 use crate::stdx::bitset::BitSet;
 
 /// Words of a full chunk, a megabyte: each of its columns fits a second-level cache, and it is sealed in a millisecond.
-const CHUNK_WORDS: usize = 128 << 10;
-/// Rows of a full chunk, if its words are not more.
-const CHUNK_ROWS_MIN: usize = 64;
+pub const CHUNK_WORDS: usize = 128 << 10;
+/// A chunk of more columns has more words.
+const COLUMNS_MAX: usize = 2 << 10;
 /// So many times more rows have room in a chunk that was full and is small.
 const CHUNK_GROWTH: usize = 4;
 const FLUSHED_BEFORE: &str = "a memtable is flushed before 4 G rows";
@@ -59,8 +59,9 @@ const SERIES: usize = 1;
 const VALUES: usize = 2;
 
 /// The points of one partition. See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memtable {
+    chunk_words: usize,
     arenas: Vec<Arena>,
     by_layout: HashMap<Bytes, u32>,
     next_sequence: u32,
@@ -110,18 +111,22 @@ impl Arena {
 
 /// The last chunk of these fields, or another if that is full and then sealed; by how much the bytes held changed.
 #[inline]
-fn writable_chunk<'a>(chunks: &'a mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> (&'a mut Chunk, isize) {
+fn writable_chunk<'a>(
+    chunks: &'a mut Vec<Chunk>,
+    fields: &[(Bytes, FieldType)],
+    chunk_words: usize,
+) -> (&'a mut Chunk, isize) {
     let change = match chunks.last() {
         Some(last) if last.rows < last.capacity => 0,
-        _ => make_room(chunks, fields),
+        _ => make_room(chunks, fields, chunk_words),
     };
     (chunks.last_mut().expect("one was begun if there was none"), change)
 }
 
 #[cold]
-fn make_room(chunks: &mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> isize {
+fn make_room(chunks: &mut Vec<Chunk>, fields: &[(Bytes, FieldType)], chunk_words: usize) -> isize {
     let stride = VALUES + fields.len();
-    let rows_max = chunk_rows(stride);
+    let rows_max = (chunk_words / stride.min(COLUMNS_MAX)).max(1);
     if chunks.is_empty() {
         chunks.push(Chunk::default());
     }
@@ -134,11 +139,6 @@ fn make_room(chunks: &mut Vec<Chunk>, fields: &[(Bytes, FieldType)]) -> isize {
     let (words, capacity) = (std::mem::take(&mut last.words), last.capacity);
     chunks.push(Chunk { words, capacity, ..Chunk::default() });
     change
-}
-
-/// Rows of a full chunk.
-fn chunk_rows(stride: usize) -> usize {
-    if cfg!(test) { 16 } else { (CHUNK_WORDS / stride).max(CHUNK_ROWS_MIN) }
 }
 
 impl Chunk {
@@ -275,6 +275,27 @@ fn keep_string(strings: &mut Vec<u8>, value: FieldValue<'_>) -> u64 {
 }
 
 impl Memtable {
+    /// An empty one. A full chunk has about `chunk_words`; [`CHUNK_WORDS`] for speed, fewer so that chunks are full in
+    /// small tests too.
+    pub fn new(chunk_words: usize) -> Memtable {
+        Memtable {
+            chunk_words,
+            arenas: Vec::new(),
+            by_layout: HashMap::new(),
+            next_sequence: 0,
+            deletions: Vec::new(),
+            series: BitSet::default(),
+            bytes: 0,
+            times: None,
+        }
+    }
+
+    /// All points; none are left.
+    pub fn take(&mut self) -> Memtable {
+        let empty = Memtable::new(self.chunk_words);
+        std::mem::replace(self, empty)
+    }
+
     /// Takes all points of a batch; `assigned` gives each key of the batch its id.
     ///
     /// A batch that does not follow the format is refused; rows before the fault stay.
@@ -313,7 +334,7 @@ impl Memtable {
             }
             let mut taken = 0;
             while taken < count {
-                let (chunk, change) = writable_chunk(chunks, fields);
+                let (chunk, change) = writable_chunk(chunks, fields, self.chunk_words);
                 let piece = taken..count.min(taken + chunk.capacity - chunk.rows);
                 chunk.take_integers(&heads[piece.clone()], self.next_sequence, &numbers, piece.start);
                 self.next_sequence = self.next_sequence.checked_add(piece.len() as u32).expect(FLUSHED_BEFORE);
@@ -341,7 +362,7 @@ impl Memtable {
         let series = row.series.id(assigned).ok_or(BatchError("no such key"))?;
         let arena = *arenas.get(row.layout as usize).ok_or(BatchError("no such layout"))?;
         let Arena { fields, only_type, chunks, .. } = &mut self.arenas[arena as usize];
-        let (chunk, change) = writable_chunk(chunks, fields);
+        let (chunk, change) = writable_chunk(chunks, fields, self.chunk_words);
         self.bytes = self.bytes.saturating_add_signed(change);
         chunk.forget_order();
         let strings_before = chunk.strings.len();

@@ -12,13 +12,15 @@ use crate::model::PolicyId;
 use crate::model::TimeRange;
 use crate::model::Values;
 
+/// Words of a full chunk: sixteen rows of one field.
+const CHUNK: usize = 48;
 const EVERYTHING: TimeRange = TimeRange { min: i64::MIN, max: i64::MAX };
 
 /// A point of the test: series, time, and values of `i` and `s` where it has them.
 type TestPoint = (u32, i64, Option<i64>, Option<String>);
 
 fn fill(points: &[TestPoint]) -> Memtable {
-    let mut memtable = Memtable::default();
+    let mut memtable = Memtable::new(CHUNK);
     for (series, time, integer, string) in points {
         let destination = Destination { shard: 0, database: DatabaseId(1), policy: PolicyId(1), group: GroupId(1) };
         let mut builder = BatchBuilder::new(destination);
@@ -199,7 +201,7 @@ proptest! {
         let batch = Reader::of(&bytes).unwrap();
         // Of three keys that rows may name two are there.
         let assigned = [SeriesId(5), SeriesId(0)];
-        let (mut at_once, mut single) = (Memtable::default(), Memtable::default());
+        let (mut at_once, mut single) = (Memtable::new(CHUNK), Memtable::new(CHUNK));
         prop_assert_eq!(at_once.apply(&batch, &assigned), apply_row_by_row(&mut single, &batch, &assigned));
         let held = |memtable: &Memtable| {
             let fields = [Bytes::from(&b"i"[..]), Bytes::from(&b"j"[..])];

@@ -11,6 +11,7 @@ use crate::config::options::HttpOptions;
 use crate::http;
 use crate::http::options::DebugAccess;
 use crate::http::throttle::Bounds;
+use crate::memtable::CHUNK_WORDS;
 use crate::server::running;
 use crate::shard;
 
@@ -54,6 +55,7 @@ pub fn engine(config: &Config, dir: &Path, shard_count: u16, core_count: u16, ge
         core_count,
         generation,
         memtable_bytes: usize::try_from(memtable_bytes).unwrap_or(usize::MAX),
+        chunk_words: CHUNK_WORDS,
         replay_bytes: usize::try_from(share.max(memtable_bytes)).unwrap_or(usize::MAX),
         wal_bytes: config.data.log_bytes.map_or(WAL_BYTES, |all| (all / u64::from(core_count)).max(1 << 20)),
         cold_flush_ns: config.data.cold_flush_ns.max(COLD_FLUSH_NS_MIN),

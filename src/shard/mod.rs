@@ -120,6 +120,8 @@ pub struct Options {
     /// Memtable bytes of this core at which they are frozen and flushed. Memory can reach twice that: frozen and
     /// active.
     pub memtable_bytes: usize,
+    /// Words of a full chunk of a memtable, see [`crate::memtable::Memtable::new`].
+    pub chunk_words: usize,
     /// Memtable bytes that a start fills from the logs of earlier runs before it writes segments of them. More than
     /// the above, since all can be read the sooner the less is to be written.
     pub replay_bytes: usize,

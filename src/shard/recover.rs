@@ -244,7 +244,7 @@ impl<P: Disk + Clock> Engine<P> {
         for shard in self.options.shards() {
             let state = self.state.get_mut();
             let (platform, cache) = (&self.platform, &self.page_cache);
-            let opening = Opening { platform, dir: &self.options.dir, shard, live: &state.live, cache };
+            let opening = Opening { platform, options: &self.options, shard, live: &state.live, cache };
             let opened = opening.open(recovery).await?;
             self.options.generation = self.options.generation.max(opened.listed.flushed.0 + 1);
             state.shards.insert(shard, opened);
@@ -289,7 +289,7 @@ impl<P: Disk + Clock> Engine<P> {
 /// One shard on its way.
 struct Opening<'a, P> {
     platform: &'a P,
-    dir: &'a Path,
+    options: &'a Options,
     shard: u16,
     live: &'a Live,
     cache: &'a Rc<PageCache>,
@@ -297,10 +297,10 @@ struct Opening<'a, P> {
 
 impl<P: Disk + Clock> Opening<'_, P> {
     async fn open(&self, recovery: &mut Recovery) -> Result<ShardState<P>, OpenError> {
-        let Opening { platform, dir, shard, live, .. } = *self;
+        let Opening { platform, options: Options { dir, chunk_words, .. }, shard, live, .. } = *self;
         let folder = names::shard_dir(dir, shard);
         platform.create_dir(&folder).await?;
-        let mut state = ShardState::new();
+        let mut state = ShardState::new(*chunk_words);
         let series_path = folder.join(names::SERIES_LOG);
         let (log, replayed) = open_or_create(platform, &series_path, record::series_log_id(shard), |bytes| {
             if !restore(&mut state, live, bytes) {
@@ -376,7 +376,7 @@ impl<P: Disk + Clock> Opening<'_, P> {
         for (key, listed) in &state.listed.partitions {
             state.next_segment = listed.iter().map(|listed| listed.number).fold(state.next_segment, u64::max);
             let Some(&range) = self.live.groups.get(key).filter(|_| !listed.is_empty()) else { continue };
-            let mut partition = Partition::new(range);
+            let mut partition = Partition::new(range, state.chunk_words);
             partition.unopened = listed.clone();
             if is_all || range.max >= now {
                 partition.take_opened(cold::open_segments(self.platform, folder, listed, self.cache, recovery).await?);

@@ -288,7 +288,7 @@ impl<P: Disk + Clock> Engine<P> {
     async fn spill(&self, shard: u16, key: PartitionKey, age: Age) -> io::Result<()> {
         let take = |state: &mut State<P>| {
             let partition = state.shards.get_mut(&shard)?.partitions.get_mut(&key)?;
-            Some(std::mem::take(&mut partition.replayed))
+            Some(partition.replayed.take())
         };
         let Some(memtable) = take(&mut self.state.borrow_mut()) else { return Ok(()) };
         let (path, id) = self.next_segment(shard);

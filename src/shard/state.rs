@@ -56,6 +56,8 @@ pub struct Live {
 
 #[derive(Debug)]
 pub struct ShardState<P: Disk> {
+    /// Of its memtables.
+    pub chunk_words: usize,
     pub next_series: u32,
     pub next_segment: u64,
     pub indexes: BTreeMap<DatabaseId, Index>,
@@ -177,11 +179,12 @@ impl<P: Disk> Look<P> {
 }
 
 impl<P: Disk> Partition<P> {
-    pub fn new(range: TimeRange) -> Partition<P> {
+    /// An empty one; `chunk_words` are those of its memtables.
+    pub fn new(range: TimeRange, chunk_words: usize) -> Partition<P> {
         Partition {
             range,
-            active: Memtable::default(),
-            replayed: Memtable::default(),
+            active: Memtable::new(chunk_words),
+            replayed: Memtable::new(chunk_words),
             frozen: None,
             segments: Vec::new(),
             unopened: Vec::new(),
@@ -195,13 +198,13 @@ impl<P: Disk> Partition<P> {
 
     /// The active memtable becomes the frozen one, as old as its last log file.
     pub fn freeze(&mut self, age: Age) {
-        let active = std::mem::take(&mut self.active);
+        let active = self.active.take();
         self.freeze_one(active, age);
     }
 
     /// The rest of what was replayed becomes the frozen memtable.
     pub fn freeze_replayed(&mut self, age: Age) {
-        let replayed = std::mem::take(&mut self.replayed);
+        let replayed = self.replayed.take();
         self.freeze_one(replayed, age);
     }
 
@@ -215,7 +218,7 @@ impl<P: Disk> Partition<P> {
 
     /// Leaves nothing of what was replayed; the files of the `unlisted` segments go to `garbage`.
     pub fn undo_replay(&mut self, unlisted: &[u64], garbage: &mut Vec<PathBuf>) {
-        self.replayed = Memtable::default();
+        self.replayed.take();
         let gone = self.segments.extract_if(.., |settled| unlisted.contains(&settled.segment.id().number));
         garbage.extend(gone.map(|settled| settled.segment.path().to_path_buf()));
         self.version += 1;
@@ -314,8 +317,9 @@ impl<P: Disk> Partition<P> {
 
 impl<P: Disk> ShardState<P> {
     /// A shard that holds nothing.
-    pub fn new() -> ShardState<P> {
+    pub fn new(chunk_words: usize) -> ShardState<P> {
         ShardState {
+            chunk_words,
             next_series: 0,
             next_segment: 0,
             indexes: BTreeMap::new(),
@@ -474,7 +478,7 @@ impl<P: Disk> ShardState<P> {
         ids: &[SeriesId],
         memtable: impl FnOnce(&mut Partition<P>) -> &mut Memtable,
     ) -> isize {
-        let memtable = memtable(self.partitions.entry(key).or_insert_with(|| Partition::new(range)));
+        let memtable = memtable(self.partitions.entry(key).or_insert_with(|| Partition::new(range, self.chunk_words)));
         let before = memtable.bytes();
         if let Err(error) = memtable.apply(batch, ids) {
             // The log holds the batch as it is; a defect of ours, not of a client.

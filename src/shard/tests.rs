@@ -44,6 +44,7 @@ pub(super) fn run_options(dir: &Path, core: u16, core_count: u16, memtable_bytes
         core_count,
         generation: 1,
         memtable_bytes,
+        chunk_words: 64,
         replay_bytes: memtable_bytes,
         wal_bytes: 1 << 30,
         cold_flush_ns: u64::MAX,

@@ -15,6 +15,7 @@ use millrace::disk::sim::prng::Prng;
 use millrace::exec::view::Cursor;
 use millrace::exec::view::ReadRequest;
 use millrace::exec::view::View;
+use millrace::memtable::CHUNK_WORDS;
 use millrace::model::Bytes;
 use millrace::model::DatabaseId;
 use millrace::model::FieldType;
@@ -366,6 +367,7 @@ fn take(block: &RowBlock, series: usize, descending: bool, last: &mut Option<i64
 pub struct Sizes {
     pub cores: u16,
     pub memtable_bytes: usize,
+    pub chunk_words: usize,
     pub replay_bytes: usize,
     pub wal_bytes: u64,
     pub cold_flush_ns: u64,
@@ -393,6 +395,7 @@ impl Sizes {
             durability: [Durability::Always, Durability::Interval(3_000_000)][prng.below(4) as usize / 3],
             series_log_bytes: [0, 20_000, u64::MAX][prng.below(3) as usize],
             dormant_series: [0, 2, usize::MAX][prng.below(3) as usize],
+            chunk_words: [10, 100, CHUNK_WORDS][prng.below(3) as usize],
         }
     }
 
@@ -404,6 +407,7 @@ impl Sizes {
             core_count: self.cores,
             generation,
             memtable_bytes: self.memtable_bytes,
+            chunk_words: self.chunk_words,
             replay_bytes: self.replay_bytes,
             wal_bytes: self.wal_bytes,
             cold_flush_ns: self.cold_flush_ns,
