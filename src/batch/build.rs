@@ -18,7 +18,7 @@ pub struct BatchBuilder {
     layout_count: u32,
     keys: Vec<u8>,
     key_count: u32,
-    rows: Vec<u8>,
+    rows: Room,
     row_count: u32,
     last_time: Timestamp,
 }
@@ -32,7 +32,7 @@ impl BatchBuilder {
             layout_count: 0,
             keys: Vec::new(),
             key_count: 0,
-            rows: Vec::new(),
+            rows: Room::default(),
             row_count: 0,
             last_time: 0,
         }
@@ -50,7 +50,7 @@ impl BatchBuilder {
 
     /// Encoded size so far.
     pub fn bytes(&self) -> usize {
-        HEADER_BYTES + self.layouts.len() + self.keys.len() + self.rows.len()
+        HEADER_BYTES + self.layouts.len() + self.keys.len() + self.rows.used
     }
 
     /// Adds a layout and returns its index. The caller adds each layout once.
@@ -76,16 +76,20 @@ impl BatchBuilder {
         self.key_count - 1
     }
 
-    /// Begins a row; exactly one [`BatchBuilder::value`] for each field of the layout must follow.
+    /// Begins a row; exactly one value for each field of the layout must follow.
     #[inline]
     pub fn row(&mut self, series: SeriesRef, layout: u32, time: Timestamp) {
         let series = match series {
             SeriesRef::Known(id) => u64::from(id.0) << 1,
             SeriesRef::New(index) => u64::from(index) << 1 | 1,
         };
-        varint::put(&mut self.rows, series);
-        varint::put(&mut self.rows, u64::from(layout));
-        varint::put_signed(&mut self.rows, time.wrapping_sub(self.last_time));
+        let step = varint::zigzag(time.wrapping_sub(self.last_time));
+        self.rows.make(3 * varint::BYTES_MAX);
+        let mut at = self.rows.used;
+        for number in [series, u64::from(layout), step] {
+            at += varint::write(&mut self.rows.bytes[at..], number);
+        }
+        self.rows.used = at;
         self.last_time = time;
         self.row_count += 1;
     }
@@ -93,13 +97,30 @@ impl BatchBuilder {
     /// The next value of the row.
     #[inline]
     pub fn value(&mut self, value: FieldValue<'_>) {
-        match value {
-            FieldValue::Float(float) => self.rows.extend_from_slice(&float.to_bits().to_le_bytes()),
-            FieldValue::Integer(integer) => varint::put_signed(&mut self.rows, integer),
-            FieldValue::Unsigned(unsigned) => varint::put(&mut self.rows, unsigned),
-            FieldValue::Boolean(boolean) => self.rows.push(u8::from(boolean)),
-            FieldValue::String(string) => varint::put_bytes(&mut self.rows, string),
+        self.values(std::iter::once(value));
+    }
+
+    /// The next values of the row.
+    #[inline]
+    pub fn values<'a>(&mut self, values: impl ExactSizeIterator<Item = FieldValue<'a>>) {
+        let bytes_max = values.len() * varint::BYTES_MAX;
+        self.rows.make(bytes_max);
+        let mut at = self.rows.used;
+        for value in values {
+            let room = &mut self.rows.bytes[at..];
+            at += match value {
+                FieldValue::Float(float) => put(room, &float.to_bits().to_le_bytes()),
+                FieldValue::Integer(integer) => varint::write(room, varint::zigzag(integer)),
+                FieldValue::Unsigned(unsigned) => varint::write(room, unsigned),
+                FieldValue::Boolean(boolean) => put(room, &[u8::from(boolean)]),
+                FieldValue::String(string) => {
+                    self.rows.used = at + varint::write(room, string.len() as u64);
+                    self.rows.make(string.len() + bytes_max);
+                    self.rows.used - at + put(&mut self.rows.bytes[self.rows.used..], string)
+                }
+            };
         }
+        self.rows.used = at;
     }
 
     /// The finished batch.
@@ -124,9 +145,42 @@ impl BatchBuilder {
         assert_eq!(bytes.len(), HEADER_BYTES);
         bytes.extend_from_slice(&self.layouts);
         bytes.extend_from_slice(&self.keys);
-        bytes.extend_from_slice(&self.rows);
+        bytes.extend_from_slice(self.rows.written());
         Batch { bytes }
     }
+}
+
+/// What is written, and zeros behind it: that values fit is looked at once for many of them.
+#[derive(Debug, Default)]
+struct Room {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Room {
+    /// Has room for so many more bytes.
+    #[inline(always)]
+    fn make(&mut self, bytes: usize) {
+        if self.bytes.len() - self.used < bytes {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.bytes.resize((self.used + bytes).max(2 * self.bytes.len()), 0);
+    }
+
+    fn written(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+}
+
+/// Writes bytes at the front of `room`; how many.
+#[inline(always)]
+fn put(room: &mut [u8], bytes: &[u8]) -> usize {
+    room[..bytes.len()].copy_from_slice(bytes);
+    bytes.len()
 }
 
 fn section_bytes(section: &[u8]) -> u32 {

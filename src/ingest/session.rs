@@ -520,9 +520,9 @@ impl Walk<'_> {
         let layout_index = open.layout((schema_number, layout_number), || cache.measurement_name(measurement), layout);
         open.builder.row(series_ref, layout_index, point.time);
         if layout.is_plain {
-            point.fields.iter().for_each(|field| open.builder.value(field.value));
+            open.builder.values(point.fields.iter().map(|field| field.value));
         } else {
-            layout.stored.iter().for_each(|&index| open.builder.value(point.fields[index as usize].value));
+            open.builder.values(layout.stored.iter().map(|&index| point.fields[index as usize].value));
         }
         let full = open.builder.bytes() >= BATCH_BYTES_MAX;
         if full && let Some(full) = slot.take() {

@@ -9,6 +9,9 @@ use crate::shard::State;
 /// How long what was seen counts.
 const LOOK_NS: u64 = 100_000_000;
 
+/// How long there must have been room for the shortage to be over.
+const CALM_NS: u64 = 10_000_000_000;
+
 /// What the last look at the device said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Space {
@@ -17,12 +20,24 @@ pub struct Space {
     good_to: u64,
     /// Writes wait.
     pub is_short: bool,
+    /// When room was short last, since the log says so.
+    told_short_ns: Option<u64>,
 }
 
 impl Space {
     /// Room was made: the next write looks.
     pub fn look_again(&mut self) {
         self.looked_ns = None;
+    }
+
+    /// What the log shall say. A device near its end is short and is not, with each flush: that is said once.
+    fn news(&mut self, is_short: bool, now: u64) -> Option<&'static str> {
+        self.is_short = is_short;
+        if is_short {
+            return self.told_short_ns.replace(now).is_none().then_some(SHORT);
+        }
+        let is_over = self.told_short_ns.is_some_and(|told| now > told + CALM_NS);
+        is_over.then(|| self.told_short_ns = None).map(|()| "writes have room on the device again")
     }
 }
 
@@ -51,10 +66,9 @@ impl<P: Disk + Clock> Engine<P> {
             // What goes to the logs is needed a second time.
             state.space.good_to = unflushed + (free - needed) / 4;
         }
-        if is_short != state.space.is_short {
-            tracing::warn!("{}", if is_short { SHORT } else { "writes have room on the device again" });
+        if let Some(news) = state.space.news(is_short, now) {
+            tracing::warn!("{news}");
         }
-        state.space.is_short = is_short;
         if is_short && state.active_bytes > 0 {
             state.freeze_asked = true;
             drop(state);
@@ -165,6 +179,15 @@ mod tests {
     fn pause(simulation: &mut Simulation, ns: u64) {
         let disk = simulation.disk().clone();
         simulation.block_on(async move { disk.sleep_ns(ns).await });
+    }
+
+    #[test]
+    fn a_device_near_its_end_is_said_to_be_short_once() {
+        let mut space = Space::default();
+        let told = [(false, 1), (true, 2), (false, 3), (true, 4), (false, 13), (false, 15), (true, 16), (false, 17)];
+        let news = told.map(|(is_short, second)| space.news(is_short, second * SECOND_NS));
+        let again = Some("writes have room on the device again");
+        assert_eq!(news, [None, Some(SHORT), None, None, None, again, Some(SHORT), None]);
     }
 
     #[test]
