@@ -138,6 +138,9 @@ fn series_ref(number: u64) -> Option<SeriesRef> {
 /// Numbers read at once: they stay in the first-level cache.
 const NUMBERS: usize = 1 << 10;
 
+/// What a number takes on average where most take no more than that, see [`varint::Reader::many`].
+const SHORT_BYTES: usize = 2;
+
 /// Rows of integers, read at once.
 #[derive(Debug, Default)]
 pub struct IntegerRows {
@@ -196,11 +199,13 @@ impl<'a> Rows<'a> {
     }
 
     /// Makes `into` the next rows of a batch with one layout, that of `fields` integers; how many they are. At the end,
-    /// and where something is wrong with them, nothing is read: reading them one by one tells what.
+    /// where numbers are too long for this to be faster, and where something is wrong with them, nothing is read: that
+    /// is for reading them one by one.
     pub fn next_integer_rows(&mut self, fields: usize, into: &mut IntegerRows) -> usize {
         let IntegerRows { numbers, stride } = into;
         *stride = IntegerRows::HEAD + fields;
-        let count = (self.left as usize).min(NUMBERS / *stride);
+        let are_short = self.rest.rest().len() <= SHORT_BYTES * self.left as usize * *stride;
+        let count = if are_short { (self.left as usize).min(NUMBERS / *stride) } else { 0 };
         numbers.resize(count * *stride, 0);
         let mut rows = Rows { left: self.left - count as u32, ..self.clone() };
         let is_read = rows.rest.many(numbers).is_some();

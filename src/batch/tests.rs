@@ -120,3 +120,29 @@ fn points_of_refused_keys_go_with_what_only_they_used() {
     }
     assert_eq!(rows.next_row().unwrap(), None);
 }
+
+#[test]
+fn rows_of_short_integers_are_read_many_at_once() {
+    let rows = |value: i64, count: i64| {
+        let mut builder = BatchBuilder::new(destination());
+        let layout = builder.layout(b"m", [(&b"i"[..], FieldType::Integer), (b"j", FieldType::Integer)].into_iter());
+        for time in 0..count {
+            builder.row(SeriesRef::Known(SeriesId(7)), layout, time);
+            builder.values([value, -time].map(FieldValue::Integer).into_iter());
+        }
+        let batch = builder.finish();
+        let mut read = batch.read().unwrap().rows();
+        let mut at_once = IntegerRows::default();
+        let heads = |at_once: &IntegerRows| at_once.heads().collect::<Vec<_>>();
+        let values = |at_once: &IntegerRows| at_once.values(0).zip(at_once.values(1)).collect::<Vec<_>>();
+        let mut found = Vec::new();
+        while read.next_integer_rows(2, &mut at_once) > 0 {
+            found.extend(heads(&at_once).into_iter().zip(values(&at_once)));
+        }
+        let whole: Vec<_> = (0..count).map(|time| ((SeriesRef::Known(SeriesId(7)), time), (value, -time))).collect();
+        (found, whole)
+    };
+    let (found, whole) = rows(-5000, 1000);
+    assert_eq!(found, whole);
+    assert_eq!(rows(1 << 50, 1000).0, []);
+}

@@ -42,6 +42,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::Reader;
+    use crate::stdx::varint::TWO_BYTES_END;
 
     /// Bytes of a window that are new in it.
     const STEP: usize = 8;
@@ -82,12 +83,12 @@ mod x86 {
         let mut is_fresh = true;
         while filled + STEP <= into.len() {
             if is_fresh {
-                // A window begins behind a byte.
+                // A window begins behind a byte; and where one value is long, the next may well be too.
                 reader.rest = &bytes[at..];
                 into[filled] = reader.varint()?;
                 filled += 1;
+                is_fresh = into[filled - 1] >= TWO_BYTES_END;
                 at = bytes.len() - reader.rest.len();
-                is_fresh = false;
                 continue;
             }
             let Some(window) = bytes[at - 1..].first_chunk::<16>() else { break };
