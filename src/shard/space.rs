@@ -30,14 +30,18 @@ impl Space {
         self.looked_ns = None;
     }
 
-    /// What the log shall say. A device near its end is short and is not, with each flush: that is said once.
-    fn news(&mut self, is_short: bool, now: u64) -> Option<&'static str> {
+    /// Takes what was seen; what the log shall say of it. A device near its end is short and is not, with each flush:
+    /// that is said once.
+    fn note(&mut self, is_short: bool, now: u64) -> Option<&'static str> {
         self.is_short = is_short;
         if is_short {
             return self.told_short_ns.replace(now).is_none().then_some(SHORT);
         }
-        let is_over = self.told_short_ns.is_some_and(|told| now > told + CALM_NS);
-        is_over.then(|| self.told_short_ns = None).map(|()| "writes have room on the device again")
+        if self.told_short_ns.is_none_or(|told| now <= told + CALM_NS) {
+            return None;
+        }
+        self.told_short_ns = None;
+        Some("writes have room on the device again")
     }
 }
 
@@ -66,7 +70,7 @@ impl<P: Disk + Clock> Engine<P> {
             // What goes to the logs is needed a second time.
             state.space.good_to = unflushed + (free - needed) / 4;
         }
-        if let Some(news) = state.space.news(is_short, now) {
+        if let Some(news) = state.space.note(is_short, now) {
             tracing::warn!("{news}");
         }
         if is_short && state.active_bytes > 0 {
@@ -185,7 +189,7 @@ mod tests {
     fn a_device_near_its_end_is_said_to_be_short_once() {
         let mut space = Space::default();
         let told = [(false, 1), (true, 2), (false, 3), (true, 4), (false, 13), (false, 15), (true, 16), (false, 17)];
-        let news = told.map(|(is_short, second)| space.news(is_short, second * SECOND_NS));
+        let news = told.map(|(is_short, second)| space.note(is_short, second * SECOND_NS));
         let again = Some("writes have room on the device again");
         assert_eq!(news, [None, Some(SHORT), None, None, None, again, Some(SHORT), None]);
     }
